@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.PHONY: demo test check format bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := agent drivers config tests
+
+$(VENV)/demo.stamp: deploy/requirements-demo.txt deploy/requirements-build.txt pyproject.toml
+	@echo "Setting up .venv in this folder (once, about a minute) ..."
+	@deploy/venv.sh deploy/requirements-demo.txt
+	@touch $@
+
+$(VENV)/test.stamp: tests/requirements.txt deploy/requirements-build.txt pyproject.toml
+	@deploy/venv.sh tests/requirements.txt
+	@touch $@
+
+demo: $(VENV)/demo.stamp
+	@exec $(BIN)/meterseal demo
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: check
+	@tests/system_packages.sh
+	$(BIN)/python -m pytest
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python tests/bench/bench.py
+
+clean:
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,124 @@
+"""An exported log as one zip file: reading it. Never unpacks to disk, never trusts a size or a name in it.
+
+    README.txt                     how to verify it
+    records.jsonl                  the records from 0 on, one a line, as sealed
+    checkpoints/00000000.txt ...   the log's signed checkpoints, oldest first
+    keys/<key name>.vkey           the log's keys, for orientation only: take the key from the enrolment form
+    models/<sha256>.yaml           the meter model files that declarations quote
+
+What this file does not know: whether any of it is true (`agent.verify` tells).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from agent.findings import CannotCheck
+
+README = "README.txt"
+RECORDS = "records.jsonl"
+_CHECKPOINT = re.compile(r"checkpoints/[0-9]{8}\.txt")
+_MODEL = re.compile(r"models/([0-9a-f]{64})\.yaml")
+_MOST_MEMBERS = 1_000_000
+_LONGEST_LINE = 512 * 1024
+_LARGEST_SMALL_MEMBER = 4 * 1024 * 1024
+_LARGEST_RATIO = 200
+
+
+class Bundle:
+    """An exported log. Satisfies `agent.verify.Log`.
+
+    Raises:
+        CannotCheck: there is no such file, or it is no bundle; also later, where a member turns out to be damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size: int | None = None
+        with self._readable():
+            self._zip = zipfile.ZipFile(path)
+        try:
+            self._look_through()
+        except CannotCheck:
+            self._zip.close()
+            raise
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._zip.close()
+
+    def size(self) -> int:
+        """How many records there are; counted once."""
+        if self._size is None:
+            self._size = sum(1 for _ in self.payloads())
+        return self._size
+
+    def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Records from place n = start up to, not including, stop, in order."""
+        with self._readable(), self._zip.open(RECORDS) as member:
+            for n, line in enumerate(_lines(member, self._path)):
+                if stop is not None and n >= stop:
+                    return
+                if n >= start:
+                    yield n, line
+
+    def checkpoints(self) -> list[str]:
+        """The signed notes, oldest first."""
+        names = sorted(name for name in self._zip.namelist() if _CHECKPOINT.fullmatch(name))
+        return [self._small(name).decode("utf-8", "replace") for name in names]
+
+    def models(self) -> dict[str, bytes]:
+        """The model files by the digest that they are kept under."""
+        found = ((_MODEL.fullmatch(name), name) for name in sorted(self._zip.namelist()))
+        return {match[1]: self._small(name) for match, name in found if match}
+
+    def _look_through(self) -> None:
+        """Refuses what no export writes, before anything is unpacked."""
+        members = self._zip.infolist()
+        names = [member.filename for member in members]
+        if RECORDS not in names:
+            raise CannotCheck(f"{self._path} is not a meterseal bundle: there is no {RECORDS} in it")
+        if len(names) > _MOST_MEMBERS or len(set(names)) != len(names):
+            raise CannotCheck(f"{self._path} is not a meterseal bundle: it holds one name twice, or too many")
+        for member in members:
+            if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise CannotCheck(f"{self._path}: {_shown(member.filename)} is encrypted or packed in an unknown way")
+            if member.file_size > _LARGEST_RATIO * (member.compress_size + 1024):
+                raise CannotCheck(
+                    f"{self._path}: {_shown(member.filename)} would unpack to far too much; no export looks like this"
+                )
+
+    def _small(self, name: str) -> bytes:
+        with self._readable(), self._zip.open(name) as member:
+            data = member.read(_LARGEST_SMALL_MEMBER + 1)
+        if len(data) > _LARGEST_SMALL_MEMBER:
+            raise CannotCheck(f"{self._path}: {_shown(name)} is too large")
+        return data
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise CannotCheck(f"there is no file {self._path}") from None
+        except OSError as error:
+            raise CannotCheck(f"{self._path} cannot be read: {error.strerror or error}") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise CannotCheck(f"{self._path} is damaged or no bundle ({str(error)[:100]}); ask for it again") from None
+
+
+def _lines(member: IO[bytes], path: Path) -> Iterator[bytes]:
+    while line := member.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            raise CannotCheck(f"{path}: a line of {RECORDS} is longer than a record can be")
+        yield line.rstrip(b"\r\n")
+
+
+def _shown(name: str) -> str:
+    return ascii(name[:80])

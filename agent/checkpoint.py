@@ -1,0 +1,114 @@
+"""Checkpoints as C2SP signed notes (`tlog-checkpoint`): size and root of a gateway's log, signed. Pure.
+
+    meterseal/<site>/<gateway>           origin, also the key's name
+    42                                   size
+    <base64 root hash>
+
+    — meterseal/<site>/<gateway> <base64: 4 bytes key hash, 64 bytes Ed25519 signature>
+
+The key is the gateway's own; its C2SP name is the verifier key line `<origin>+<key hash>+<base64 01 || public>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from agent.seal import Key
+
+_ED25519 = b"\x01"
+_DASH = "\u2014"
+_SIZE = re.compile("0|[1-9][0-9]{0,15}", re.ASCII)
+
+
+class CheckpointError(ValueError):
+    """Text that is no checkpoint of this log and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Size and root of a log at one time, as signed."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def origin_of(gateway: str) -> str:
+    """The log's origin for a gateway `site/gateway`."""
+    return f"meterseal/{gateway}"
+
+
+def _key_hash(origin: str, public: bytes) -> bytes:
+    return hashlib.sha256(origin.encode() + b"\n" + _ED25519 + public).digest()[:4]
+
+
+def verifier_key(origin: str, public: bytes) -> str:
+    """The key as one line to print on a form and to give to `verify --key` (C2SP signed-note verifier key)."""
+    return f"{origin}+{_key_hash(origin, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+
+
+def read_verifier_key(line: str) -> tuple[str, bytes]:
+    """Origin and public key (32 bytes) of a verifier key line. Raises CheckpointError."""
+    try:
+        origin, hashed, encoded = line.strip().split("+", 2)  # base64 may hold a plus itself
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raise CheckpointError("not a key line of the form meterseal/site/gateway+12345678+AbCd…") from None
+    if len(data) != 33 or data[:1] != _ED25519 or _key_hash(origin, data[1:]).hex() != hashed:
+        raise CheckpointError("the key line is damaged: its parts do not belong together")
+    return origin, data[1:]
+
+
+def write(origin: str, size: int, root: bytes, key: Key) -> str:
+    """A signed checkpoint."""
+    text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+    signature = _key_hash(origin, key.public) + key.sign(text.encode())
+    return f"{text}\n{_DASH} {origin} {base64.b64encode(signature).decode()}\n"
+
+
+def claimed(note: str, origin: str) -> Checkpoint:
+    """What a note says, whoever signed it. Raises CheckpointError: not a checkpoint of this log."""
+    text, separator, _ = note.partition("\n\n")
+    lines = text.split("\n")
+    if not separator or len(lines) < 3 or lines[0] != origin or not _SIZE.fullmatch(lines[1]):
+        raise CheckpointError(f"not a checkpoint of {origin}")
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+    except ValueError:
+        root = b""
+    if len(root) != 32:
+        raise CheckpointError("the root hash is damaged")
+    return Checkpoint(origin, int(lines[1]), root)
+
+
+def read(note: str, origin: str, public: bytes) -> Checkpoint:
+    """The checkpoint in a note, if this key signed it; other keys' signature lines are passed over.
+
+    Raises:
+        CheckpointError: not a checkpoint, another log's, or not signed by the key.
+    """
+    checkpoint = claimed(note, origin)
+    text, _, signatures = note.partition("\n\n")
+    if not any(_signed_by(line, f"{text}\n", origin, public) for line in signatures.split("\n")):
+        raise CheckpointError("the gateway's key did not sign it")
+    return checkpoint
+
+
+def _signed_by(line: str, text: str, origin: str, public: bytes) -> bool:
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != _DASH or parts[1] != origin:
+        return False
+    try:
+        data = base64.b64decode(parts[2], validate=True)
+        if data[:4] != _key_hash(origin, public):
+            return False
+        Ed25519PublicKey.from_public_bytes(public).verify(data[4:], text.encode())
+    except (ValueError, InvalidSignature):
+        return False
+    return True

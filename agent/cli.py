@@ -1,0 +1,204 @@
+"""The command line: `meterseal`, one verb a task. Every failure is one message with what to do, never a traceback.
+
+Exit codes: 0 done and nothing to complain about; 1 something was found (a meter silent, a record changed); 2 it could
+not be done (a mistake in site.yaml, no such file, wrong use).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from agent import __version__
+from agent.cli_audit import export, trace, verify
+from agent.terminal import failure, read_settings, site_options, told
+
+EXAMPLE = "site.example.yaml"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="meterseal")
+def main() -> None:
+    """Reads energy and water meters, seals every reading with the bytes it came from, and delivers it over MQTT."""
+    _only_our_packages()
+
+
+def _only_our_packages() -> None:
+    """A stranger's package called agent, drivers or config in this environment would be run instead of ours."""
+    parents = set()
+    for name in ("agent", "drivers", "config"):
+        found = find_spec(name)
+        parents.add(Path(found.origin).parent.parent if found and found.origin else None)
+    if len(parents) != 1:
+        raise failure(
+            "Another package named agent, drivers or config is installed here. Install meterseal into a virtual environment of its own."
+        )
+
+
+@main.command()
+@site_options
+def check(site: Path | None, state: Path | None) -> None:
+    """Check the site file: every mistake at once, with line and column."""
+    with told():
+        from config.check import load_site
+
+        settings = read_settings(site, state)
+        loaded = load_site(settings.site)
+    plan = loaded.site
+    click.echo(f"{settings.site}: no mistakes.")
+    for name, link in plan.links.items():
+        meters = [meter.id for meter in plan.meters if meter.link == name]
+        where = link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
+        click.echo(f"  {name} ({where}, {link.frames}): {', '.join(meters) or 'no meters'}")
+    for meter in plan.meters:
+        model = loaded.model_of(meter).declared
+        if model.trust.level in "CD":
+            click.echo(
+                f"  {meter.id}: the map of {model.model} is trust level {model.trust.level}: compare the display with `read {meter.id}`."
+            )
+
+
+@main.command()
+@site_options
+def init(site: Path | None, state: Path | None) -> None:
+    """Make this gateway's key and print its enrolment form; write a first site.yaml if there is none."""
+    with told():
+        from importlib.resources import files
+
+        from agent.keys import enrolment_form, make_key
+        from config.check import load_site
+
+        settings = read_settings(site, state)
+        if not settings.site.exists():
+            settings.site.parent.mkdir(parents=True, exist_ok=True)
+            settings.site.write_bytes((files("config") / EXAMPLE).read_bytes())
+            click.echo(f"Wrote a first {settings.site}: change it to your meters, then run `meterseal check`.", err=True)
+        gateway = load_site(settings.site).site.gateway
+        key = make_key(settings.state, gateway)
+        form = enrolment_form(gateway, key)
+        (settings.state / "enrolment.txt").write_text(form, "utf-8")
+    click.echo(form)
+    click.echo(
+        f"The key lies in {settings.state}. Print {settings.state / 'enrolment.txt'} and have it signed by two people.", err=True
+    )
+
+
+@main.command()
+@site_options
+def run(site: Path | None, state: Path | None) -> None:
+    """Run the agent: poll, seal, keep and forward, until stopped."""
+    with told():
+        from agent.journal import configure, journal
+        from agent.run import run_agent
+        from config.check import load_site
+
+        settings = read_settings(site, state)
+        configure(settings.log_level)
+        asyncio.run(run_agent(load_site(settings.site), settings.state, settings, journal()))
+
+
+@main.command()
+@click.argument("meter")
+@site_options
+def read(meter: str, site: Path | None, state: Path | None) -> None:
+    """Read one METER now and show frames and values. Nothing is sealed."""
+    with told():
+        from agent.clock import Clock
+        from agent.link_settings import settings_of
+        from agent.read_once import read_meter
+        from agent.run import polled_meters
+        from config.check import load_site
+        from config.mistake import did_you_mean
+        from drivers.link import Link
+
+        loaded = load_site(read_settings(site, state).site)
+        found = next((each for each in loaded.site.meters if each.id == meter), None)
+        if found is None:
+            names = [each.id for each in loaded.site.meters]
+            raise failure(f"There is no meter {meter} in the site file.{did_you_mean(meter, names)}")
+        polled = next(each for each in polled_meters(loaded, found.link) if each.id == meter)
+
+        async def once() -> tuple[str, bool]:
+            return await read_meter(Link(settings_of(loaded, found.link), Clock()), polled)
+
+        click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, address {found.address} on {found.link}")
+        text, complete = asyncio.run(once())
+    click.echo(text)
+    if not complete:
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--alive", is_flag=True, help="Only say whether the agent runs (for health checks).")
+@site_options
+def status(as_json: bool, alive: bool, site: Path | None, state: Path | None) -> None:
+    """Show the newest reading of every meter, open gaps and what is delivered."""
+    with told():
+        import time
+
+        from agent.ledger_file import LedgerReader
+        from agent.state import LEDGER_FILE, is_running
+        from agent.status import as_text, status_of
+        from config.check import load_site
+
+        settings = read_settings(site, state)
+        if alive:
+            raise click.exceptions.Exit(0 if is_running(settings.state) else 1)
+        reader = LedgerReader(settings.state / LEDGER_FILE)
+        seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns())
+    click.echo(json.dumps(seen.as_json(), indent=2) if as_json else as_text(seen))
+    if not seen.running or any(each.note for each in seen.meters):
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("plant", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where the ptys appear; default here."
+)
+def simulate(plant: Path, directory: Path) -> None:
+    """Run the simulated meters of a PLANT file until stopped."""
+    with told():
+        from agent.simulate import run_plant
+
+        asyncio.run(run_plant(plant, directory))
+
+
+@main.command()
+@click.argument("name", required=False)
+@site_options
+def models(name: str | None, site: Path | None, state: Path | None) -> None:
+    """List the meter models, or show the file of the one called NAME."""
+    with told():
+        from config.check import load_models
+        from config.mistake import did_you_mean
+
+        known = load_models(())
+    if name is None:
+        for each in sorted(known):
+            declared = known[each].declared
+            click.echo(f"{each:<24} {declared.trust.level}  {declared.medium:<12} {declared.maker} {declared.product}")
+        return
+    if name not in known:
+        raise failure(f"There is no model {name}.{did_you_mean(name, list(known))}")
+    click.echo(known[name].text.decode("utf-8"))
+
+
+@main.command()
+def demo() -> None:
+    """Show the whole agent at work on simulated meters, in two minutes."""
+    with told():
+        from agent.demo import show
+
+        code = asyncio.run(show())
+    sys.exit(code)
+
+
+for _verb in (verify, trace, export):
+    main.add_command(_verb)

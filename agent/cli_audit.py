@@ -1,0 +1,158 @@
+"""The auditor's verbs: verify, trace, export. They read a ledger or a bundle and never change either.
+
+Exit codes: 0 nothing found; 1 something found; 2 it could not be checked, or nobody confirmed the key.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.terminal import failure, read_settings, site_options, told
+
+_PATH = click.Path(path_type=Path)
+_KEY_HELP = "The key line of the enrolment form; on the gateway itself it is taken from the state directory."
+_OUTSIDE_HELP = "A file with a checkpoint that was kept outside; may be given several times."
+
+
+def _opened(path: Path | None, state: Path) -> Any:
+    """The log in a bundle, a ledger file or a state directory; the state directory's own where no path is given."""
+    from agent.bundle import Bundle
+    from agent.ledger_file import LedgerReader
+    from agent.state import LEDGER_FILE
+
+    where = path or state / LEDGER_FILE
+    if where.is_dir():
+        where = where / LEDGER_FILE
+    if where.suffix == ".zip":
+        return Bundle(where)
+    return LedgerReader(where)
+
+
+def _key(given: str | None, path: Path | None, state: Path) -> str | None:
+    """The key line: as given (or in the file given), else the gateway's own for the gateway's own ledger."""
+    from agent.keys import PUBLIC_FILE
+
+    if given:
+        return Path(given).read_text("utf-8").strip() if Path(given).is_file() else given
+    own = state / PUBLIC_FILE
+    return own.read_text("utf-8").strip() if path is None and own.is_file() else None
+
+
+def _outside(files: tuple[Path, ...]) -> list[str]:
+    return [file.read_text("utf-8") for file in files]
+
+
+def _checking(command: Any) -> Any:
+    """Adds --key and --checkpoint to a command."""
+    key = click.option("--key", help=_KEY_HELP)
+    outside = click.option("--checkpoint", "outside", type=_PATH, multiple=True, help=_OUTSIDE_HELP)
+    return key(outside(command))
+
+
+@click.command()
+@click.argument("path", type=_PATH, required=False)
+@_checking
+@click.option("--fast", is_flag=True, help="Only the chain, the checkpoints and the last signature.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@site_options
+def verify(
+    path: Path | None,
+    key: str | None,
+    outside: tuple[Path, ...],
+    fast: bool,
+    as_json: bool,
+    site: Path | None,
+    state: Path | None,
+) -> None:
+    """Verify a whole log: PATH is an exported bundle, a ledger file or a state directory; else this gateway's own."""
+    from agent.findings import CannotCheck
+    from agent.verify import verify as check
+
+    with told():
+        directory = read_settings(site, state).state
+        try:
+            log = _opened(path, directory)
+            report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
+        except CannotCheck as error:
+            raise failure(str(error)) from None
+    click.echo(report.json() if as_json else report.text())
+    raise click.exceptions.Exit(report.exit_code)
+
+
+@click.command()
+@click.argument("meter")
+@click.argument("quantity", required=False)
+@click.argument("time", required=False)
+@click.option("--in", "path", type=_PATH, help="An exported bundle or a ledger file; else this gateway's own ledger.")
+@_checking
+@site_options
+def trace(
+    meter: str,
+    quantity: str | None,
+    time: str | None,
+    path: Path | None,
+    key: str | None,
+    outside: tuple[Path, ...],
+    site: Path | None,
+    state: Path | None,
+) -> None:
+    """Trace one value back to its meter and bytes.
+
+    METER is a meter's id, or a record number; QUANTITY such as active_energy_import, else all; TIME such as
+    2026-03-01T08:15 (the site's time, or with an offset), else the newest reading.
+    """
+    from agent.findings import CannotCheck
+    from agent.trace import read_time
+    from agent.trace import trace as story_of
+    from agent.trace_text import trace_text
+
+    with told():
+        settings = read_settings(site, state)
+        zone = _zone(settings.site)
+        try:
+            story = story_of(
+                _opened(path, settings.state),
+                meter="" if meter.isdecimal() else meter,
+                when=read_time(time, zone) if time else None,
+                n=int(meter) if meter.isdecimal() else None,
+                key=_key(key, path, settings.state),
+                outside=_outside(outside),
+            )
+            text = trace_text(story, quantity, zone)
+        except CannotCheck as error:
+            raise failure(str(error)) from None
+    click.echo(text)
+    raise click.exceptions.Exit(story.exit_code)
+
+
+@click.command()
+@click.argument("file", type=_PATH)
+@click.option("--until", type=click.IntRange(min=1), help="Only records before this number.")
+@site_options
+def export(file: Path, until: int | None, site: Path | None, state: Path | None) -> None:
+    """Write records, keys, models and checkpoints to FILE (a .zip), to be verified without this gateway."""
+    from agent.export import export as write
+
+    with told():
+        if file.suffix != ".zip":
+            raise failure(f"{file}: call it something that ends in .zip")
+        try:
+            summary = write(_opened(None, read_settings(site, state).state), file, until)
+        except ValueError as error:
+            raise failure(str(error)) from None
+    counts = f"{summary.records} records, {summary.checkpoints} checkpoints, {summary.models} meter models"
+    click.echo(f"{summary.path}: {counts}, {summary.size} bytes")
+    click.echo(f"SHA-256 {summary.sha256}")
+    click.echo(f'To verify: meterseal verify {summary.path.name} --key "the key line of the enrolment form"')
+
+
+def _zone(site: Path) -> tzinfo:
+    """The site's time zone; UTC where there is no site file at hand."""
+    from config.check import load_site
+    from config.zone import zone_of
+
+    return zone_of(load_site(site).site.timezone) or UTC if site.is_file() else UTC

@@ -1,0 +1,211 @@
+"""The demo: a simulated plant, a real broker and the real agent; then trace, verify, and a forgery that is found.
+
+Everything happens in the folder `demo` and through the same commands a user types. Whatever ends it, also Ctrl-C,
+ends the broker and the agent with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.demo_broker import demo_broker, end
+from agent.ledger_file import LedgerReader
+from agent.record import parse
+from agent.simulate import Simulator, load_plant, site_for
+from agent.state import LEDGER_FILE
+from agent.status import Status, as_text, delivery_text, status_of
+from config.check import SiteFile, load_models, load_site
+
+FOLDER = Path("demo")
+_MARK = "made-by-meterseal-demo"
+_WATCHED_SECONDS = 30
+_TRACED = "active_energy_import"
+_GATEWAY = "demo-plant/gw1"
+
+
+async def show() -> int:
+    """Runs the whole demo; the exit code: 0 if everything was as it should be."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: task and task.cancel())
+    try:
+        return await _show(_fresh_folder())
+    except asyncio.CancelledError:
+        click.echo("\nStopped. Nothing is left running.")
+        return 130
+
+
+def _fresh_folder() -> Path:
+    """An empty demo folder; only one that a demo made is ever cleared."""
+    folder = FOLDER.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise OSError(None, "is not empty and was not made by the demo: move it away", str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    return folder
+
+
+async def _show(folder: Path) -> int:
+    plant_file = folder / "plant.yaml"
+    plant_file.write_bytes((files("config") / "plant.example.yaml").read_bytes())
+    plant = load_plant(plant_file)
+    async with demo_broker(folder) as (broker, port), Simulator(plant, load_models(()), folder) as simulator:
+        meters = len(plant.meters)
+        _step(f"{meters} simulated meters are on their lines; the broker is {broker}.")
+        site_file = folder / "site.yaml"
+        mqtt = f"mqtt:\n  - host: 127.0.0.1\n    port: {port}\n"
+        site_file.write_text(site_for(plant, simulator, gateway=_GATEWAY) + "commit_seconds: 0.2\n" + mqtt, "utf-8")
+        await _meterseal(folder, "check")
+        await _meterseal(folder, "init", quiet=True)
+        async with _agent(folder):
+            await _watch(folder, load_site(site_file))
+        newest = _last_reading(folder, next(m.id for m in plant.meters if _TRACED in str(m.start)))
+    return await _audit(folder, newest, meters)
+
+
+async def _audit(folder: Path, newest: tuple[str, str], meters: int) -> int:
+    """What an auditor does: trace one value, verify everything, and find a forgery."""
+    _step("One value, traced back to its meter and to the bytes it came from:")
+    traced = await _meterseal(folder, "trace", newest[0], _TRACED, newest[1])
+    _step("The whole ledger, verified:")
+    clean = await _meterseal(folder, "verify")
+    forged, changed = _forge(folder)
+    _step(f"A copy of the ledger in which one digit of record {changed} was changed:")
+    found = await _meterseal(folder, "verify", str(forged), "--key", (folder / "state" / "key.vkey").read_text("utf-8").strip())
+    records = LedgerReader(folder / "state" / LEDGER_FILE).size()
+    as_it_should = traced == 0 and clean == 0 and found == 1
+    click.echo("")
+    click.echo(f"Shown: {meters} meters read, {records} records sealed and delivered; one value traced, the ledger verified,")
+    click.echo(f"       and the forgery in record {changed} {'found and named' if found == 1 else 'NOT FOUND'}.")
+    click.echo(f"Files: {folder} (site.yaml, plant.yaml, state/ with ledger and key, agent.log, forged.sqlite)")
+    return 0 if as_it_should else 1
+
+
+def _step(text: str) -> None:
+    click.echo(f"\n{text}" if not sys.stdout.isatty() else click.style(f"\n{text}", bold=True))
+
+
+def _command(folder: Path, *words: str) -> list[str]:
+    program = Path(sys.executable).with_name("meterseal")
+    start = [str(program)] if program.exists() else [sys.executable, "-P", "-m", "agent.cli"]
+    return [*start, *words]
+
+
+def _surroundings(folder: Path) -> dict[str, str]:
+    mine = {name: text for name, text in os.environ.items() if not name.startswith("METERSEAL_")}
+    return mine | {"METERSEAL_SITE": str(folder / "site.yaml"), "METERSEAL_STATE": str(folder / "state")}
+
+
+async def _meterseal(folder: Path, *words: str, quiet: bool = False) -> int:
+    """Runs one command as a user would, showing it; its exit code."""
+    shown = [word if len(word) < 60 else f"{word[:57]}..." for word in words]
+    click.echo(click.style(f"$ meterseal {' '.join(shown)}", dim=True))
+    output = asyncio.subprocess.DEVNULL if quiet else None
+    process = await asyncio.create_subprocess_exec(
+        *_command(folder, *words), env=_surroundings(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+    )
+    try:
+        return await process.wait()
+    finally:
+        await end(process)
+
+
+@contextlib.asynccontextmanager
+async def _agent(folder: Path) -> AsyncIterator[None]:
+    """The real agent, a process of its own; its journal goes to agent.log."""
+    click.echo(click.style("$ meterseal run", dim=True))
+    with (folder / "agent.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *_command(folder, "run"), env=_surroundings(folder), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            yield
+            if process.returncode is not None:
+                raise OSError(None, f"the agent ended too early, with code {process.returncode}", str(folder / "agent.log"))
+        finally:
+            await end(process)
+
+
+async def _watch(folder: Path, site: SiteFile) -> None:
+    """Shows the table while the agent works: live on a terminal, else three times."""
+    until = time.monotonic() + _WATCHED_SECONDS
+    ledger = folder / "state" / LEDGER_FILE
+    while not ledger.exists() and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+    reader = LedgerReader(ledger)
+    try:
+        if sys.stdout.isatty():
+            await _live(folder, site, reader, until)
+            return
+        for _ in range(3):
+            await asyncio.sleep(_WATCHED_SECONDS / 3)
+            click.echo(as_text(status_of(reader, site, folder / "state", time.time_ns())) + "\n")
+    finally:
+        reader.close()
+
+
+async def _live(folder: Path, site: SiteFile, reader: LedgerReader, until: float) -> None:
+    from rich.live import Live
+
+    with Live(refresh_per_second=4) as live:
+        while (rest := until - time.monotonic()) > 0:
+            live.update(_table(status_of(reader, site, folder / "state", time.time_ns()), rest))
+            await asyncio.sleep(0.5)
+
+
+def _table(status: Status, rest: float) -> Any:
+    from rich.table import Table
+
+    delivered = "; ".join(f"{name}: {delivery_text(count, status.records)}" for name, count in status.delivered.items())
+    table = Table(title=f"meterseal  {status.records} records sealed", caption=f"delivered to {delivered}   {rest:.0f} s left")
+    for column in ("Meter", "Last values", "Age", "Record", ""):
+        table.add_column(column, justify="right" if column in ("Age", "Record") else "left", no_wrap=True)
+    for meter in status.meters:
+        age = "" if meter.age_s is None else f"{meter.age_s} s"
+        table.add_row(meter.meter, "   ".join(meter.values), age, "" if meter.n is None else str(meter.n), meter.note)
+    return table
+
+
+def _last_reading(folder: Path, meter: str) -> tuple[str, str]:
+    """A meter and the due time of its newest reading."""
+    reader = LedgerReader(folder / "state" / LEDGER_FILE)
+    try:
+        for _, payload in reader.meter_records(meter, "reading", newest_first=True):
+            return meter, str(parse(payload)["due"])
+    finally:
+        reader.close()
+    raise OSError(None, f"{meter} was never read", str(folder / "agent.log"))
+
+
+def _forge(folder: Path) -> tuple[Path, int]:
+    """A copy of the ledger in which somebody who owns the file raised one digit of one value."""
+    path = folder / "forged.sqlite"
+    with (
+        contextlib.closing(sqlite3.connect(folder / "state" / LEDGER_FILE)) as ledger,
+        contextlib.closing(sqlite3.connect(path)) as copy,
+    ):
+        ledger.backup(copy)
+        copy.execute("DROP TRIGGER record_is_never_changed")
+        row = copy.execute("SELECT n, payload FROM record WHERE kind = 'reading' ORDER BY n LIMIT 1 OFFSET 20").fetchone()
+        n, payload = int(row[0]), bytes(row[1])
+        at = payload.index(b'"value":"') + len(b'"value":"')
+        digit = payload[at : at + 1]
+        forged = payload[:at] + (b"8" if digit == b"9" else b"9") + payload[at + 1 :]
+        copy.execute("UPDATE record SET payload = ? WHERE n = ?", (forged, n))
+        copy.commit()
+    return path, n

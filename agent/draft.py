@@ -1,0 +1,103 @@
+"""What goes into a record of each kind, before it has a number and a signature. Pure, but for the clock it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agent.clock import Clock, stamp
+from agent.reading import Reading, frame_fields
+from agent.seal import Key, base64url
+from config.model import ModelFile
+from config.site import Meter
+from drivers import Exchange, Instant
+
+Fields = dict[str, Any]
+
+
+def _head(kind: str, clock: Clock, moment: Instant | None = None) -> Fields:
+    """Kind, time and clock state of a record about `moment`, by default now."""
+    at = moment or clock.instant()
+    trust = clock.trust()
+    state: Fields = {"state": trust.state, "boot": clock.boot, "uptime_ms": at.uptime_ns // 1_000_000}
+    if trust.error_ms is not None:
+        state["error_ms"] = trust.error_ms
+    return {"kind": kind, "time": stamp(at.wall_ns), "clock": state}
+
+
+def enrolment(clock: Clock, key: Key, who: str) -> Fields:
+    """The first record of a log: its key."""
+    public = {"action": "enrol", "algorithm": "ed25519", "public": base64url(key.public), "who": who}
+    return _head("key", clock) | public
+
+
+def start(clock: Clock, version: str, digest: str, after: str) -> Fields:
+    """The agent began; `after` says how it ended before: `first`, `stop` or `crash`."""
+    return _head("start", clock) | {"version": version, "config": digest, "after": after}
+
+
+def stop(clock: Clock, reason: str) -> Fields:
+    """The agent ended in order."""
+    return _head("stop", clock) | {"reason": reason}
+
+
+def configuration(clock: Clock, digest: str, who: str) -> Fields:
+    """A site file came into force."""
+    return _head("config", clock) | {"digest": digest, "who": who}
+
+
+def declaration(meter: Meter, model: ModelFile, framing: str, every_s: int, quantities: Sequence[str]) -> Fields:
+    """What is declared of a meter: everything needed to judge and recompute its readings."""
+    ratios = {name: ratio for name, ratio in (("ct", meter.ct), ("vt", meter.vt)) if ratio}
+    return {
+        "id": meter.id,
+        "serial": meter.serial,
+        "model": model.declared.model,
+        "revision": model.declared.revision,
+        "digest": model.digest,
+        "trust": model.declared.trust.level,
+        "link": meter.link,
+        "framing": framing,
+        "address": meter.address,
+        "place": meter.place,
+        "every_s": every_s,
+        "quantities": list(quantities),
+        **ratios,
+    }
+
+
+def declared(clock: Clock, fields: Fields) -> Fields:
+    """A meter's declaration came into force."""
+    return _head("meter", clock) | {"meter": fields}
+
+
+def reading(clock: Clock, source: Fields, taken: Reading) -> Fields:
+    """One poll of a meter, with its frames and values."""
+    return _head("reading", clock, taken.answered) | {
+        "meter": source,
+        "due": stamp(taken.due_ns),
+        "frames": frame_fields(taken.exchanges),
+        "values": [value.fields() for value in taken.values],
+    }
+
+
+def gap(clock: Clock, source: Fields, **fields: Any) -> Fields:
+    """Polls of a meter are missing: `opened` or `closed`, why, since when, how many."""
+    return _head("gap", clock) | {"meter": source} | fields
+
+
+def identity(clock: Clock, source: Fields, expected: str, found: str, formula: str, exchanges: Sequence[Exchange]) -> Fields:
+    """The serial number read from a meter, beside the one on its plate."""
+    return _head("identity", clock) | {
+        "meter": source,
+        "expected": expected,
+        "found": found,
+        "match": not expected or same_serial(expected, found),
+        "formula": formula,
+        "frames": frame_fields(exchanges),
+    }
+
+
+def same_serial(one: str, other: str) -> bool:
+    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
+    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()

@@ -1,0 +1,343 @@
+"""Whether a record says what its frames say: requests, answers, formulas and values against the declared model. Pure.
+
+ 1. A declaration quotes its meter model by digest; the model's text is at hand and has that digest.
+ 2. A reading belongs to the declaration in force for its meter, and was asked for with the model's own requests.
+ 3. Every frame without a fault is an answer to its request (the driver's `check`); frames with a fault are evidence of
+    a failed try only: no value may come from them.
+ 4. Every declared quantity is stated once. Its formula is the one the driver locates in the good frames; where it
+    gives a number, the record states that number, in the quantity's unit, doubted exactly if it is out of the
+    model's range; where it gives none, the record states none, bad, with the formula's own cause.
+
+What this file does not know: signatures, the order of records, time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from config.mistake import ConfigError
+from config.model import MeterModel, ModelFile, Point, Watch
+from config.quantity import quantity_of
+from drivers import Driver, Request, Target
+from drivers.errors import FormulaError, MeterError
+from drivers.formula import Outcome, evaluate
+
+Problem = tuple[str, str]
+Fields = Mapping[str, Any]
+_MOST_CACHED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A meter's declaration and what follows from it.
+
+    Attributes:
+        n, leaf: its record and that record's leaf hash (base64url).
+        fields: as declared.
+        driver, target: None where the model is not usable.
+        points: the declared quantities' points.
+        serial: where the model keeps the serial number; None if it does not.
+        readings, identities: the requests the model prescribes, without transaction numbers.
+    """
+
+    n: int
+    leaf: str
+    fields: Fields
+    driver: Driver | None = None
+    target: Target | None = None
+    points: Mapping[str, Point] = field(default_factory=dict)
+    serial: Watch | None = None
+    readings: frozenset[bytes] = frozenset()
+    identities: frozenset[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class Frames:
+    """A record's frames as bytes; in `asked` and `usable` those with a fault are masked by empty bytes."""
+
+    requests: list[bytes]
+    answers: list[bytes]
+    faults: list[str]
+    asked: list[bytes]
+
+    @property
+    def usable(self) -> list[bytes]:
+        """The answers that a formula may point at."""
+        return [b"" if fault else answer for answer, fault in zip(self.answers, self.faults, strict=True)]
+
+
+def same_serial(one: str, other: str) -> bool:
+    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
+    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()
+
+
+class Evidence:
+    """The declarations of a log as they come, and the checks of what records say by them.
+
+    Args:
+        models: the model files by digest.
+        driver_of: the driver of a protocol's name; raises KeyError.
+        model_of: the model in a file's bytes and a name for messages; raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, bytes],
+        driver_of: Callable[[str], Driver],
+        model_of: Callable[[bytes, str], ModelFile],
+    ) -> None:
+        self._models = models
+        self._driver_of = driver_of
+        self._model_of = model_of
+        self._read: dict[str, MeterModel | str] = {}
+        self._located: dict[tuple[str, tuple[bytes, ...]], dict[str, str | None]] = {}
+        self._found: dict[str, tuple[str, str]] = {}
+        self.in_force: dict[str, Declaration] = {}
+
+    # --- declarations -----------------------------------------------------------------------------------------
+
+    def declare(self, n: int, fields: Fields, leaf: str) -> Iterator[Problem]:
+        """Takes a `meter` record; problems with its model."""
+        meter: Fields = fields["meter"]
+        model = self._model(meter["digest"])
+        if isinstance(model, str):
+            self.in_force[meter["id"]] = Declaration(n, leaf, meter)
+            yield "MODEL", model
+            return
+        declared = (meter["model"], meter["revision"], meter["trust"])
+        if declared != (model.model, model.revision, model.trust.level):
+            yield "DECLARATION", f"declares {declared[0]} revision {declared[1]}, its model file is another"
+        missing = [name for name in meter["quantities"] if not any(point.quantity == name for point in model.points)]
+        if missing:
+            yield "DECLARATION", f"declares {', '.join(missing)}, which the model does not tell"
+        try:
+            self.in_force[meter["id"]] = self._declaration(n, leaf, meter, model)
+        except (KeyError, ValueError) as error:
+            self.in_force[meter["id"]] = Declaration(n, leaf, meter)
+            yield "DECLARATION", f"nothing can be asked of a meter declared like this: {error}"
+
+    def _model(self, digest: str) -> MeterModel | str:
+        """The model of a digest, or why there is none."""
+        if digest not in self._read:
+            text = self._models.get(digest)
+            if text is None:
+                self._read[digest] = f"the model file {digest[:16]}… is not in this log"
+            elif hashlib.sha256(text).hexdigest() != digest:
+                self._read[digest] = f"the model file kept under {digest[:16]}… is altered: it has another SHA-256"
+            else:
+                try:
+                    self._read[digest] = self._model_of(text, "model").declared
+                except ConfigError as error:
+                    self._read[digest] = f"the model file {digest[:16]}… cannot be read: {str(error)[:200]}"
+        return self._read[digest]
+
+    def _declaration(self, n: int, leaf: str, meter: Fields, model: MeterModel) -> Declaration:
+        driver = self._driver_of(model.protocol)
+        target = Target(model, meter["address"], meter["framing"], meter.get("ct"), meter.get("vt"))
+        points = {point.quantity: point for point in model.points if point.quantity in meter["quantities"]}
+        serial = next((watch for watch in model.identity if watch.name == "serial"), None)
+        readings = _neutral(driver, target, driver.requests(target, list(points.values())))
+        identities = _neutral(driver, target, driver.requests(target, [serial]) if serial else [])
+        return Declaration(n, leaf, meter, driver, target, points, serial, frozenset(readings), frozenset(identities))
+
+    def _source(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with whose record this is."""
+        source: Fields = fields["meter"]
+        declaration = self.in_force.get(source["id"])
+        if declaration is None:
+            yield "DECLARATION", "this meter was never declared"
+            return
+        if source["declared"] != declaration.leaf:
+            yield "DECLARATION", f"quotes another declaration than the one in force (record {declaration.n})"
+        declared, stated = declaration.fields["serial"], source["serial"]
+        if declared and stated != declared:
+            yield "DECLARATION", f"states serial number {stated or 'none'}, declared is {declared}"
+        if fields["kind"] != "reading":
+            return
+        found, found_under = self._found.get(source["id"], ("", ""))
+        if source["serial_from"] != "plate" or (stated and not declared):
+            if not found or not same_serial(stated, found):
+                told = f"the meter told {found}" if found else "no record shows that the meter told it"
+                yield "DECLARATION", f"states serial number {stated or 'none'} as read from the meter, but {told}"
+        elif found_under == declaration.leaf and stated and not same_serial(stated, found):
+            yield "DECLARATION", f"states serial number {stated} from the plate, but the meter told {found}"
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def reading(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with a reading."""
+        yield from self._source(fields)
+        declaration = self.in_force.get(fields["meter"]["id"])
+        frames = frames_of(fields)
+        if declaration and declaration.target:
+            yield from self._frames(declaration, frames, declaration.readings)
+        stated = [value["quantity"] for value in fields["values"]]
+        for name in sorted({name for name in stated if stated.count(name) > 1}):
+            yield "VALUE", f"{name} is stated twice"
+        if declaration:
+            for name in declaration.fields["quantities"]:
+                if name not in stated:
+                    yield "VALUE", f"{name} is declared, yet nothing is said about it"
+        yield from self._values(declaration, frames, fields)
+
+    def values(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with a reading's values as far as its own frames show, without its meter's declaration."""
+        yield from self._values(None, frames_of(fields), fields)
+
+    def _values(self, declaration: Declaration | None, frames: Frames, fields: Fields) -> Iterator[Problem]:
+        for value in fields["values"]:
+            for kind, what in self._value(declaration, frames, value):
+                yield kind, f"{value['quantity']}: {what}"
+
+    def identity(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with a record of a serial number read from a meter; takes the number."""
+        yield from self._source(fields)
+        source, found = fields["meter"], fields["found"]
+        declaration = self.in_force.get(source["id"])
+        frames = frames_of(fields)
+        if declaration and declaration.target:
+            yield from self._frames(declaration, frames, declaration.identities)
+            expected = self._formula(declaration, frames, declaration.serial)
+            if fields["formula"] != expected:
+                yield "FORMULA", f"states {fields['formula']}, the model gives {expected or 'none'}"
+        outcome = _evaluated(fields["formula"], frames.usable)
+        if isinstance(outcome, str):
+            yield "FORMULA", outcome
+        elif outcome.value != found:
+            yield "VALUE", f"states serial number {found}, the bytes give {outcome.value or 'none'}"
+        if fields["match"] != (not fields["expected"] or same_serial(fields["expected"], found)):
+            yield "VALUE", f"says that {found} and {fields['expected']} {'match' if fields['match'] else 'do not match'}"
+        if declaration and declaration.fields["serial"] and fields["expected"] != declaration.fields["serial"]:
+            yield "DECLARATION", f"expects serial number {fields['expected']}, declared is {declaration.fields['serial']}"
+        self._found[source["id"]] = (found, source["declared"])
+
+    def gap(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with the frames of a gap: a poll that was answered is no missed poll."""
+        yield from self._source(fields)
+        declaration = self.in_force.get(fields["meter"]["id"])
+        if declaration is None or declaration.target is None or declaration.driver is None:
+            return
+        frames = frames_of(fields)
+        yield from self._frames(declaration, frames, declaration.readings | declaration.identities)
+        good = [request for request in frames.asked if request]
+        answered = set(_plain(declaration.driver, declaration.target, good)) & (declaration.readings - declaration.identities)
+        if answered:
+            yield "GAP", "a poll that the meter answered properly is counted as missed"
+
+    def _frames(self, declaration: Declaration, frames: Frames, prescribed: frozenset[bytes]) -> Iterator[Problem]:
+        driver, target = declaration.driver, declaration.target
+        if driver is None or target is None:
+            return
+        plain = _plain(driver, target, frames.requests)
+        for index, (request, answer, fault) in enumerate(zip(frames.requests, frames.answers, frames.faults, strict=True)):
+            if plain[index] not in prescribed:
+                yield "REQUEST", f"frame {index}: {request.hex(' ')} is not a request that the model prescribes for this meter"
+            if fault:
+                continue
+            try:
+                driver.check(request, answer, target.framing)
+            except MeterError as error:
+                yield "FRAME", f"frame {index}: {error}"
+
+    def _value(self, declaration: Declaration | None, frames: Frames, value: Fields) -> Iterator[Problem]:
+        name, stated = value["quantity"], value.get("formula")
+        formula = stated
+        point = None
+        if declaration and declaration.target:
+            point = declaration.points.get(name)
+            if point is None:
+                yield "DECLARATION", "is not among the quantities declared for this meter"
+            formula = self._formula(declaration, frames, point)
+        if stated != formula:
+            yield "FORMULA", f"states formula {stated or 'none'}, the model gives {formula or 'none: no good frame holds it'}"
+        yield from _unit(name, value)
+        if formula is None:
+            yield from _absent(value, frames)
+            return
+        outcome = _evaluated(formula, frames.usable)
+        if isinstance(outcome, str):
+            yield "FORMULA", outcome
+        else:
+            yield from _stated(value, outcome, point)
+
+    def _formula(self, declaration: Declaration, frames: Frames, point: Point | Watch | None) -> str | None:
+        """The formula that the model gives over the good frames, None where none of them holds the point."""
+        if point is None or declaration.driver is None or declaration.target is None:
+            return None
+        asked = tuple(_plain(declaration.driver, declaration.target, frames.asked))
+        if len(self._located) > _MOST_CACHED:
+            self._located.clear()
+        located = self._located.setdefault((declaration.leaf, asked), {})
+        name = point.name if isinstance(point, Watch) else point.quantity
+        if name not in located:
+            try:
+                located[name] = declaration.driver.locate(declaration.target, asked, point)
+            except KeyError:
+                located[name] = None
+        return located[name]
+
+
+def frames_of(fields: Fields) -> Frames:
+    """A record's frames as bytes."""
+    requests = [bytes.fromhex(frame["request"]) for frame in fields["frames"]]
+    answers = [bytes.fromhex(frame["answer"]) for frame in fields["frames"]]
+    faults = [frame.get("fault", "") for frame in fields["frames"]]
+    return Frames(requests, answers, faults, [b"" if fault else request for request, fault in zip(requests, faults, strict=True)])
+
+
+def _neutral(driver: Driver, target: Target, requests: Sequence[Request]) -> list[bytes]:
+    return _plain(driver, target, [request.data for request in requests])
+
+
+def _plain(driver: Driver, target: Target, requests: Sequence[bytes]) -> list[bytes]:
+    """Requests without their transaction numbers, so that two polls of the same registers are the same."""
+    return [driver.numbered(Request(data, 0, 0, 0), 0, target.framing).data if data else b"" for data in requests]
+
+
+def _evaluated(formula: str, answers: Sequence[bytes]) -> Outcome | str:
+    try:
+        return evaluate(formula, answers)
+    except FormulaError as error:
+        return str(error)
+
+
+def _unit(name: str, value: Fields) -> Iterator[Problem]:
+    try:
+        unit = quantity_of(name).unit
+    except KeyError:
+        yield "DECLARATION", "there is no such quantity"
+        return
+    if "value" in value and value.get("unit") != unit:
+        yield "UNIT", f"is stated in {value.get('unit', 'no unit')}, its unit is {unit}"
+
+
+def _absent(value: Fields, frames: Frames) -> Iterator[Problem]:
+    """Problems with a value that no good frame holds."""
+    if "value" in value:
+        yield "VALUE", f"states {value['value']}, but no good frame holds it"
+    elif value.get("quality") != "bad" or value.get("cause") not in {*frames.faults, "no_answer"}:
+        yield "QUALITY", "no good frame holds it: it must be bad, with the fault of a frame as the cause"
+
+
+def _stated(value: Fields, outcome: Outcome, point: Point | None) -> Iterator[Problem]:
+    """Problems with a value whose bytes are there."""
+    stated = value.get("value")
+    if stated != outcome.value:
+        yield "VALUE", f"states {stated or 'no value'}, the bytes give {outcome.value or 'none'}"
+        return
+    quality = (value.get("quality", ""), value.get("cause", ""))
+    if outcome.value is None:
+        right = ("bad", outcome.cause)
+    elif point and point.range and not point.range[0] <= Decimal(outcome.value) <= point.range[1]:
+        right = ("uncertain", "out_of_range")
+    else:
+        right = ("", "")
+    if quality != right and (point or outcome.value is None):
+        yield (
+            "QUALITY",
+            f"is marked {' '.join(filter(None, quality)) or 'good'}, it follows {' '.join(filter(None, right)) or 'good'}",
+        )

@@ -1,0 +1,73 @@
+"""The journal: every event the agent tells, under a stable name, one line each.
+
+On a terminal the lines are coloured; under systemd each begins with its priority (`<4>`), which journald reads; else
+they are JSON. Names never change meaning; `docs/events.md` lists them for the operator.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+EVENTS = {
+    "agent.started": "the agent is up: how many meters, links and brokers",
+    "agent.stopped": "the agent ended in order",
+    "agent.failed": "the agent cannot go on; the hint says what to do",
+    "link.up": "a port or connection is open",
+    "link.down": "a port or connection is gone, or cannot be opened; it is tried again by itself",
+    "meter.back": "a meter answers again; how many polls were missed",
+    "meter.silent": "a meter does not answer; its missing polls are sealed as a gap",
+    "meter.refused": "a meter refuses a read; said once until it changes",
+    "meter.identified": "the serial number read from the meter is the one on its plate in site.yaml",
+    "meter.exchanged": "another serial number answers under this address; nothing is sealed for this meter",
+    "meter.unidentified": "the serial number cannot be read from the meter; the plate's word stands in the records",
+    "ledger.failed": "the ledger cannot be written; nothing is sealed until it can",
+    "ledger.refused": "a reading could not be sealed",
+    "forward.connected": "a broker took the connection",
+    "forward.lost": "the connection to a broker was lost; it is tried again by itself",
+    "forward.cannot_connect": "a broker cannot be reached or does not let us in",
+    "forward.refused": "a broker refused a record; it stays in the ledger and is sent again",
+    "forward.nobody_listens": "the broker takes records, but no one has subscribed to them",
+}
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def _systemd_line(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
+    name = event.pop("event")
+    event.pop("level", None)
+    words = " ".join(f"{key}={value}" for key, value in event.items())
+    return f"<{_PRIORITY.get(level, 6)}>{name} {words}".rstrip()
+
+
+def configure(level: str = "info") -> None:
+    """Sets up the journal for this process: which level, and how lines look where they go (standard error)."""
+    terminal = sys.stderr.isatty()
+    renderer: Any
+    if os.environ.get("JOURNAL_STREAM"):
+        renderer = _systemd_line
+    elif terminal:
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=24)
+    else:
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    processors: list[Any] = [structlog.processors.add_log_level]
+    if not os.environ.get("JOURNAL_STREAM"):
+        processors.append(structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal))
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # pymodbus prints frames of whichever line spoke last; what happens on a line is told by us.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+
+def journal() -> Any:
+    """The logger of this process."""
+    return structlog.get_logger()

@@ -1,0 +1,111 @@
+"""Which key is in force for which records of a log. Pure.
+
+ 1. Record 0 enrols the first key and is signed by it. Whether that key is the gateway's, no record can say: somebody
+    outside confirms it (the enrolment form).
+ 2. A `rotate` record is signed by the key in force and carries the new key's own signature over
+    `agent.seal.rotation_statement`. From the next record on only the new key signs.
+ 3. A key vouches only for its own range of n: an old key that signs later and a new key that signs earlier are found.
+ 4. A checkpoint of size s is signed by the key that would sign record s.
+
+The algorithm comes from the key's record, never from a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.seal import from_base64url, key_name, pre_authentication, rotation_statement, signed
+
+Problem = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerm:
+    """A key and the first record it signs."""
+
+    name: str
+    public: bytes
+    first: int
+
+
+class KeyRing:
+    """The keys of one log, as its records bring them up. `anchor` is the first key where somebody confirmed it."""
+
+    def __init__(self, anchor: bytes | None) -> None:
+        self.terms: list[KeyTerm] = []
+        self.strangers: dict[str, int] = {}
+        self._anchor = anchor
+        if anchor is not None:
+            self.terms.append(KeyTerm(key_name(anchor), anchor, 0))
+
+    @property
+    def in_force(self) -> KeyTerm | None:
+        """The key that signs the next record."""
+        return self.terms[-1] if self.terms else None
+
+    def first_record(self, fields: Mapping[str, Any]) -> Iterator[Problem]:
+        """Takes the log's first record; problems if it does not enrol the confirmed key."""
+        public = _public(fields) if fields.get("kind") == "key" and fields.get("action") == "enrol" else None
+        if public is None:
+            yield "KEY", "the log does not begin with the enrolment of a key"
+            return
+        if self._anchor is None:
+            self.terms.append(KeyTerm(key_name(public), public, 0))
+        elif public != self._anchor:
+            yield "KEY", f"the log enrols key {key_name(public)}; the confirmed key is {key_name(self._anchor)}"
+
+    def check(self, n: int, fields: Mapping[str, Any], body: bytes) -> Iterator[Problem]:
+        """Problems with the signature of record n."""
+        signature, name = fields.get("sig"), fields.get("key")
+        term = self.in_force
+        if not isinstance(signature, str):
+            yield "UNSIGNED", "there is no signature"
+            return
+        if term is None:
+            yield "SIGNATURE", "there is no enrolled key to check the signature with"
+            return
+        data = pre_authentication(body)
+        if name == term.name:
+            if not signed(data, signature, term.public):
+                yield "SIGNATURE", f"the signature is not key {name}'s over this content"
+            return
+        former = next((old for old in self.terms if old.name == name), None)
+        if former is None:
+            self.strangers.setdefault(str(name), n)
+            yield "KEY", f"signed under the name of key {str(name)[:16]}, which is not enrolled here; in force is {term.name}"
+            yield "SIGNATURE", "the signature is not of any key enrolled up to here"
+            return
+        yield "KEY", f"signed by key {former.name}, which expired before record {term.first}"
+        if not signed(data, signature, former.public):
+            yield "SIGNATURE", f"the signature is not key {name}'s over this content either"
+
+    def take(self, n: int, fields: Mapping[str, Any]) -> Iterator[Problem]:
+        """Takes a key record after the first, whose signature was good; problems if it brings no new key into force."""
+        term, public = self.in_force, _public(fields)
+        if fields["action"] == "enrol":
+            yield "KEY", "a second enrolment; later keys come by rotation only"
+            return
+        if term is None or public is None:
+            yield "KEY", "the rotation carries no usable key"
+            return
+        name = key_name(public)
+        statement = rotation_statement(str(fields["gateway"]), term.name, public)
+        if not signed(statement, str(fields.get("proof", "")), public):
+            yield "KEY", f"the new key {name} has not proven itself; it is not taken into force"
+            return
+        if any(old.name == name for old in self.terms):
+            yield "KEY", f"key {name} was in force before and may not come back"
+            return
+        self.terms.append(KeyTerm(name, public, n + 1))
+        if name in self.strangers:
+            yield "KEY", f"key {name} comes into force here and has signed records from {self.strangers[name]} on already"
+
+
+def _public(fields: Mapping[str, Any]) -> bytes | None:
+    try:
+        public = from_base64url(str(fields.get("public", "")))
+    except ValueError:
+        return None
+    return public if len(public) == 32 else None

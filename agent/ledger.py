@@ -1,0 +1,288 @@
+"""The ledger: sealed records in the order they were made, on disk before anybody is told.
+
+ 1. One thread writes. It takes what is waiting, seals it, writes it in one transaction and commits it with fsync
+    (SQLite WAL, `synchronous=FULL`); only then does `append` return.
+ 2. n, prev and the meter counts are given in that thread, inside that transaction: what a crash undoes was never
+    known to anybody, so no n is ever used twice with different content.
+ 3. A clock that was stepped is itself a record, sealed before the first record that shows the step.
+ 4. A checkpoint is signed every 256 records, and whenever `checkpoint` asks for one.
+ 5. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
+
+Exactly one read-write connection exists for the file: SQLite before 3.51.3 can lose a reset WAL with two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent import checkpoint
+from agent.clock import from_stamp, stamp
+from agent.ledger_file import SCHEMA, LedgerError
+from agent.ledger_head import Head, head_of
+from agent.merkle import Frontier
+from agent.record import EMPTY_LOG, RecordError
+from agent.seal import Key, Record, seal
+
+_CHECKPOINT_EVERY = 256
+_STEP_MS = 1000
+_COUNTED = ("reading", "gap", "identity")
+_MOST_IN_ONE_COMMIT = 2000
+
+Draft = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something for the writing thread: drafts to seal, a model to keep, a cursor to move, or a checkpoint."""
+
+    done: asyncio.Future[Any]
+    drafts: tuple[Draft, ...] = ()
+    model: tuple[str, bytes] | None = None
+    checkpoint: bool = False
+    stop: bool = False
+    result: list[Record] = field(default_factory=list)
+
+
+class Ledger:
+    """The writer of a ledger file. Create with `Ledger.open`."""
+
+    def __init__(self, path: Path, gateway: str, key: Key, commit_seconds: float) -> None:
+        self.path = path
+        self.gateway = gateway
+        self._key = key
+        self._commit_seconds = commit_seconds
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._head = Head(Frontier(), EMPTY_LOG, {}, "", 0, 0)
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._error: LedgerError | None = None
+        self._cursors: dict[str, int] = {}
+        self.grown = asyncio.Condition()
+
+    @classmethod
+    async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0) -> Ledger:
+        """The ledger at `path`, made if there is none, its tail checked.
+
+        Raises:
+            LedgerError: the file is damaged, belongs to another gateway or key, or cannot be opened.
+        """
+        ledger = cls(path, gateway, key, commit_seconds)
+        ledger._thread.start()
+        await ledger._opened
+        return ledger
+
+    @property
+    def size(self) -> int:
+        """How many records are on disk."""
+        return self._head.frontier.size
+
+    @property
+    def error(self) -> LedgerError | None:
+        """Why nothing is sealed any more; None while all is well."""
+        return self._error
+
+    async def append(self, *drafts: Draft) -> list[Record]:
+        """Seals drafts, in this order and in one transaction. When it returns, the records are on disk.
+
+        Raises:
+            RecordError: a draft is no record; none of them was sealed.
+            LedgerError: the disk refused; none of them was sealed.
+        """
+        job = await self._do(_Job(self._loop.create_future(), drafts=drafts))
+        return job.result
+
+    async def keep_model(self, digest: str, text: bytes) -> None:
+        """Keeps a model file; when it returns, it is on disk."""
+        await self._do(_Job(self._loop.create_future(), model=(digest, text)))
+
+    def delivered(self, destination: str, next_n: int) -> None:
+        """Remembers that a destination has acknowledged every record before `next_n`.
+
+        Written with the next commit, not by one of its own: a crash before it only repeats a delivery.
+        """
+        self._cursors[destination] = next_n
+
+    async def checkpoint(self) -> None:
+        """Signs a checkpoint over all that is on disk, if there is none of this size yet."""
+        await self._do(_Job(self._loop.create_future(), checkpoint=True))
+
+    async def close(self) -> None:
+        """Writes what is waiting, checkpoints the WAL and closes the file."""
+        if self._thread.is_alive():
+            await self._do(_Job(self._loop.create_future(), stop=True))
+            await asyncio.to_thread(self._thread.join)
+
+    async def _do(self, job: _Job) -> _Job:
+        if not self._thread.is_alive():
+            raise self._error or LedgerError("the ledger is closed")
+        self._jobs.put(job)
+        await job.done
+        if job.drafts:
+            async with self.grown:
+                self.grown.notify_all()
+        return job
+
+    # --- the writing thread -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            database = _connect(self.path)
+            self._head = head_of(self.path, self.gateway, self._key.public)
+        except (LedgerError, sqlite3.Error) as error:
+            self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
+            self._answer(self._opened, self._error)
+            return
+        self._answer(self._opened, None)
+        stopping = False
+        while not stopping:
+            jobs = self._waiting()
+            stopping = any(job.stop for job in jobs)
+            self._commit(database, jobs)
+        database.close()
+
+    def _waiting(self) -> list[_Job]:
+        """All jobs of one commit: the first one, and what joins it within the commit interval."""
+        jobs = [self._jobs.get()]
+        if self._commit_seconds and not jobs[0].stop and not jobs[0].checkpoint:
+            time.sleep(self._commit_seconds)  # others join this commit: fewer bytes written to flash
+        while not self._jobs.empty() and len(jobs) < _MOST_IN_ONE_COMMIT:
+            jobs.append(self._jobs.get())
+        return jobs
+
+    def _commit(self, database: sqlite3.Connection, jobs: list[_Job]) -> None:
+        if self._error:
+            for job in jobs:
+                self._answer(job.done, None if job.stop else self._error, job)
+            return
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            writing = _Writing(database, self._head, self.gateway, self._key)
+            refusals = [writing.take(job) for job in jobs]
+            head = writing.finish(dict(self._cursors))
+            database.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._error = LedgerError(f"nothing more is sealed: the disk says {error}", _disk_hint(error))
+            if database.in_transaction:
+                database.rollback()
+            for job in jobs:
+                self._answer(job.done, None if job.stop else self._error, job)
+            return
+        self._head = head
+        for job, refusal in zip(jobs, refusals, strict=True):
+            self._answer(job.done, refusal, job)
+
+    def _answer(self, future: asyncio.Future[Any], error: Exception | None, result: Any = None) -> None:
+        def tell() -> None:
+            if future.done():
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(tell)
+
+
+class _Writing:
+    """One transaction: drafts become records, one after the other."""
+
+    def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._key = key
+        self._frontier = head.frontier
+        self._prev = head.prev
+        self._counts = dict(head.counts)
+        self._boot = head.boot
+        self._offset_ms = head.offset_ms
+        self._checkpoint_size = head.checkpoint_size
+
+    def take(self, job: _Job) -> Exception | None:
+        """Does one job; what it returns is why it was refused without harm to the others."""
+        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._offset_ms)
+        self._database.execute("SAVEPOINT job")
+        try:
+            for draft in job.drafts:
+                job.result.append(self._append(draft))
+        except (RecordError, ValueError, KeyError, TypeError) as error:
+            self._database.execute("ROLLBACK TO job")
+            self._frontier, self._prev, self._counts, self._boot, self._offset_ms = before
+            job.result.clear()
+            return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
+        finally:
+            self._database.execute("RELEASE job")
+        if job.model:
+            self._database.execute("INSERT INTO model VALUES (?, ?) ON CONFLICT DO NOTHING", job.model)
+        if job.checkpoint or job.stop or self._frontier.size - self._checkpoint_size >= _CHECKPOINT_EVERY:
+            self._sign_checkpoint()
+        return None
+
+    def finish(self, cursors: Mapping[str, int]) -> Head:
+        """Writes the tree's edge and the destinations' cursors; the head after the transaction."""
+        for cursor in cursors.items():
+            self._database.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next", cursor)
+        hashes = b"".join(self._frontier.hashes)
+        self._database.execute(
+            "INSERT INTO tree VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, hashes = excluded.hashes",
+            (self._frontier.size, hashes),
+        )
+        return Head(self._frontier, self._prev, self._counts, self._boot, self._offset_ms, self._checkpoint_size)
+
+    def _append(self, draft: Draft) -> Record:
+        clock = draft["clock"]
+        offset_ms = from_stamp(draft["time"]) // 1_000_000 - clock["uptime_ms"]
+        step_ms = offset_ms - self._offset_ms
+        if clock["boot"] == self._boot and abs(step_ms) > _STEP_MS and draft["kind"] != "clock":
+            before = stamp((clock["uptime_ms"] + self._offset_ms) * 1_000_000)
+            step = {"kind": "clock", "step_ms": step_ms, "before": before, "after": draft["time"]}
+            self._insert({**step, "time": draft["time"], "clock": clock})
+        self._boot, self._offset_ms = clock["boot"], offset_ms
+        return self._insert(draft)
+
+    def _insert(self, draft: Draft) -> Record:
+        meter: str = draft["meter"]["id"] if "meter" in draft else ""
+        if draft["kind"] in _COUNTED:
+            count = self._counts.get(meter, -1) + 1
+            draft = {**draft, "meter": {**draft["meter"], "count": count}}
+            self._counts[meter] = count
+        record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self._key)
+        self._database.execute(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?)", (record.n, record.leaf, draft["kind"], meter or None, record.payload)
+        )
+        self._frontier = self._frontier.append(record.leaf)
+        self._prev = record.leaf
+        return record
+
+    def _sign_checkpoint(self) -> None:
+        size = self._frontier.size
+        if size == self._checkpoint_size:
+            return
+        note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self._key)
+        self._database.execute("INSERT INTO checkpoint VALUES (?, ?)", (size, note))
+        self._checkpoint_size = size
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    new = not path.exists() or path.stat().st_size == 0
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    if new:
+        database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    return database
+
+
+def _disk_hint(error: Exception) -> str:
+    if "full" in str(error):
+        return "Free space on the disk of the state directory, then restart the agent."
+    return "Check the disk of the state directory (dmesg), then restart the agent."

@@ -1,0 +1,157 @@
+"""The ledger's SQLite file: its tables, and reading it. Nothing here writes.
+
+The file is not trusted: whoever edits it can at most make `verify` fail. The database itself refuses UPDATE and
+DELETE on what is sealed; an attacker can drop the triggers, and the signatures then tell.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+APPLICATION_ID = 0x4D53_4C31  # "MSL1"
+_REFUSALS = "".join(
+    f"""
+CREATE TRIGGER {table}_is_never_{verb} BEFORE {action} ON {table} BEGIN
+    SELECT RAISE(ABORT, 'the ledger is append-only: {table} rows are never {verb}');
+END;"""
+    for table in ("record", "checkpoint", "model")
+    for verb, action in (("changed", "UPDATE"), ("deleted", "DELETE"))
+)
+SCHEMA = f"""
+CREATE TABLE record (           -- the log: payload is canonical JSON with its signature
+    n INTEGER PRIMARY KEY,
+    leaf BLOB NOT NULL CHECK (length(leaf) = 32),
+    kind TEXT NOT NULL,
+    meter TEXT,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE INDEX record_of_meter ON record (meter, n) WHERE meter IS NOT NULL;
+CREATE TABLE checkpoint (       -- signed notes over the log's size and root
+    size INTEGER PRIMARY KEY,
+    note TEXT NOT NULL
+) STRICT;
+CREATE TABLE model (            -- the meter model files that declarations quote by digest
+    digest TEXT PRIMARY KEY,
+    text BLOB NOT NULL
+) STRICT;
+CREATE TABLE tree (             -- right edge of the Merkle tree; can be recomputed from the records
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    size INTEGER NOT NULL,
+    hashes BLOB NOT NULL
+) STRICT;
+CREATE TABLE cursor (           -- how far each destination has acknowledged: the next n to deliver
+    destination TEXT PRIMARY KEY,
+    next INTEGER NOT NULL
+) STRICT;
+{_REFUSALS}
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = 1;
+"""
+
+
+class LedgerError(Exception):
+    """The ledger's file is damaged, full or cannot be read; sealing stops, nothing is written past it.
+
+    Attributes:
+        hint: what a person can do.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class LedgerReader:
+    """Reads a ledger file, also while the agent writes it. Never changes it.
+
+    Raises:
+        LedgerError: there is no such file, or it is no ledger.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger at {path}", "Check --state, or run the agent once.")
+        try:
+            self._database = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, check_same_thread=False)
+            if self._database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                raise LedgerError(f"{path} is not a meterseal ledger")
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path} cannot be read: {error}") from None
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._database.close()
+
+    def _rows(self, query: str, *values: Any) -> Iterator[Any]:
+        try:
+            yield from self._database.execute(query, values)
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger cannot be read: {error}") from None
+
+    def size(self) -> int:
+        """How many records there are, taken from the largest n."""
+        return next(self._rows("SELECT coalesce(max(n) + 1, 0) FROM record"))[0]  # type: ignore[no-any-return]  # sqlite3 rows have no types
+
+    def payload(self, n: int) -> bytes:
+        """Record n as sealed. Raises KeyError."""
+        for row in self._rows("SELECT payload FROM record WHERE n = ?", n):
+            return bytes(row[0])
+        raise KeyError(n)
+
+    def leaf(self, n: int) -> bytes:
+        """The stored leaf hash of record n. Raises KeyError."""
+        for row in self._rows("SELECT leaf FROM record WHERE n = ?", n):
+            return bytes(row[0])
+        raise KeyError(n)
+
+    def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Records from n = start up to, not including, stop, in order."""
+        last = 2**62 if stop is None else stop
+        for n, payload in self._rows("SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last):
+            yield n, bytes(payload)
+
+    def meter_records(self, meter: str, kind: str | None = None, newest_first: bool = False) -> Iterator[tuple[int, bytes]]:
+        """A meter's records, its declarations among them, optionally of one kind only."""
+        order = "DESC" if newest_first else "ASC"
+        query = f"SELECT n, payload FROM record WHERE meter = ? AND kind = coalesce(?, kind) ORDER BY n {order}"  # noqa: S608  order is one of two words
+        for n, payload in self._rows(query, meter, kind):
+            yield n, bytes(payload)
+
+    def kind_records(self, kind: str, newest_first: bool = True) -> Iterator[tuple[int, bytes]]:
+        """All records of one kind."""
+        order = "DESC" if newest_first else "ASC"
+        for n, payload in self._rows(f"SELECT n, payload FROM record WHERE kind = ? ORDER BY n {order}", kind):  # noqa: S608  order is one of two words
+            yield n, bytes(payload)
+
+    def checkpoints(self) -> list[str]:
+        """The signed notes, oldest first."""
+        return [row[0] for row in self._rows("SELECT note FROM checkpoint ORDER BY size")]
+
+    def newest_checkpoint(self) -> str | None:
+        """The last signed note."""
+        for row in self._rows("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"):
+            return str(row[0])
+        return None
+
+    def models(self) -> dict[str, bytes]:
+        """The model files by digest."""
+        return {row[0]: bytes(row[1]) for row in self._rows("SELECT digest, text FROM model ORDER BY digest")}
+
+    def tree(self) -> tuple[int, bytes]:
+        """Size and hashes (32 bytes each, largest subtree first) of the stored edge of the Merkle tree."""
+        for size, hashes in self._rows("SELECT size, hashes FROM tree"):
+            return size, bytes(hashes)
+        return 0, b""
+
+    def newest_counted(self) -> dict[str, int]:
+        """For each meter the n of its newest record that carries a count."""
+        kinds = "kind IN ('reading', 'gap', 'identity')"
+        query = f"SELECT meter, max(n) FROM record WHERE meter IS NOT NULL AND {kinds} GROUP BY meter"  # noqa: S608  fixed text
+        return dict(self._rows(query))
+
+    def cursors(self) -> dict[str, int]:
+        """How far each destination has acknowledged: the next n to deliver."""
+        return {row[0]: row[1] for row in self._rows("SELECT destination, next FROM cursor")}

@@ -1,0 +1,98 @@
+"""Where a log on disk stands, and whether its end can be built upon. Reads only.
+
+Before the first new record is sealed the newest records are checked against their signatures and hashes: a log that
+somebody changed is never continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.clock import from_stamp
+from agent.ledger_file import LedgerError, LedgerReader
+from agent.merkle import Frontier
+from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse
+from agent.seal import check_signature
+
+_TAIL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log stands: everything the next record depends on.
+
+    Attributes:
+        frontier: the Merkle tree's right edge.
+        prev: the newest record's leaf hash.
+        counts: the newest count of each meter.
+        boot, offset_ms: the newest record's boot id, and its wall clock minus its time since boot.
+        checkpoint_size: the size the newest checkpoint was signed over.
+    """
+
+    frontier: Frontier
+    prev: bytes
+    counts: Mapping[str, int]
+    boot: str
+    offset_ms: int
+    checkpoint_size: int
+
+
+def head_of(path: Path, gateway: str, public: bytes) -> Head:
+    """Where the log on disk stands, after checking that its newest records belong together and to this key.
+
+    Raises:
+        LedgerError: they do not.
+    """
+    reader = LedgerReader(path)
+    try:
+        size = reader.size()
+        frontier = _frontier_of(reader, size)
+        prev, boot, offset_ms = EMPTY_LOG, "", 0
+        for n, payload in reader.payloads(max(0, size - _TAIL)):
+            fields = _checked(reader, n, payload, gateway, public)
+            prev = reader.leaf(n)
+            boot = fields["clock"]["boot"]
+            offset_ms = from_stamp(fields["time"]) // 1_000_000 - fields["clock"]["uptime_ms"]
+        note = reader.newest_checkpoint()
+        checkpoint_size = int(note.split("\n")[1]) if note else 0
+        return Head(frontier, prev, _counts_of(reader), boot, offset_ms, checkpoint_size)
+    finally:
+        reader.close()
+
+
+def _frontier_of(reader: LedgerReader, size: int) -> Frontier:
+    stored_size, hashes = reader.tree()
+    frontier = Frontier(stored_size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
+    if frontier.size != size or len(frontier.hashes) != size.bit_count():
+        raise LedgerError(
+            f"the ledger holds {size} records, its tree {frontier.size}",
+            "Somebody changed the file. Keep it, run `meterseal verify`, and start with a new state directory.",
+        )
+    return frontier
+
+
+def _checked(reader: LedgerReader, n: int, payload: bytes, gateway: str, public: bytes) -> dict[str, Any]:
+    hint = "Keep the file and run `meterseal verify` to see what was changed; do not delete it."
+    try:
+        fields = parse(payload)
+        body = check_signature(fields, public)
+    except RecordError as error:
+        raise LedgerError(f"record {n} of the ledger is damaged or from another key: {error}", hint) from None
+    if fields["n"] != n or leaf_hash(body) != reader.leaf(n):
+        raise LedgerError(f"record {n} of the ledger is damaged", hint)
+    if fields["gateway"] != gateway:
+        raise LedgerError(
+            f"this ledger belongs to gateway {fields['gateway']}, site.yaml says {gateway}",
+            "Correct `gateway:` in site.yaml, or take another state directory.",
+        )
+    return fields
+
+
+def _counts_of(reader: LedgerReader) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for meter, n in reader.newest_counted().items():
+        counts[meter] = parse(reader.payload(n))["meter"]["count"]
+    return counts

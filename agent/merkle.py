@@ -1,0 +1,100 @@
+"""The RFC 9162 Merkle tree over a log's leaf hashes: frontier, root, proofs. Pure.
+
+The frontier holds one hash for every one-bit of the size, largest subtree first: all that is needed to append
+and to compute the root, at most log2(n) hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.record import EMPTY_LOG
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(01 || left || right), RFC 9162 section 2.1.1."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """The right edge of a tree of `size` leaves: its perfect subtrees, largest first."""
+
+    size: int = 0
+    hashes: tuple[bytes, ...] = ()
+
+    def append(self, leaf: bytes) -> Frontier:
+        """The frontier with one more leaf."""
+        hashes = list(self.hashes)
+        size = self.size
+        while size & 1:
+            leaf = node_hash(hashes.pop(), leaf)
+            size >>= 1
+        return Frontier(self.size + 1, (*hashes, leaf))
+
+    def root(self) -> bytes:
+        """The tree's root hash; of an empty tree the SHA-256 of nothing."""
+        if not self.hashes:
+            return EMPTY_LOG
+        root = self.hashes[-1]
+        for left in reversed(self.hashes[:-1]):
+            root = node_hash(left, root)
+        return root
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """The root over leaf hashes."""
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier = frontier.append(leaf)
+    return frontier.root()
+
+
+def inclusion_proof(index: int, leaves: Sequence[bytes]) -> list[bytes]:
+    """The audit path of leaf `index` in the tree over `leaves`, RFC 9162 section 2.1.3.1."""
+    if len(leaves) <= 1:
+        return []
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    if index < split:
+        return [*inclusion_proof(index, leaves[:split]), root_of(leaves[split:])]
+    return [*inclusion_proof(index - split, leaves[split:]), root_of(leaves[:split])]
+
+
+def proof_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """The runs of leaves [first, end) whose roots are the audit path of leaf `index`, nearest first.
+
+    They cover all leaves but this one, so that a proof can be made while a long log goes by.
+    """
+    ranges: list[tuple[int, int]] = []
+    first, end = 0, size
+    while end - first > 1:
+        split = first + (1 << ((end - first - 1).bit_length() - 1))
+        if index < split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((first, split))
+            first = split
+    return ranges[::-1]
+
+
+def root_from_proof(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes | None:
+    """The root that an audit path leads to, None where the path does not fit; RFC 9162 section 2.1.3.2."""
+    if not 0 <= index < size:
+        return None
+    node, last, result = index, size - 1, leaf
+    for step in proof:
+        if last == 0:
+            return None
+        if node & 1 or node == last:
+            result = node_hash(step, result)
+            while not node & 1 and node:
+                node >>= 1
+                last >>= 1
+        else:
+            result = node_hash(result, step)
+        node >>= 1
+        last >>= 1
+    return result if last == 0 else None

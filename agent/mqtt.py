@@ -1,0 +1,245 @@
+"""One connection to a broker over MQTT 5 (OASIS MQTT Version 5.0), and what a broker's reasons mean in plain words.
+
+ 1. A connection is used once. After a loss paho would send again whatever it holds, without regard to any window; so a
+    new Connection with a new paho client is made, and what was not acknowledged is the caller's to publish again.
+ 2. paho runs in its own thread and stays alive when the agent is busy. Its callbacks only `tell`: a lock taken in
+    one of them could wait for a thread that waits for paho's own lock.
+ 3. Only a reason of 128 and more in an acknowledgement tells a refused publish; MQTT 3.1.1 acknowledges it as a
+    success. So nothing older than MQTT 5 is spoken.
+
+What it does not know: records, windows, the ledger, and when to try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.mqtt_words import Trouble, broker_closed, connect_refused, disconnected, file_unusable, unreachable
+from config.site import Mqtt, Tls
+
+_CONNECT_SECONDS = 10.0
+_UNLIMITED = 2**28
+_MOST_IN_FLIGHT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to publish at QoS 1."""
+
+    topic: str
+    payload: bytes
+    content_type: str
+    retain: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes its PUBLISH packet has at most (MQTT 5.0, section 3.3)."""
+        return 16 + len(self.topic.encode()) + len(self.content_type) + len(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker took the connection, within these limits (MQTT 5.0, section 3.2.2.3)."""
+
+    receive_maximum: int
+    largest_packet: int
+    retains: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The broker answered a publish: reason 0 is taken, 16 taken without a subscriber, 128 and more refused."""
+
+    mid: int
+    code: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There is no connection, or none any more."""
+
+    trouble: Trouble
+
+
+Event = Connected | Acknowledged | Lost
+Tell = Callable[[Event], None]
+
+
+def port_of(destination: Mqtt) -> int:
+    """The broker's port: as declared, else 8883 with TLS and 1883 without."""
+    return destination.port or (8883 if destination.tls else 1883)
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a host is this machine itself, so that nothing sent to it passes a network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Connection:
+    """A connection to a broker with clean start, from `open` to `drop`.
+
+    `tell` is called from other threads: once with Connected, for each acknowledgement with Acknowledged, and at least
+    once with Lost when the connection could not be made or has ended. `will` is what the broker publishes when the
+    connection ends without a word, or with `leave`.
+    """
+
+    def __init__(self, destination: Mqtt, client_id: str, password: str | None, will: Message, tell: Tell) -> None:
+        self._destination = destination
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._dropped = False
+        self._client = _client(destination, client_id, password, will)
+        _listen(self._client, tell)
+
+    def open(self) -> None:
+        """Begins to connect; returns at once. Names are looked up and TLS is agreed in a thread of its own."""
+        threading.Thread(target=self._open, name=f"connect {self._destination.name}", daemon=True).start()
+
+    def publish(self, message: Message) -> int:
+        """Hands a message to paho; the packet identifier that its acknowledgement will carry."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves its __init__ unannotated
+        properties.ContentType = message.content_type
+        return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties).mid
+
+    def leave(self) -> None:
+        """Disconnects in order and has the broker publish the will (MQTT 5.0, section 3.14.2.1, reason 4)."""
+        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+
+    def drop(self) -> None:
+        """Lets go of the connection at once, whatever state it is in; paho's thread then ends by itself."""
+        with self._lock:
+            self._dropped = True
+            held = cast("socket.socket | None", self._client.socket())
+        if held is not None:
+            with contextlib.suppress(OSError):
+                # The plain socket's own shutdown: that of a TLS socket takes the TLS state from under paho's thread.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+    def _open(self) -> None:
+        host, port = self._destination.host, port_of(self._destination)
+        try:
+            if self._destination.tls:
+                self._client.tls_set_context(_tls_context(self._destination.tls))
+            self._client.connect(host, port, self._destination.keepalive, clean_start=True)
+        except _FileUnusable as error:
+            self._tell(Lost(error.trouble))
+            return
+        except (OSError, ValueError) as error:  # ValueError: no host can have this name
+            self._tell(Lost(unreachable(error, host, port)))
+            return
+        with self._lock:
+            if self._dropped:
+                self._client.disconnect()
+            else:
+                self._client.loop_start()
+
+
+def _client(destination: Mqtt, client_id: str, password: str | None, will: Message) -> Client:
+    client = Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
+    )
+    client.connect_timeout = _CONNECT_SECONDS
+    client.max_inflight_messages = _MOST_IN_FLIGHT  # the window is the caller's
+    if destination.username is not None or password is not None:
+        client.username_pw_set(destination.username or "", password)
+    properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # the same
+    properties.ContentType = will.content_type
+    client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+    return client
+
+
+def _listen(client: Client, tell: Tell) -> None:
+    """Has paho's callbacks tell. They hold no reference to a Connection: the client goes when that goes."""
+    taken = threading.Event()
+
+    def on_connect(_client: Client, _: Any, __: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        if reason.is_failure:
+            tell(Lost(connect_refused(reason.value, _words(properties))))
+            return
+        taken.set()
+        tell(
+            Connected(
+                receive_maximum=getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT),
+                largest_packet=getattr(properties, "MaximumPacketSize", _UNLIMITED),
+                retains=bool(getattr(properties, "RetainAvailable", 1)),
+            )
+        )
+
+    def on_publish(_client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
+        tell(Acknowledged(mid, reason.value, _words(properties)))
+
+    def on_disconnect(_client: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        if flags.is_disconnect_packet_from_server:
+            tell(Lost(disconnected(reason.value, _words(properties))))
+        else:
+            tell(Lost(broker_closed(reason.value, taken.is_set())))
+
+    client.on_connect = on_connect
+    client.on_publish = on_publish
+    client.on_disconnect = on_disconnect
+
+
+def _words(properties: Properties | None) -> str:
+    """What the broker says itself, if it does: one line, at most 200 characters."""
+    text = str(getattr(properties, "ReasonString", ""))
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:200].strip()
+
+
+class _FileUnusable(Exception):
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.why)
+        self.trouble = trouble
+
+
+class _Socket(ssl.SSLSocket):
+    """A TLS socket that closes itself when the handshake fails: paho forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's certificate and name are always checked. Read anew for each connection.
+
+    Raises:
+        _FileUnusable: a certificate or key file is missing or holds something else.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
+    try:
+        if tls.ca:
+            context.load_verify_locations(tls.ca)
+        else:
+            context.load_default_certs()
+    except OSError as error:  # SSLError is one
+        raise _FileUnusable(file_unusable("ca", str(tls.ca), error)) from None
+    if tls.certificate:
+        try:
+            # Without a password given here OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+        except OSError as error:
+            names = f"{tls.certificate}, {tls.key}" if tls.key else tls.certificate
+            raise _FileUnusable(file_unusable("certificate and key", names, error)) from None
+    return context

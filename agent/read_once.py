@@ -1,0 +1,65 @@
+"""Reading one meter by hand: what goes over the wire and what it means. Nothing is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.poll import Polled
+from agent.reading import values_of
+from config.model import Watch
+from drivers import Exchange
+from drivers.errors import MeterError
+from drivers.formula import evaluate
+from drivers.link import Link
+
+
+async def read_meter(link: Link, meter: Polled) -> tuple[str, bool]:
+    """The meter's frames, values and identity as text, and whether every value was read.
+
+    Raises:
+        LinkDown: the port or connection cannot be opened, or was lost.
+    """
+    await link.open()
+    try:
+        lines: list[str] = []
+        exchanges: list[Exchange] = []
+        for request in meter.driver.requests(meter.target, meter.points):
+            exchange = await link.exchange(meter.driver, request)
+            exchanges.append(exchange)
+            lines += _frames(exchange)
+        values = values_of(meter.driver, meter.target, meter.points, exchanges)
+        lines.append("")
+        width = max(len(value.quantity) for value in values)
+        for value in values:
+            shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
+            doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
+            lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
+        identified = await _identity(link, meter, meter.target.model.identity) if any(e.error is None for e in exchanges) else []
+        return "\n".join(lines + identified), all(value.value is not None for value in values)
+    finally:
+        await link.close()
+
+
+def _frames(exchange: Exchange) -> list[str]:
+    lines = [f">> {exchange.request.hex(' ')}"]
+    if exchange.answer:
+        lines.append(f"<< {exchange.answer.hex(' ')}   {exchange.ms} ms")
+    if exchange.error:
+        lines += _trouble(exchange.error)
+    return lines
+
+
+def _trouble(error: MeterError) -> list[str]:
+    return [f"   {error}", f"   {error.hint}"]
+
+
+async def _identity(link: Link, meter: Polled, watches: Sequence[Watch]) -> list[str]:
+    lines: list[str] = []
+    for watch in watches:
+        exchange = await link.exchange(meter.driver, meter.driver.requests(meter.target, [watch])[0])
+        if exchange.error:
+            lines.append(f"{watch.name.replace('_', ' ')}: not readable ({exchange.error})")
+            continue
+        formula = meter.driver.locate(meter.target, [exchange.request], watch)
+        lines.append(f"{watch.name.replace('_', ' ')}: {evaluate(formula, [exchange.answer]).value or 'empty'}")
+    return ["", *lines] if lines else []

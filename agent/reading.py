@@ -1,0 +1,121 @@
+"""A reading: one poll of one meter, its exchanges and the values found in them. Pure.
+
+Values are computed only by evaluating the driver's formulas over the answers as received; a value that cannot be
+had is stated as bad with its cause, never left out and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from config.model import Point
+from drivers import Driver, Exchange, Instant, Target
+from drivers.errors import FormulaError
+from drivers.formula import evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One quantity of a reading.
+
+    Attributes:
+        quantity, unit: what is stated, in which unit.
+        value: plain decimal digits, None where there is no value.
+        formula: which bytes it came from; empty where no answer holds it.
+        quality: `good`, `uncertain` or `bad`.
+        cause: why it is not good; empty if it is.
+    """
+
+    quantity: str
+    unit: str
+    value: str | None
+    formula: str
+    quality: str
+    cause: str
+
+    def fields(self) -> dict[str, str]:
+        """The value as it stands in a record: nothing empty, and no quality where it is good."""
+        every = {
+            "quantity": self.quantity,
+            "value": self.value,
+            "unit": self.unit if self.value is not None else "",
+            "formula": self.formula,
+            "quality": "" if self.quality == "good" else self.quality,
+            "cause": self.cause,
+        }
+        return {name: text for name, text in every.items() if text}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One poll of one meter.
+
+    Attributes:
+        meter: the meter's id.
+        due_ns: the scheduled instant it answers for, wall clock.
+        answered: when the first usable answer began to arrive; None if none did.
+        exchanges: all of them, in order, failed ones too.
+        values: one for each point that was asked for.
+    """
+
+    meter: str
+    due_ns: int
+    answered: Instant | None
+    exchanges: tuple[Exchange, ...]
+    values: tuple[Value, ...]
+
+
+def values_of(driver: Driver, target: Target, points: Sequence[Point], exchanges: Sequence[Exchange]) -> tuple[Value, ...]:
+    """The points' values over a poll's exchanges. Answers that failed their check are never looked into."""
+    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
+    answers = [exchange.answer for exchange in exchanges]
+    return tuple(_value(driver, target, point, asked, answers, exchanges) for point in points)
+
+
+def _value(
+    driver: Driver, target: Target, point: Point, asked: list[bytes], answers: list[bytes], exchanges: Sequence[Exchange]
+) -> Value:
+    try:
+        formula = driver.locate(target, asked, point)
+    except KeyError:
+        return Value(point.quantity, point.unit, None, "", "bad", _why_missing(driver, target, point, exchanges))
+    outcome = evaluate(formula, answers)
+    if outcome.value is None:
+        return Value(point.quantity, point.unit, None, formula, "bad", outcome.cause)
+    try:
+        plausible = in_range(point, outcome.value)
+    except ArithmeticError:
+        raise FormulaError(f"{point.quantity} of {target.model.model} is text, not a number") from None
+    quality, cause = ("good", "") if plausible else ("uncertain", "out_of_range")
+    return Value(point.quantity, point.unit, outcome.value, formula, quality, cause)
+
+
+def in_range(point: Point, value: str) -> bool:
+    """Whether a value lies in what the model says the meter can show; True where it says nothing."""
+    return point.range is None or point.range[0] <= Decimal(value) <= point.range[1]
+
+
+def _why_missing(driver: Driver, target: Target, point: Point, exchanges: Sequence[Exchange]) -> str:
+    """The cause of the last failed exchange that would have told the point."""
+    cause = "no_answer"
+    for exchange in exchanges:
+        if exchange.error is None:
+            continue
+        try:
+            driver.locate(target, [exchange.request], point)
+        except KeyError:
+            continue
+        cause = exchange.error.cause
+    return cause
+
+
+def frame_fields(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
+    """The exchanges as they stand in a record: request and answer in hexadecimal, duration, fault."""
+    return [
+        {"request": exchange.request.hex(), "answer": exchange.answer.hex(), "ms": exchange.ms}
+        | ({"fault": exchange.error.cause} if exchange.error else {})
+        for exchange in exchanges
+    ]

@@ -1,0 +1,215 @@
+"""The report of an audit: what is there, what is wrong, what was not checked, and the verdict.
+
+As text for a person and as one JSON object for a program, with the same content. The verdict follows from the
+findings and from whether somebody confirmed the key; it is never printed on its own account.
+
+What this file does not know: how anything is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.findings import CLASSES, Findings, printable
+
+NOT_CHECKED = (
+    "whether each meter itself told the truth (a wrong current transformer, a manipulated meter, another device on the line)",
+    "whether somebody had a copy of the private key: only checkpoints held outside bound what it could rewrite",
+)
+
+
+@dataclass(slots=True)
+class MeterAccount:
+    """What became of one meter's scheduled polls.
+
+    Attributes:
+        id, serial, model: as declared last; `model` with revision and trust level.
+        readings: polls that ended in a reading.
+        missed: polls counted in gaps.
+        off: polls that fell into a time in which the gateway was not running.
+        unaccounted: polls of which nothing is said at all (each is a finding too).
+        gaps: how many gaps were opened.
+        gap_open: whether the last one is still open.
+        first_due, last_due: the first and last scheduled instant told.
+    """
+
+    id: str
+    serial: str = ""
+    model: str = ""
+    readings: int = 0
+    missed: int = 0
+    off: int = 0
+    unaccounted: int = 0
+    gaps: int = 0
+    gap_open: bool = False
+    first_due: str = ""
+    last_due: str = ""
+
+    @property
+    def expected(self) -> int:
+        """How many polls the schedule has between the first and the last instant told."""
+        return self.readings + self.missed + self.off + self.unaccounted
+
+    @property
+    def completeness(self) -> str:
+        """Readings in per cent of the expected ones, cut to two decimals: `99.98`."""
+        hundredths = 10000 * self.readings // self.expected if self.expected else 0
+        return f"{hundredths // 100}.{hundredths % 100:02d}"
+
+    def fields(self) -> dict[str, Any]:
+        """For `--json`."""
+        names = ("id", "serial", "model", "readings", "missed", "off", "unaccounted", "gaps", "gap_open", "first_due", "last_due")
+        return {name: getattr(self, name) for name in names} | {
+            "expected": self.expected,
+            "completeness_percent": self.completeness,
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """The result of an audit.
+
+    Attributes:
+        gateway: `site/gateway`, empty where no record tells it.
+        records: how many records were there.
+        time_from, time_to: times of the first and last record.
+        key: name of the enrolled key; `keys`: how many keys the log has had.
+        confirmed: whether somebody gave the key from elsewhere.
+        fast: whether only chain and checkpoints were checked.
+        checkpoint: size of the newest good checkpoint of the log, None without one.
+        checkpoints: how many checkpoints the log brought; `outside`: how many were held elsewhere.
+        starts, crashes: how often the gateway's agent started, and how often after a crash.
+        with_x: records that carry unsigned additions.
+        meters: by meter id.
+    """
+
+    gateway: str = ""
+    records: int = 0
+    time_from: str = ""
+    time_to: str = ""
+    key: str = ""
+    keys: int = 0
+    confirmed: bool = False
+    fast: bool = False
+    checkpoint: int | None = None
+    checkpoints: int = 0
+    outside: int = 0
+    starts: int = 0
+    crashes: int = 0
+    with_x: int = 0
+    meters: dict[str, MeterAccount] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0: in order. 1: there are findings. 2: nothing wrong found, but nobody has confirmed the key."""
+        if self.findings.total:
+            return 1
+        return 0 if self.confirmed else 2
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        if self.findings.total:
+            found = _plural(self.findings.total, "finding")
+            return f"NOT IN ORDER: {found}. Do not rely on the records named until each is explained."
+        if not self.confirmed:
+            return (
+                "NOT CONFIRMED: the records agree with each other, but nobody has confirmed the key, so anybody can have "
+                "made them. Repeat with --key and the key line of the signed enrolment form."
+            )
+        if self.fast:
+            return (
+                f"IN ORDER AS FAR AS --fast LOOKS: the {self.records} records are the ones that the confirmed key's "
+                "signatures cover. NOT checked: each record's own signature, its frames, formulas and values."
+            )
+        return (
+            f"IN ORDER: all {self.records} records are signed by the confirmed key, none is missing between the first and "
+            "the last, and every value follows from the meter's bytes."
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Everything as one JSON object."""
+        names = "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
+        return {
+            "verify": 1,
+            "exit": self.exit_code,
+            "verdict": self.verdict,
+            **{name: getattr(self, name) for name in names.split()},
+            "meters": [account.fields() for account in self.meters.values()],
+            "findings": {
+                kind: {
+                    "count": self.findings.counts[kind],
+                    "means": CLASSES[kind].means,
+                    "first": [{"n": found.n, "meter": found.meter, "what": found.what} for found in kept],
+                }
+                for kind, kept in self.findings.kept.items()
+            },
+            "not_checked": list(NOT_CHECKED),
+        }
+
+    def json(self) -> str:
+        """`fields` as text, indented."""
+        return json.dumps(self.fields(), indent=2)
+
+    def text(self) -> str:
+        """The report for a person: findings, what is there, completeness, what was not checked, verdict."""
+        parts = [self._findings_text(), self._log_text(), self._completeness_text(), self._limits_text()]
+        return printable("\n\n".join(part for part in parts if part) + f"\n\nVERDICT  {self.verdict}\n")
+
+    def _findings_text(self) -> str:
+        lines: list[str] = []
+        for kind in CLASSES:
+            if not self.findings.counts[kind]:
+                continue
+            lines += [f"{kind}  {_plural(self.findings.counts[kind], 'finding')}. {CLASSES[kind].means}"]
+            lines += [f"    {found}" for found in self.findings.kept[kind]]
+            more = self.findings.counts[kind] - len(self.findings.kept[kind])
+            lines += [f"    and {more} more"] if more else []
+            lines += [f"    What to do: {CLASSES[kind].then}"]
+        return "\n".join(lines)
+
+    def _log_text(self) -> str:
+        accounts = self.meters.values()
+        gaps, still_open = sum(a.gaps for a in accounts), sum(a.gap_open for a in accounts)
+        outside = _plural(self.outside, "checkpoint") if self.outside else "no checkpoint"
+        confirmed = "confirmed by --key" if self.confirmed else "NOT CONFIRMED"
+        rows = [
+            ("gateway", self.gateway or "unknown"),
+            ("records", f"{self.records}, {self.time_from} to {self.time_to}" if self.records else "0"),
+            ("meters", str(len(self.meters))),
+            ("readings", "not looked at (--fast)" if self.fast else str(sum(a.readings for a in accounts))),
+            ("gaps", f"{gaps} ({still_open} still open), {_plural(sum(a.missed for a in accounts), 'poll')} missed"),
+            ("starts", f"{self.starts}, {self.crashes} of them after a crash"),
+            ("checkpoint", self._checkpoint_text()),
+            ("outside", f"{outside} held elsewhere was given"),
+            ("key", f"{self.key or 'none'} {confirmed}, {_plural(self.keys, 'key')} in this log"),
+        ]
+        if self.fast:
+            rows = [row for row in rows if row[0] not in ("gaps", "starts", "meters")]
+        if self.with_x:
+            rows.append(("unsigned", f"{_plural(self.with_x, 'record')} with additions in `x`, which nobody signed"))
+        return "\n".join(f"{name:<11}{text}" for name, text in rows)
+
+    def _checkpoint_text(self) -> str:
+        if self.checkpoint is None:
+            return "none that covers these records"
+        tail = self.records - self.checkpoint
+        return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered"
+
+    def _completeness_text(self) -> str:
+        lines = [
+            f"{account.id:<12}{account.readings}/{account.expected} polls read, {account.completeness} %   "
+            f"serial {account.serial or 'not known'}, {account.model}"
+            for account in self.meters.values()
+        ]
+        return "" if self.fast or not lines else "\n".join(["COMPLETENESS", *lines])
+
+    def _limits_text(self) -> str:
+        return "\n".join(["NOT CHECKED", *(f"  {what}" for what in NOT_CHECKED)])
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

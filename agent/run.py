@@ -1,0 +1,178 @@
+"""The agent: one reading's way from the wire to the broker, wired together, started and stopped.
+
+    links ──▶ pollers ──▶ book ──▶ ledger ──▶ forwarders
+
+Whatever happens to a link, a meter or a broker, the others go on. An error of the ledger stops sealing and is told;
+the agent stays up so that a person finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config.check import SiteFile
+from config.settings import Settings, mqtt_password
+
+from agent import __version__, draft
+from agent.book import Book
+from agent.clock import Clock
+from agent.forward import Forwarder
+from agent.keys import load_key
+from agent.ledger import Ledger
+from agent.ledger_file import LedgerReader
+from agent.link_settings import settings_of
+from agent.poll import LinkPoller, Polled
+from agent.record import parse
+from agent.seal import Key, base64url
+from agent.state import LEDGER_FILE, only_agent
+from drivers import Target, load
+from drivers.link import Link
+
+_CHECKPOINT_SECONDS = 300.0
+_LAST_WORDS_SECONDS = 3.0
+
+
+def polled_meters(site: SiteFile, link: str) -> list[Polled]:
+    """The meters of one link, ready to be polled."""
+    return [
+        Polled(
+            id=meter.id,
+            driver=load(site.models[meter.id].declared.protocol),
+            target=Target(site.models[meter.id].declared, meter.address, site.site.links[link].frames, ct=meter.ct, vt=meter.vt),
+            points=tuple(site.points_of(meter)),
+            every_s=meter.every or site.site.every,
+        )
+        for meter in site.site.meters
+        if meter.link == link
+    ]
+
+
+async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, clock: Clock | None = None) -> None:
+    """Runs until SIGTERM or SIGINT, then seals the end and returns.
+
+    Raises:
+        AgentRunningError, KeyFileError, LedgerError: it cannot start; nothing was sealed.
+    """
+    clock = clock or Clock()
+    with only_agent(state):
+        key = load_key(state)
+        ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
+        past = LedgerReader(state / LEDGER_FILE)
+        try:
+            await _begin(site, ledger, past, key, clock)
+            book = await _book(site, ledger, past, clock, log)
+            reason = await _work(site, ledger, book, settings, clock, log)
+            if ledger.error is None:
+                await ledger.append(draft.stop(clock, reason))
+            log.info("agent.stopped", reason=reason, records=ledger.size)
+        finally:
+            past.close()
+            await ledger.close()
+
+
+async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock) -> None:
+    """Seals what is true from now on: the key (once), the start, the configuration if it changed."""
+    who = os.environ.get("USER", "") or str(os.getuid())
+    drafts: list[draft.Fields] = []
+    after = "first"
+    if ledger.size == 0:
+        drafts.append(draft.enrolment(clock, key, who))
+    else:
+        newest = parse(past.payload(ledger.size - 1))
+        after = "stop" if newest["kind"] == "stop" else "crash"
+    drafts.append(draft.start(clock, __version__, site.digest, after))
+    before = next((parse(payload)["digest"] for _, payload in past.kind_records("config")), None)
+    if before != site.digest:
+        drafts.append(draft.configuration(clock, site.digest, who))
+    await ledger.append(*drafts)
+
+
+async def _book(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Book:
+    """The meters' book, after sealing the declarations that are new or changed."""
+    book = Book(ledger, clock, log)
+    for meter in site.site.meters:
+        model = site.models[meter.id]
+        every_s = meter.every or site.site.every
+        quantities = [point.quantity for point in site.points_of(meter)]
+        fields = draft.declaration(meter, model, site.site.links[meter.link].frames, every_s, quantities)
+        await ledger.keep_model(model.digest, model.text)
+        leaf = _declared_before(past, fields)
+        if leaf is None:
+            leaf = (await ledger.append(draft.declared(clock, fields)))[0].leaf
+        book.enter(meter.id, meter.serial, base64url(leaf), every_s, past)
+    return book
+
+
+def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
+    """The leaf hash of a meter's newest declaration, if it says the same."""
+    for n, payload in past.meter_records(fields["id"], "meter", newest_first=True):
+        return past.leaf(n) if parse(payload)["meter"] == fields else None
+    return None
+
+
+async def _work(site: SiteFile, ledger: Ledger, book: Book, settings: Settings, clock: Clock, log: Any) -> str:
+    """Polls and forwards until a signal comes; its name in lower case."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[str] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _tell, stopped, number.name.lower())
+    pollers = [
+        LinkPoller(Link(settings_of(site, name), clock), polled_meters(site, name), clock, book, log) for name in site.site.links
+    ]
+    forwarders = [
+        Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
+        for destination in site.site.mqtt
+    ]
+    log.info("agent.started", meters=len(site.site.meters), links=len(pollers), brokers=len(forwarders), records=ledger.size)
+    polling = [loop.create_task(poller.run()) for poller in pollers] + [loop.create_task(_checkpoints(ledger, clock))]
+    forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
+    ends: list[asyncio.Future[Any]] = [stopped, *polling, *forwarding]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    broken = [task for task in (*polling, *forwarding) if task.done() and not task.cancelled()]
+    await _cancel(polling)
+    if ledger.error is None:
+        await ledger.checkpoint()
+    await _let_forwarders_catch_up(ledger, forwarders)
+    await _cancel(forwarding)
+    for task in broken:
+        task.result()  # a task never ends by itself: what ended it is a fault of ours and is raised
+    return stopped.result() if stopped.done() else "fault"
+
+
+def _tell(stopped: asyncio.Future[str], reason: str) -> None:
+    if not stopped.done():
+        stopped.set_result(reason)
+
+
+def _password(settings: Settings, name: str) -> str | None:
+    secret = mqtt_password(settings, name)
+    return secret.get_secret_value() if secret else None
+
+
+async def _checkpoints(ledger: Ledger, clock: Clock) -> None:
+    """A checkpoint every five minutes, also when nothing was recorded since."""
+    while True:
+        await clock.sleep(_CHECKPOINT_SECONDS)
+        if ledger.error is None:
+            await ledger.checkpoint()
+
+
+async def _let_forwarders_catch_up(ledger: Ledger, forwarders: Sequence[Forwarder]) -> None:
+    """Gives connected brokers a moment to acknowledge what is under way; the rest is sent after the next start."""
+    try:
+        async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            while any(f.state.connected and f.state.next_n < ledger.size for f in forwarders):
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        return
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,352 @@
+"""One simulated meter: its register map filled with what flows through it, and its answers to requests (PDUs).
+
+It answers as its model says the meter does: declared registers, and 0 in holes of at most `max_gap` between them;
+everything else is refused with an exception (Application Protocol V1.1b3, section 7). Function 43/14 (section 6.21)
+tells maker, product and revision.
+
+What this file does not know: addresses on a line, framing, faults.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Context, Decimal, DecimalException
+from typing import Protocol
+
+from agent.simulate_load import Load
+from agent.simulate_registers import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Blocks, Cell
+from config.model import MeterModel, Point, Watch
+from config.plant import SimulatedMeter
+from config.quantity import quantity_of
+from drivers.formula import plain
+
+MISSING = "missing"
+_WIDE = Context(prec=60)
+_QUOTIENT = Context(prec=34)  # as wide as a formula's, so that truth has the digits of a correct reading
+_MOST_SHIFT = 30
+_IDENTIFY, _DEVICE_IDENTIFICATION = 0x2B, 0x0E
+_CONFORMITY = 0x81  # basic objects, as a stream or one by one
+
+Key = tuple[int, int, str, str | None]
+
+
+class Now(Protocol):
+    """Where a meter takes its time from; `agent.clock.Clock` is one."""
+
+    def now_ns(self) -> int:
+        """The wall clock, nanoseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A point ready to be filled in: its cells with their scales, and what stands between them and the value."""
+
+    point: Point
+    cells: tuple[tuple[Cell, Decimal], ...]
+    power: Decimal
+    plates: tuple[tuple[Decimal, Decimal], ...]
+
+    @property
+    def factor(self) -> Decimal:
+        """What a register's number counts in the quantity's unit, apart from its scale."""
+        made = self.power
+        for primary, secondary in self.plates:
+            made = _WIDE.divide(_WIDE.multiply(made, primary), secondary)
+        return made
+
+    def stated(self, numbers: list[Decimal]) -> Decimal:
+        """The value that the numbers in its cells state."""
+        total = Decimal(0)
+        for (_, scale), number in zip(self.cells, numbers, strict=True):
+            value = _WIDE.multiply(_WIDE.multiply(number, scale), self.power)
+            for primary, secondary in self.plates:
+                value = _QUOTIENT.divide(_WIDE.multiply(value, primary), secondary)
+            total = _WIDE.add(total, value)
+        return total
+
+
+class Meter:
+    """A simulated meter at work.
+
+    Attributes:
+        declared, model: what the plant file and the meter model say of it.
+
+    Raises:
+        KeyError: `start` or `hold` names what the model does not have.
+        ValueError: something does not fit into the model's registers, such as letters in a serial number kept as digits.
+    """
+
+    def __init__(self, declared: SimulatedMeter, model: MeterModel, clock: Now) -> None:
+        self.declared = declared
+        self.model = model
+        self._clock = clock
+        self._held: dict[str, str] = {}
+        self._load = Load(
+            (point.quantity for point in model.points), declared.load, declared.start, declared.seed, declared.frozen
+        )
+        self._watched = {watch.name: (watch, Cell.of(watch.at, model.modbus)) for watch in (*model.attest, *model.identity)}
+        self._quantities = {point.quantity for point in model.points}
+        self._exponents: dict[Key, tuple[Cell, Decimal]] = {}
+        for name in (*declared.start, *declared.hold):
+            self._known(name)
+        self._held |= {name: text for name, text in declared.hold.items() if name in self._watched}
+        self._choose_exponents()
+        self._told = {point.quantity: self._prepared(point) for point in model.points}
+        single = {told.cells[0][0].key: name for name, told in self._told.items() if len(told.cells) == 1}
+        self._sums = {
+            name: [single[cell.key] for cell, _ in told.cells]
+            for name, told in self._told.items()
+            if len(told.cells) > 1 and all(cell.key in single for cell, _ in told.cells)
+        }
+        self._within = {cell.key: (name, index) for name in self._sums for index, (cell, _) in enumerate(self._told[name].cells)}
+        self._blocks = Blocks(self._cells(), model.modbus)
+        for name, text in declared.hold.items():
+            self.hold(name, text)
+        for name in self._watched:
+            self._watch_data(name)
+
+    # --- what it holds --------------------------------------------------------------------------------------
+
+    @property
+    def serial(self) -> str:
+        """The serial number on its plate; a meter that was given none has one made up from its id."""
+        cells = [cell for name, (_, cell) in self._watched.items() if name.startswith("serial")]
+        return self.declared.serial or _made_up(self.declared.id, cells[0] if cells else None)
+
+    def truth(self, quantity: str) -> str:
+        """The value that the meter's registers state at this moment, plate ratios applied, in the quantity's unit.
+
+        Digits as a correct reading has them; `missing` while the value is held so. Raises KeyError for a quantity
+        that the model does not have.
+        """
+        told = self._told[quantity]
+        self._load.advance(self._clock.now_ns())
+        if self._held.get(quantity) == MISSING:
+            return MISSING
+        return plain(told.stated(self._numbers(told)))
+
+    def hold(self, name: str, value: str) -> None:
+        """Keeps a quantity or a watched register such as `serial` at a value from now on; `missing`: not available.
+
+        Raises:
+            KeyError: the model has neither.
+            ValueError: the value does not fit into its registers; nothing has changed then.
+        """
+        self._known(name)
+        before = dict(self._held)
+        self._held[name] = value
+        try:
+            if name in self._watched:
+                self._watch_data(name)
+            else:
+                list(self._point_data(self._told[name]))
+        except (ValueError, DecimalException):
+            self._held = before
+            raise ValueError(f"{value} cannot stand in the registers of {name}") from None
+
+    def release(self, name: str) -> None:
+        """Lets what was held move again."""
+        self._held.pop(name, None)
+
+    def _known(self, name: str) -> None:
+        if name not in self._watched and name not in self._quantities:
+            raise KeyError(name)
+
+    # --- from values to registers ---------------------------------------------------------------------------
+
+    def _wanted(self, quantity: str) -> Decimal:
+        held = self._held.get(quantity)
+        return self._load.value(quantity) if held is None else Decimal(held)
+
+    def _numbers(self, told: _Told) -> list[Decimal]:
+        """What stands in a point's cells.
+
+        A sum of places that are points of their own, such as tariffs, is split as those say, the last one taking the
+        rest; else whole parts stand in the first places and the fraction in the last.
+        """
+        sum_of = self._sums.get(told.point.quantity)
+        if sum_of:
+            return self._summands(told, sum_of)
+        within = self._within.get(told.cells[0][0].key) if len(told.cells) == 1 else None
+        if within:
+            whole = self._told[within[0]]
+            return [self._summands(whole, self._sums[within[0]])[within[1]]]
+        return self._split(told)
+
+    def _summands(self, whole: _Told, parts: list[str]) -> list[Decimal]:
+        numbers = [self._split(self._told[part])[0] for part in parts]
+        if parts[-1] not in self._held:
+            rest = self._wanted(whole.point.quantity) - sum(
+                self._told[p].stated([n]) for p, n in zip(parts[:-1], numbers, strict=False)
+            )
+            cell, scale = whole.cells[-1]
+            numbers[-1] = cell.nearest(_WIDE.divide(_WIDE.divide(rest, whole.factor), scale), rolls=True)
+        return numbers
+
+    def _split(self, told: _Told) -> list[Decimal]:
+        counter = told.point.counter
+        rolls = quantity_of(told.point.quantity).kind == "counter"
+        rest = _WIDE.divide(self._wanted(told.point.quantity), told.factor)
+        if counter and counter.modulus:
+            rest = _WIDE.remainder(rest, counter.modulus / told.power)
+        numbers = []
+        for cell, scale in told.cells[:-1]:
+            whole = _WIDE.divide(rest, scale).to_integral_value("ROUND_FLOOR")
+            numbers.append(cell.nearest(whole, rolls))
+            rest = _WIDE.subtract(rest, _WIDE.multiply(whole, scale))
+        cell, scale = told.cells[-1]
+        return [*numbers, cell.nearest(_WIDE.divide(rest, scale), rolls)]
+
+    def _point_data(self, told: _Told) -> Iterator[tuple[Cell, bytes]]:
+        if self._held.get(told.point.quantity) == MISSING:
+            first = told.cells[0][0]
+            yield first, first.missing()
+            return
+        for (cell, _), number in zip(told.cells, self._numbers(told), strict=True):
+            yield cell, cell.number(number)
+
+    def _watch_data(self, name: str) -> tuple[Cell, bytes]:
+        watch, cell = self._watched[name]
+        text = self._held.get(name) or self._watch_text(watch, cell)
+        if cell.is_text:
+            return cell, cell.text(text)
+        number = _WIDE.divide(Decimal(text), watch.scale)
+        fitting = cell.nearest(number, rolls=False)
+        if cell.bounds and fitting != number:
+            raise ValueError(f"{text} does not fit the register of {name}")
+        return cell, cell.number(fitting)
+
+    def _watch_text(self, watch: Watch, cell: Cell) -> str:
+        if watch.name.startswith("serial"):
+            return self.serial
+        if watch.expect:
+            return watch.expect[0]
+        plate = {"ct_ratio": self.declared.ct, "vt_ratio": self.declared.vt}.get(watch.name)
+        if plate:
+            primary, _, secondary = plate.partition("/")
+            return str(_QUOTIENT.divide(Decimal(primary), Decimal(secondary or 1)).quantize(watch.scale))
+        return "01" if watch.at.type == "hex" else "1"
+
+    # --- preparing the map ----------------------------------------------------------------------------------
+
+    def _cells(self) -> list[Cell]:
+        points = [cell for told in self._told.values() for cell, _ in told.cells]
+        return [*points, *(cell for _, cell in self._watched.values()), *(cell for cell, _ in self._exponents.values())]
+
+    def _plates(self, point: Point) -> tuple[tuple[Decimal, Decimal], ...]:
+        named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
+        texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
+        return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts)
+
+    def _prepared(self, point: Point) -> _Told:
+        limits = self.model.modbus
+        cells = [(Cell.of(point.at, limits), point.scale)]
+        cells += [(Cell.of(part.at, limits), part.scale) for part in point.plus]
+        power = Decimal(1)
+        if point.exponent:
+            _, number = self._exponents[Cell.of(point.exponent.at, limits).key]
+            power = power.scaleb(int(number) + point.exponent.offset)
+        return _Told(point, tuple(cells), power, self._plates(point))
+
+    def _choose_exponents(self) -> None:
+        """Fixes what the registers with a decimal exponent say: as told by the model, else the finest that has room."""
+        fixed = {cell.key: name for name, (watch, cell) in self._watched.items() if watch.expect or name in self._held}
+        for point in self.model.points:
+            if not point.exponent:
+                continue
+            cell = Cell.of(point.exponent.at, self.model.modbus)
+            if cell.key in fixed:
+                watch, _ = self._watched[fixed[cell.key]]
+                number = Decimal(self._held.get(watch.name) or watch.expect[0]) / watch.scale
+            else:
+                number = max(self._finest(point, cell), self._exponents.get(cell.key, (cell, Decimal(-99)))[1])
+            self._exponents[cell.key] = cell, number
+
+    def _finest(self, point: Point, cell: Cell) -> Decimal:
+        """The least exponent with which ten times the present value still fits."""
+        offset = point.exponent.offset if point.exponent else 0
+        greatest = (Cell.of(point.at, self.model.modbus).bounds or (0, 10**9))[1]
+        least, most = cell.bounds or (-_MOST_SHIFT, _MOST_SHIFT)
+        factor = _Told(point, (), Decimal(1), self._plates(point)).factor * point.scale
+        for number in range(max(least, -_MOST_SHIFT - offset), min(most, _MOST_SHIFT - offset) + 1):
+            if 10 * abs(self._load.value(point.quantity)) <= greatest * factor.scaleb(number + offset):
+                return Decimal(number)
+        return Decimal(most)
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def answer(self, request: bytes) -> bytes:
+        """The answer to a request, both as PDUs: function code and data, without address and checksum."""
+        function = request[0]
+        if function in (1, 2, 3, 4):
+            if len(request) != 5:
+                return _exception(function, ILLEGAL_VALUE)
+            address, count = int.from_bytes(request[1:3], "big"), int.from_bytes(request[3:5], "big")
+            refusal = self._blocks.refusal(function, address, count)
+            return _exception(function, refusal) if refusal else self._read(function, address, count)
+        if request[:2] == bytes([_IDENTIFY, _DEVICE_IDENTIFICATION]) and len(request) == 4:
+            return self._identify(request[2], request[3])
+        return _exception(function, ILLEGAL_FUNCTION)
+
+    def _read(self, function: int, address: int, count: int) -> bytes:
+        self._load.advance(self._clock.now_ns())
+        size = 2 if function in (3, 4) else 1
+        image = bytearray(size * count)
+        for cell, data in self._data(function, address, address + count):
+            first = (cell.at.address - address) * size
+            for index, byte in enumerate(data):
+                if 0 <= first + index < len(image):
+                    image[first + index] |= byte  # fields of one register are laid over each other
+        if size == 1:
+            image = bytearray(sum(bit << n for n, bit in enumerate(image[i : i + 8])) for i in range(0, count, 8))
+        return bytes([function, len(image)]) + image
+
+    def _data(self, function: int, address: int, end: int) -> Iterator[tuple[Cell, bytes]]:
+        """The cells that reach into a read, with their bytes. Each place once, also where two points share it."""
+        done: set[Key] = set()
+
+        def wanted(cell: Cell) -> bool:
+            inside = cell.function == function and cell.at.address < end and address < cell.end and cell.key not in done
+            if inside:
+                done.add(cell.key)
+            return inside
+
+        for cell, number in self._exponents.values():
+            if wanted(cell):
+                yield cell, cell.number(number)
+        for name, (_, cell) in self._watched.items():
+            if wanted(cell):
+                yield self._watch_data(name)
+        for told in sorted(self._told.values(), key=lambda told: self._held.get(told.point.quantity) != MISSING):
+            if any(cell.function == function and cell.at.address < end and address < cell.end for cell, _ in told.cells):
+                yield from ((cell, data) for cell, data in self._point_data(told) if wanted(cell))
+
+    def _identify(self, code: int, first: int) -> bytes:
+        """Function 43/14: all basic objects from `first` on, or with code 4 just that one."""
+        texts = (self.model.maker, self.model.product, str(self.model.revision))
+        if code not in (1, 2, 3, 4):
+            return _exception(_IDENTIFY, ILLEGAL_VALUE)
+        if first >= len(texts):
+            if code == 4:
+                return _exception(_IDENTIFY, ILLEGAL_ADDRESS)
+            first = 0
+        wanted = [first] if code == 4 else range(first, len(texts))
+        objects = [(number, texts[number].encode("ascii", "replace")[:60]) for number in wanted]
+        head = bytes([_IDENTIFY, _DEVICE_IDENTIFICATION, code, _CONFORMITY, 0, 0, len(objects)])
+        return head + b"".join(bytes([number, len(text)]) + text for number, text in objects)
+
+
+def _exception(function: int, code: int) -> bytes:
+    return bytes([(function | 0x80) & 0xFF, code])
+
+
+def _made_up(name: str, cell: Cell | None) -> str:
+    """A serial number for a meter that was given none: always the same for one id, and fitting its register."""
+    number = 10_000_000 + zlib.crc32(name.encode()) % 90_000_000
+    if cell is None:
+        return str(number)
+    if cell.is_text:
+        return str(number)[: 2 * cell.words]
+    return str(number % ((cell.bounds or (0, 16_000_000))[1] + 1))

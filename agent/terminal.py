@@ -1,0 +1,59 @@
+"""What all verbs of the command line share: their options, and how errors are told. Imports are late on purpose:
+a verb loads only what it needs, `--help` nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns the errors a person can do something about into one message and exit code 2."""
+    from agent.keys import KeyFileError
+    from agent.ledger_file import LedgerError
+    from agent.state import AgentRunningError
+    from config.mistake import ConfigError
+    from drivers.errors import LinkDown
+
+    try:
+        yield
+    except ConfigError as error:
+        raise failure(str(error)) from None
+    except (KeyFileError, LedgerError, LinkDown) as error:
+        raise failure(f"{error}\n{error.hint}".rstrip()) from None
+    except AgentRunningError as error:
+        raise failure(f"{error}\nStop it first (systemctl stop meterseal), or take another --state.") from None
+    except OSError as error:
+        raise failure(f"{error.filename or 'the system'}: {error.strerror or error}") from None
+
+
+def failure(message: str) -> click.exceptions.Exit:
+    """Prints a message to standard error; raise what it returns to end with exit code 2."""
+    click.echo(message, err=True)
+    return click.exceptions.Exit(2)
+
+
+def read_settings(site: Path | None, state: Path | None) -> Any:
+    """The settings in force; what the command line gives comes before the environment."""
+    from config.settings import load_settings
+
+    return load_settings(site=site, state=state)
+
+
+def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --site and --state to a command."""
+    site = click.option(
+        "--site",
+        type=click.Path(path_type=Path),
+        help="The site file; else METERSEAL_SITE, ./site.yaml, /etc/meterseal/site.yaml.",
+    )
+    state = click.option(
+        "--state", type=click.Path(path_type=Path), help="The state directory; else METERSEAL_STATE, /var/lib/meterseal."
+    )
+    return site(state(command))

@@ -1,0 +1,54 @@
+"""A record's time against the time since boot: what a step of the clock or a record dated back looks like. Pure.
+
+1. Within one boot, time minus time since boot stays the same to a second, unless a clock record says by how much it
+   was set.
+2. Records are sealed in the order things happened, give or take two minutes: an answer that took long to come.
+3. A boot that has ended does not come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+STEP_MS = 1000
+BACK_MS = 120_000
+
+
+def milliseconds(time: str) -> int:
+    """Milliseconds since 1970 of a record's time, such as `2026-03-01T00:16:00.123Z`."""
+    moment = datetime.fromisoformat(time)
+    return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
+
+
+class Timeline:
+    """The clocks of one gateway while its records go by. `times_set` counts how often its time may have jumped."""
+
+    def __init__(self) -> None:
+        self.times_set = 0
+        self._boot = ""
+        self._former: set[str] = set()
+        self._offset = 0
+        self._highest = 0
+
+    def take(self, fields: Mapping[str, Any]) -> Iterator[str]:
+        """Takes a record; problems with its time."""
+        clock = fields["clock"]
+        uptime: int = clock["uptime_ms"]
+        offset = milliseconds(fields["time"]) - uptime
+        step, stated = offset - self._offset, fields["kind"] == "clock"
+        if clock["boot"] != self._boot:
+            if clock["boot"] in self._former:
+                yield f"belongs to boot {clock['boot']}, which had ended before"
+            self._former.add(self._boot)
+            self._boot, self._highest = clock["boot"], uptime
+            self.times_set += 1
+        elif stated and abs(step - fields["step_ms"]) > STEP_MS:
+            yield f"states a step of {fields['step_ms']} ms, the clocks show {step} ms"
+        elif not stated and abs(step) > STEP_MS:
+            yield f"the time jumped by {step} ms against the time since boot, and no clock record says why"
+        if uptime < self._highest - BACK_MS:
+            yield f"is {self._highest - uptime} ms of running time older than a record in front of it"
+        self.times_set += stated
+        self._offset, self._highest = offset, max(self._highest, uptime)

@@ -1,0 +1,255 @@
+"""Verifying a log: everything that records, checkpoints and models alone can prove, in one pass, offline.
+
+What a log is trusted with: nothing. Its file, its checkpoints, its models and the keys it names are all claims; the one
+thing taken from outside is the key line that somebody confirms. Whoever edits a log can at most make this fail; who
+also holds the private key is bounded only by checkpoints that others keep (`outside`).
+
+ 1. A record's place: n without holes, `prev` the leaf hash before it, one gateway.
+ 2. Its signature by the key in force at its n                             (agent.keyring)
+ 3. Its time against the time since boot                                (agent.timeline)
+ 4. What it says against its frames and the declared model                 (agent.evidence)
+ 5. The account of polls, gaps and counts of each meter                    (agent.coverage)
+ 6. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
+
+Nothing here writes, and nothing reaches a network or a port. Memory does not grow with the number of records.
+
+What this file does not know: where a log is kept, whether a meter told the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from agent import checkpoint
+from agent.checkpoint import CheckpointError
+from agent.coverage import Coverage
+from agent.evidence import Evidence
+from agent.findings import CannotCheck
+from agent.keyring import KeyRing
+from agent.merkle import Frontier
+from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
+from agent.report import Report
+from agent.roots import Roots
+from agent.schema import check_record
+from agent.seal import base64url, from_base64url, unsigned
+from agent.timeline import Timeline
+from config.library import read_model
+from config.model import ModelFile
+from drivers import Driver, load
+
+Fields = Mapping[str, Any]
+
+
+class Log(Protocol):
+    """A gateway's records with what belongs to them: a ledger, or an exported bundle."""
+
+    def size(self) -> int:
+        """How many records there are."""
+
+    def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Records from n = start up to, not including, stop, in order."""
+
+    def checkpoints(self) -> list[str]:
+        """The signed notes, oldest first."""
+
+    def models(self) -> dict[str, bytes]:
+        """The model files by digest."""
+
+
+def verify(
+    log: Log,
+    *,
+    key: str | None,
+    outside: Sequence[str] = (),
+    fast: bool = False,
+    driver_of: Callable[[str], Driver] = load,
+    model_of: Callable[[bytes, str], ModelFile] = read_model,
+) -> Report:
+    """What is wrong with a log, and what is in it.
+
+    Args:
+        log: records, checkpoints and models.
+        key: the key line of the enrolment form (of the log's first key); None if nobody confirmed one.
+        outside: checkpoints of this gateway that were kept elsewhere: what they cover can neither be cut off nor
+            rewritten, not even by the owner of the key.
+        fast: only the chain, the keys, the checkpoints and the signature of the last record, which covers all before.
+        driver_of, model_of: where drivers and models come from.
+
+    Raises:
+        CannotCheck: the key line is not one.
+    """
+    origin, public = key_line(key) if key is not None else ("", None)
+    audit = _Audit(KeyRing(public), Evidence({} if fast else log.models(), driver_of, model_of), fast)
+    audit.report.confirmed = public is not None
+    audit.run(log, outside, origin)
+    return audit.report
+
+
+def key_line(line: str) -> tuple[str, bytes]:
+    """Origin and public key of a key line. Raises CannotCheck."""
+    try:
+        return checkpoint.read_verifier_key(line)
+    except CheckpointError as error:
+        raise CannotCheck(f"--key: {error}") from None
+
+
+class _Audit:
+    """One pass over a log."""
+
+    def __init__(self, ring: KeyRing, evidence: Evidence, fast: bool) -> None:
+        self.report = Report(fast=fast)
+        self._ring = ring
+        self._evidence = evidence
+        self._fast = fast
+        self._timeline = Timeline()
+        self._coverage: dict[str, Coverage] = {}
+        self._frontier = Frontier()
+        self._prev: str | None = base64url(EMPTY_LOG)
+        self._expected = 0
+        self._shift = 0
+
+    def run(self, log: Log, outside: Sequence[str], origin: str) -> None:
+        """The whole pass."""
+        report, own = self.report, log.checkpoints()
+        report.checkpoints, report.outside = len(own), len(outside)
+        roots: Roots | None = None
+        last: tuple[int, Fields, bytes] | None = None
+        for row, payload in log.payloads():
+            if roots is None:
+                roots = Roots(self._origin(payload, origin), own, outside, report.findings)
+            read = self._record(row, payload)
+            if roots.wanted(self._expected):
+                roots.reach(self._expected, self._frontier.root(), self._ring.in_force)
+            last = read or last
+        if roots is None:
+            report.findings.add("EMPTY", None, "the log holds no record")
+            roots = Roots(origin, own, outside, report.findings)
+        roots.end(self._expected, self._ring.in_force)
+        if self._fast and last:
+            self._add(last[0], last[1], self._ring.check(*last))
+        report.checkpoint, report.keys = roots.newest, len(self._ring.terms)
+        report.key = self._ring.terms[0].name if self._ring.terms else ""
+        report.meters = {meter: coverage.close() for meter, coverage in sorted(self._coverage.items())}
+
+    def _origin(self, payload: bytes, origin: str) -> str:
+        """The log's origin as its first record has it; a finding if the key line belongs to another."""
+        try:
+            gateway = str(parse(payload).get("gateway", ""))
+        except RecordError:
+            gateway = origin.removeprefix("meterseal/")
+        self.report.gateway = gateway
+        if origin and origin != checkpoint.origin_of(gateway):
+            self.report.findings.add("KEY", None, f"the key line belongs to {origin}, the records to {gateway}")
+        return checkpoint.origin_of(gateway)
+
+    def _record(self, row: int, payload: bytes) -> tuple[int, Fields, bytes] | None:
+        self.report.records += 1
+        try:
+            fields = parse(payload)
+        except RecordError as error:
+            self.report.findings.add("FORMAT", row + self._shift, str(error))
+            self._expected, self._prev = self._expected + 1, None
+            return None
+        body = parsed_body(fields)
+        leaf = leaf_hash(body)
+        n = self._place(row, fields)
+        self._chain(n, fields, leaf)
+        self.report.with_x += "x" in fields
+        self.report.time_to = str(fields.get("time", ""))[:24]
+        self.report.time_from = self.report.time_from or self.report.time_to
+        good = self._well_formed(n, fields)
+        before = self.report.findings.total
+        if self.report.records == 1:
+            self._add(n, fields, self._ring.first_record(fields))
+        if not self._fast or fields.get("kind") == "key":
+            self._add(n, fields, self._ring.check(n, fields, body))
+        if good:
+            self._content(n, fields, leaf, genuine=before == self.report.findings.total)
+        return n, fields, body
+
+    def _place(self, row: int, fields: Fields) -> int:
+        """The record's number; findings if it is not the next one."""
+        stated = fields.get("n")
+        if type(stated) is not int or stated < 0:
+            self._expected += 1
+            return self._expected - 1  # its kind's fields are malformed, which is a finding of its own
+        expected = self._expected
+        if stated > expected:
+            missing = f"record {expected}" if stated == expected + 1 else f"records {expected} to {stated - 1}"
+            self.report.findings.add("SEQUENCE", stated, f"{missing} should come before it", _meter(fields))
+        elif stated < expected:
+            self.report.findings.add("SEQUENCE", stated, f"stands where record {expected} should stand", _meter(fields))
+        elif stated - row != self._shift:
+            self.report.findings.add("SEQUENCE", stated, f"is stored as number {row}", _meter(fields))
+        self._expected, self._shift = stated + 1, stated - row
+        return stated
+
+    def _chain(self, n: int, fields: Fields, leaf: bytes) -> None:
+        findings, prev = self.report.findings, fields.get("prev")
+        if fields.get("gateway") != self.report.gateway:
+            findings.add("SEQUENCE", n, f"comes from gateway {str(fields.get('gateway'))[:80]}", _meter(fields))
+        if self._prev is None:
+            self._frontier = self._frontier.append(_hash(prev))  # of the unreadable record before: the roots will tell
+        elif prev != self._prev:
+            before = "the record in front of it" if n else "the beginning of a log"
+            findings.add("PREV-HASH", n, f"does not continue {before}", _meter(fields))
+        self._frontier = self._frontier.append(leaf)
+        self._prev = base64url(leaf)
+
+    def _well_formed(self, n: int, fields: Fields) -> bool:
+        if self._fast and fields.get("kind") != "key":
+            return False
+        try:
+            check_record(unsigned(fields))
+        except RecordError as error:
+            self.report.findings.add("FORMAT", n, str(error), _meter(fields))
+            return False
+        return True
+
+    def _content(self, n: int, fields: Fields, leaf: bytes, *, genuine: bool) -> None:
+        kind = fields["kind"]
+        if kind == "key" and genuine and self.report.records > 1:
+            self._add(n, fields, self._ring.take(n, fields))
+        if self._fast:
+            return
+        self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
+        if kind == "start":
+            self.report.starts += 1
+            self.report.crashes += fields["after"] == "crash"
+        elif kind == "meter":
+            self._add(n, fields, self._evidence.declare(n, fields, base64url(leaf)))
+            self._account_of(fields["meter"]["id"]).declared(fields["meter"])
+        elif kind in ("reading", "gap", "identity"):
+            self._add(n, fields, getattr(self._evidence, kind)(fields))
+            self._add(n, fields, self._told(fields))
+
+    def _account_of(self, meter: str) -> Coverage:
+        return self._coverage.setdefault(meter, Coverage(meter))
+
+    def _told(self, fields: Fields) -> Iterator[tuple[str, str]]:
+        """Takes a record that counts into its meter's account."""
+        source = fields["meter"]
+        coverage = self._account_of(source["id"])
+        yield from coverage.count(source["count"])
+        declaration = self._evidence.in_force.get(source["id"])
+        if declaration and fields["kind"] != "identity":
+            take = coverage.reading if fields["kind"] == "reading" else coverage.gap
+            yield from take(fields, declaration.fields["every_s"], self._timeline.times_set)
+
+    def _add(self, n: int, fields: Fields, problems: Iterable[tuple[str, str]]) -> None:
+        for kind, what in problems:
+            self.report.findings.add(kind, n, what, _meter(fields))
+
+
+def _meter(fields: Fields) -> str:
+    """The meter a record is about, as far as it says."""
+    meter = fields.get("meter")
+    return str(meter.get("id", ""))[:40] if isinstance(meter, dict) else ""
+
+
+def _hash(text: object) -> bytes:
+    try:
+        return from_base64url(str(text))
+    except ValueError:
+        return b""

@@ -1,0 +1,229 @@
+"""The site file as a whole: read, every rule checked, every mistake told at once with its line and column.
+
+A rule that needs one key stands with its type (`config.site`); here stand those that need the whole file. Where
+single keys are wrong, the rules still run over the meters and links that are right, so that a person sees all
+mistakes in one go.
+
+A site that was loaded can be polled: every meter has a model with points, a link with its settings, and the ratios
+that its points need. What this file does not know: whether the meters are really there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from config.library import (
+    find_models,
+    is_generic,
+    load_model,
+    read_bytes,
+    unknown_model,
+    with_points,
+)
+from config.library import load_models as load_models
+from config.library import read_model as read_model
+from config.mistake import ConfigError, Mistake, shown
+from config.model import ModelFile, Point
+from config.registers import Finding, point_findings
+from config.rules import (
+    link_findings,
+    meters_findings,
+    model_findings,
+    mqtt_findings,
+    points_findings,
+    serial_findings,
+    serial_value,
+)
+from config.site import Link, Meter, Mqtt, Site
+from config.text import Document, read_text
+from config.typed import typed
+from config.zone import zone_of
+
+T = TypeVar("T", bound=BaseModel)
+
+__all__ = ["SiteFile", "load_model", "load_models", "load_site", "read_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFile:
+    """A site file without mistakes, with the models of its meters.
+
+    Attributes:
+        path: the file.
+        text: its bytes.
+        site: what it declares.
+        models: the model in force for each meter, by the meter's id; a generic model has that meter's own points.
+    """
+
+    path: Path
+    text: bytes
+    site: Site
+    models: dict[str, ModelFile]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes, hexadecimal."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    def link_of(self, meter: Meter) -> Link:
+        """The link a meter hangs on."""
+        return self.site.links[meter.link]
+
+    def model_of(self, meter: Meter) -> ModelFile:
+        """The model in force for a meter."""
+        return self.models[meter.id]
+
+    def points_of(self, meter: Meter) -> tuple[Point, ...]:
+        """What is read from a meter: the quantities it lists, in that order, or its model's defaults."""
+        return polled_points(meter, self.model_of(meter))
+
+    def serial_settings(self, link_name: str) -> tuple[int, str]:
+        """Baud rate and format of a serial link: its own, or what the models of all its meters agree on."""
+        link = self.site.links[link_name]
+        models = [self.models[meter.id] for meter in self.site.meters if meter.link == link_name]
+        return int(serial_value(link, models, "baud") or 9600), str(serial_value(link, models, "format") or "8N1")
+
+
+def polled_points(meter: Meter, model: ModelFile) -> tuple[Point, ...]:
+    """The points read from a meter; quantities its model does not tell are left out."""
+    if meter.quantities:
+        told = {point.quantity: point for point in model.declared.points}
+        return tuple(told[quantity] for quantity in meter.quantities if quantity in told)
+    return tuple(point for point in model.declared.points if point.default)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What could be read of a site: all of it, or the links and meters that are right by themselves."""
+
+    document: Document
+    links: dict[str, Link | None]
+    meters: list[tuple[int, Meter]]
+    mqtt: list[tuple[int, Mqtt]]
+    folders: list[str]
+    timezone: str
+
+
+def load_site(path: Path | str) -> SiteFile:
+    """The site in a file, checked as a whole.
+
+    Raises:
+        ConfigError: with every mistake that was found, in the order of the lines.
+    """
+    text = read_bytes(Path(path))
+    document = read_text(text, str(path))
+    site, mistakes = typed(Site, document)
+    draft = _whole(site, document) if site else _pieces(document)
+    models = _models(draft, Path(path).parent, mistakes)
+    mistakes += [document.mistake(place, message) for place, message in _findings(draft, models)]
+    if site is None or mistakes:
+        raise ConfigError(mistakes)
+    return SiteFile(Path(path), text, site, {meter.id: models[index] for index, meter in draft.meters})
+
+
+def _whole(site: Site, document: Document) -> _Draft:
+    return _Draft(
+        document,
+        dict(site.links),
+        list(enumerate(site.meters)),
+        list(enumerate(site.mqtt)),
+        list(site.models),
+        site.timezone,
+    )
+
+
+def _pieces(document: Document) -> _Draft:
+    """The links, meters and brokers of a site that is not right as a whole, as far as they are by themselves."""
+    top = document.value if isinstance(document.value, dict) else {}
+    links = top.get("links")
+    named = links if isinstance(links, dict) else {}
+    folders = top.get("models")
+    zone = top.get("timezone")
+    return _Draft(
+        document,
+        {name: _one(Link, content, document, ("links", name)) for name, content in named.items()},
+        _each(Meter, top.get("meters"), document, "meters"),
+        _each(Mqtt, top.get("mqtt"), document, "mqtt"),
+        [each for each in folders if isinstance(each, str)] if isinstance(folders, list) else [],
+        zone if isinstance(zone, str) and ("timezone",) not in document.refused else "UTC",
+    )
+
+
+def _one(kind: type[T], content: object, document: Document, path: tuple[str | int, ...]) -> T | None:
+    if any(refused[: len(path)] == path for refused in document.refused):
+        return None
+    try:
+        return kind.model_validate(content)
+    except ValidationError:
+        return None  # told already, with its place
+
+
+def _each(kind: type[T], entries: object, document: Document, key: str) -> list[tuple[int, T]]:
+    listed = entries if isinstance(entries, list) else []
+    made = [(index, _one(kind, content, document, (key, index))) for index, content in enumerate(listed)]
+    return [(index, declared) for index, declared in made if declared is not None]
+
+
+def _models(draft: _Draft, beside: Path, mistakes: list[Mistake]) -> dict[int, ModelFile]:
+    """The model in force for each meter, by the meter's index. Adds to the mistakes what is wrong with them."""
+    document = draft.document
+    folders = []
+    for index, name in enumerate(draft.folders):
+        folder = beside / name
+        if folder.is_dir():
+            folders.append(folder)
+        else:
+            mistakes.append(document.mistake(("models", index), f"there is no folder {shown(name)} beside the site file"))
+    try:
+        known = find_models(folders)
+    except ConfigError as error:
+        mistakes += error.mistakes
+        return {}
+    loaded: dict[str, ModelFile | None] = {}
+    made: dict[int, ModelFile] = {}
+    for index, meter in draft.meters:
+        if meter.model not in known:
+            mistakes.append(document.mistake(("meters", index, "model"), unknown_model(meter.model, known)))
+        elif model := _load_once(meter.model, known[meter.model], loaded, mistakes):
+            made[index] = with_points(model, meter.points) if is_generic(meter.model) and meter.points else model
+    return made
+
+
+def _load_once(name: str, path: Path, loaded: dict[str, ModelFile | None], mistakes: list[Mistake]) -> ModelFile | None:
+    if name not in loaded:
+        loaded[name] = None
+        try:
+            loaded[name] = load_model(path)
+        except ConfigError as error:
+            mistakes += error.mistakes
+    return loaded[name]
+
+
+def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
+    """All rules over what could be read."""
+    try:
+        zone_of(draft.timezone)
+    except KeyError as error:
+        yield ("timezone",), str(error.args[0])
+    yield from link_findings(draft.links)
+    yield from meters_findings(draft.meters, draft.links)
+    yield from mqtt_findings(draft.mqtt)
+    for index, meter in draft.meters:
+        yield from points_findings(index, meter)
+        if index not in models or (is_generic(meter.model) and not meter.points):
+            continue
+        model = models[index]
+        if is_generic(meter.model):
+            for path, message in point_findings(meter.points, model.declared.modbus):
+                yield ("meters", index, *path), message
+        yield from model_findings(index, meter, model, polled_points(meter, model))
+    for name, link in draft.links.items():
+        on_link = [index for index, meter in draft.meters if meter.link == name]
+        if link is not None and all(index in models for index in on_link):
+            yield from serial_findings(name, link, [models[index] for index in on_link])

@@ -1,0 +1,147 @@
+"""Model files: the shipped ones and a site's own, found by their names and read into declared models.
+
+A model file is called as the model in it, with `.yaml` behind. Shipped files lie in `config/models`; a site names
+folders of its own under `models:`. A name that is in both is a mistake, since nobody could say which one was meant.
+
+A file's bytes are kept beside what they declare: the ledger stores them, and `read_model` reads such stored bytes
+again. Nothing read here is trusted for what a value means without the digest that a sealed declaration quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from config.mistake import ConfigError, Mistake, did_you_mean, shown
+from config.model import MeterModel, ModelFile, Point
+from config.registers import GENERIC, model_findings
+from config.text import LARGEST, read_text
+from config.typed import typed
+
+_SUFFIXES = (".yaml", ".yml")
+# Characters that JSON allows as they are and YAML does not, or folds.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, at most a little more than a declaration may have. Raises ConfigError saying what to check."""
+    try:
+        if not path.is_file():
+            wrong = "is a folder, not a file" if path.is_dir() else "there is no such file; check the name and the folder"
+            raise ConfigError([Mistake(str(path), 0, 0, "", wrong)])
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1)
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        message = f"cannot be read ({reason}); check who may read it and the folders above it"
+        raise ConfigError([Mistake(str(path), 0, 0, "", message)]) from None
+
+
+@lru_cache(maxsize=256)
+def read_model(text: bytes, name: str) -> ModelFile:
+    """The model in a file's bytes, or in bytes that a ledger kept.
+
+    Args:
+        text: the bytes.
+        name: what messages shall call them.
+
+    Raises:
+        ConfigError: with every mistake that was found.
+    """
+    document = read_text(text, name)
+    declared, mistakes = typed(MeterModel, document)
+    if declared is not None:
+        mistakes += [document.mistake(path, message) for path, message in model_findings(declared)]
+    if declared is None or mistakes:
+        raise ConfigError(mistakes)
+    return ModelFile(declared, text)
+
+
+def load_model(path: Path | str) -> ModelFile:
+    """The model in a file. Raises ConfigError, also where file and model have different names."""
+    path = Path(path)
+    made = read_model(read_bytes(path), str(path))
+    if path.stem != made.declared.model:
+        message = f"{made.declared.model} stands in a file called {shown(path.name)}: give file and model the same name"
+        raise ConfigError([Mistake(str(path), 1, 1, "model", message)])
+    return made
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Mapping[str, Path]:
+    """The shipped files; they do not change while a program runs."""
+    folder = Path(str(files("config") / "models"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_models(folders: Iterable[Path]) -> dict[str, Path]:
+    """Every model file by its name: the shipped ones and those in the folders.
+
+    Raises:
+        ConfigError: no such folder, or one name twice.
+    """
+    found = dict(_shipped())
+    mistakes = []
+    for folder in folders:
+        if not folder.is_dir():
+            mistakes.append(Mistake(str(folder), 0, 0, "", "there is no such folder"))
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.suffix not in _SUFFIXES or path.name.startswith("."):
+                continue
+            if path.stem in found:
+                whose = "a shipped model" if found[path.stem] == _shipped().get(path.stem) else f"in {found[path.stem]}"
+                message = f"{path.stem} is also {whose}; give this one a name of its own, such as {path.stem}-own"
+                mistakes.append(Mistake(str(path), 0, 0, "", message))
+            else:
+                found[path.stem] = path
+    if mistakes:
+        raise ConfigError(mistakes)
+    return found
+
+
+def load_models(folders: Iterable[Path | str] = ()) -> dict[str, ModelFile]:
+    """Every model by name: the shipped ones and those in the folders. Raises ConfigError with all mistakes in them."""
+    made: dict[str, ModelFile] = {}
+    mistakes: list[Mistake] = []
+    for name, path in find_models([Path(folder) for folder in folders]).items():
+        try:
+            made[name] = load_model(path)
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(mistakes)
+    return made
+
+
+def unknown_model(name: str, known: Iterable[str]) -> str:
+    """What to tell of a model that there is none of."""
+    names = sorted(known)
+    near = did_you_mean(name, names)
+    return f"there is no model {shown(name)}.{near}" if near else f"there is no model {shown(name)}; see `meterseal models`"
+
+
+def with_points(base: ModelFile, points: tuple[Point, ...]) -> ModelFile:
+    """A generic model with a meter's own points.
+
+    Its text is canonical JSON (sorted keys) with every default written out, so that it reads back as the same
+    model even if a default should change; `read_model` reads it.
+    """
+    declared = base.declared.model_copy(update={"points": points})
+    return ModelFile(declared, canonical_json(declared.model_dump(mode="json", exclude_none=True)))
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys that YAML readers take as the same text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")
+
+
+def is_generic(name: str) -> bool:
+    """Whether a model takes its points from the site file."""
+    return name.startswith(GENERIC)

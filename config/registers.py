@@ -1,0 +1,160 @@
+"""What a register map must keep to beyond its single keys, so that no value is taken from a wrong place.
+
+Each rule yields the path of keys to the place and a sentence. They hold for model files and for the points that a
+site file gives to a generic meter alike.
+
+What this file does not know: frames, and how a value is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from config.mistake import Path
+from config.model import At, MeterModel, ModbusLimits, Point, Span, Watch
+
+Finding = tuple[Path, str]
+
+GENERIC = "generic-"
+
+_FIXED = {"u8": 1, "i8": 1, "u16": 1, "i16": 1, "bit": 1, "u32": 2, "i32": 2, "f32": 2, "u48": 3, "u64": 4, "i64": 4, "f64": 4}
+_FREE = {"bcd": (1, 8, 2), "mod10": (2, 4, 4), "ascii": (1, 125, 1), "hex": (1, 125, 1)}  # fewest, most, unless said
+_WITH_BITS = ("u8", "i8", "u16", "i16", "u32", "i32", "u48", "u64", "i64", "bit")
+_TEXTS = ("ascii", "hex")
+_DIGITS = 20  # a formula's numbers have at most so many in front of and behind the point
+
+
+def registers_of(at: At) -> int:
+    """How many registers (coils for functions 1 and 2) a place takes."""
+    return _FIXED.get(at.type) or at.count or _FREE[at.type][2]
+
+
+def model_findings(model: MeterModel) -> Iterator[Finding]:
+    """What is wrong with a whole model although each of its keys is well formed."""
+    yield from point_findings(model.points, model.modbus)
+    names: dict[str, str] = {}
+    for section, watches in (("identity", model.identity), ("attest", model.attest)):
+        for index, watch in enumerate(watches):
+            path: Path = (section, index)
+            if watch.name in names:
+                yield (*path, "name"), f"{watch.name} stands twice, first under {names[watch.name]}"
+            names.setdefault(watch.name, section)
+            yield from _place(path, watch, model.modbus)
+    if not model.model.startswith(GENERIC):
+        yield from _example_findings(model)
+
+
+def _example_findings(model: MeterModel) -> Iterator[Finding]:
+    told = {point.quantity for point in model.points}
+    for index, example in enumerate(model.examples):
+        for quantity in example.values:
+            if quantity not in told:
+                yield ("examples", index, "values", quantity), f"{quantity} is not among this model's points"
+
+
+def point_findings(points: Sequence[Point], limits: ModbusLimits) -> Iterator[Finding]:
+    """What is wrong with a list of points."""
+    first: dict[str, int] = {}
+    for index, point in enumerate(points):
+        path: Path = ("points", index)
+        if point.quantity in first:
+            yield (*path, "quantity"), f"{point.quantity} stands twice, first as entry {first[point.quantity] + 1}"
+        first.setdefault(point.quantity, index)
+        if point.at.type in _TEXTS:
+            yield (*path, "at", "type"), f"{point.at.type} is text, not a number; it can only stand under identity or attest"
+        if point.range and point.range[0] >= point.range[1]:
+            yield (*path, "range"), "write the lowest value first, then the highest, such as [0, 300]"
+        yield from _place(path, point, limits)
+        yield from _part_findings(path, point, limits)
+
+
+def _part_findings(path: Path, point: Point, limits: ModbusLimits) -> Iterator[Finding]:
+    for number, part in enumerate(point.plus):
+        inner = (*path, "plus", number)
+        yield from _scale_findings((*inner, "scale"), part.scale)
+        yield from _at_findings((*inner, "at"), part.at, limits)
+    if point.exponent:
+        inner = (*path, "exponent", "at")
+        yield from _at_findings(inner, point.exponent.at, limits)
+        if point.exponent.at.type not in _WITH_BITS:
+            yield (*inner, "type"), f"an exponent is a whole number; {point.exponent.at.type} is not possible here"
+
+
+def _place(path: Path, read: Point | Watch, limits: ModbusLimits) -> Iterator[Finding]:
+    yield from _scale_findings((*path, "scale"), read.scale)
+    yield from _at_findings((*path, "at"), read.at, limits)
+
+
+def _scale_findings(path: Path, scale: Decimal) -> Iterator[Finding]:
+    if scale == 0:
+        yield path, "0 would make every value 0; write what one count is worth in the quantity's unit"
+        return
+    whole, _, fraction = f"{abs(scale):f}".partition(".")
+    if len(whole) > _DIGITS or len(fraction) > _DIGITS:
+        yield path, f"has more than {_DIGITS} digits in front of or behind the point"
+
+
+def _at_findings(path: Path, at: At, limits: ModbusLimits) -> Iterator[Finding]:
+    function = at.function or limits.function
+    count = registers_of(at)
+    yield from _count_findings(path, at)
+    if (at.type == "bit") != (function in (1, 2)) and (function in (1, 2) or (at.bits is None)):
+        yield (*path, "type"), _bit_sentence(at, function)
+    if at.bits is not None:
+        yield from _bits_findings((*path, "bits"), at, function)
+    if at.address + count > 65536:
+        yield (*path, "address"), f"{count} registers from {at.address} go beyond the last one, 65535"
+    if at.type != "bit":
+        yield from _missing_findings(path, at, count)
+    elif at.missing:
+        yield (*path, "missing"), "a bit has no value that means not available"
+    for span in limits.forbid:
+        if _meet(span, at, function, count):
+            yield (*path, "address"), f"register {at.address} is among those that are never read (modbus.forbid)"
+
+
+def _bit_sentence(at: At, function: int) -> str:
+    if at.type == "bit":
+        return f"function {function} reads registers: add which bit, such as bits: 3, or function: 1 for a coil"
+    return f"function {function} reads single bits; write type: bit, or function: 3 or 4 for registers"
+
+
+def _count_findings(path: Path, at: At) -> Iterator[Finding]:
+    if at.count is None:
+        return
+    if at.type in _FIXED:
+        if at.count != _FIXED[at.type]:
+            yield (*path, "count"), f"{at.type} always takes {_FIXED[at.type]}; take count out"
+        return
+    fewest, most, _ = _FREE[at.type]
+    if not fewest <= at.count <= most:
+        yield (*path, "count"), f"{at.type} takes {fewest} to {most} registers, not {at.count}"
+
+
+def _bits_findings(path: Path, at: At, function: int) -> Iterator[Finding]:
+    low, _, high = (at.bits or "").partition("-")
+    if high and int(high) < int(low):
+        yield path, f"write the lower bit first: {high}-{low}"
+    if at.type not in _WITH_BITS:
+        yield path, f"{at.type} has no bits to take; use u16 or u32"
+    elif at.type in ("u8", "i8") and int(high or low) > 7:
+        yield path, f"{at.type} has bits 0 to 7"
+    elif at.type == "bit" and (function in (1, 2) or high):
+        yield path, "a coil has no bits: take this out" if function in (1, 2) else "bit takes one bit; use u16 for several"
+
+
+def _missing_findings(path: Path, at: At, count: int) -> Iterator[Finding]:
+    length = 1 if at.type in ("u8", "i8") else 2 * count
+    for index, missing in enumerate(at.missing):
+        given = len(bytes.fromhex(missing))
+        if given != length:
+            yield (
+                (*path, "missing", index),
+                f"{missing} has {given} bytes, {at.type} has {length} here: it would never be recognised",
+            )
+
+
+def _meet(span: Span, at: At, function: int, count: int) -> bool:
+    same = (span.function or function) == function
+    return same and span.address < at.address + count and at.address < span.address + span.count

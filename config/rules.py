@@ -1,0 +1,159 @@
+"""The rules of a site file that concern more than one key.
+
+Each rule is a function that yields findings: the path of keys to the place, and a sentence that says what is wrong
+and what to write. It sees links, meters and brokers that are right by themselves; one that is not is None here and
+was told already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from config.library import is_generic
+from config.mistake import did_you_mean, listed, shown
+from config.model import ModelFile, Point
+from config.registers import Finding
+from config.site import Link, Meter, Mqtt
+from config.typed import password_names
+
+Meters = Sequence[tuple[int, Meter]]
+
+_TRANSFORMERS = {"ct": ("current", "400/5"), "vt": ("voltage", "10000/100")}
+
+
+def link_findings(links: Mapping[str, Link | None]) -> Iterator[Finding]:
+    """Rules of one link, and of two links on one port."""
+    first: dict[str, str] = {}
+    for name, link in links.items():
+        if link is None:
+            continue
+        yield from _one_link(("links", name), link)
+        port = _port(link)
+        if port in first:
+            key = "serial" if link.serial else "tcp"
+            yield ("links", name, key), f"{first[port]} is on the same port; put all its meters on one of the two links"
+        elif port:
+            first[port] = name
+
+
+def _port(link: Link) -> str:
+    """One spelling for one port or host."""
+    text = (link.serial or link.tcp or "").rstrip("/")
+    return text if text.startswith("/") else text.partition("://")[2].lower() or text.lower()
+
+
+def _one_link(path: tuple[str, str], link: Link) -> Iterator[Finding]:
+    if not link.serial and not link.tcp:
+        yield path, "the port is missing; write  serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502"
+    if link.serial and link.tcp:
+        yield (*path, "tcp"), "a link has either serial or tcp; take one out"
+        return
+    if link.serial and link.framing == "tcp":
+        yield (*path, "framing"), "tcp is not possible on a serial port; take framing out, or write rtu or ascii"
+    if link.tcp and link.tcp.rpartition(":")[2].strip("0") == "":
+        yield (*path, "tcp"), "port 0 is not possible; Modbus TCP is mostly on port 502"
+    for key in ("baud", "format"):
+        if link.tcp and getattr(link, key) is not None:
+            yield (*path, key), f"{key} belongs to serial ports; over tcp it is set in the converter: take it out"
+    if link.frames == "rtu" and link.format and link.format.startswith("7"):
+        yield (*path, "format"), f"{link.format}: rtu needs 8 data bits; write 8N1, 8E1, 8O1 or 8N2, or framing: ascii"
+
+
+def serial_value(link: Link, models: Sequence[ModelFile], key: str) -> int | str | None:
+    """`baud` or `format` of a link: its own, else the one that the models of all its meters name, else None."""
+    own: int | str | None = getattr(link, key)
+    if own is not None:
+        return own
+    named = {getattr(model.declared.serial, key, None) for model in models}
+    return named.pop() if len(named) == 1 else None
+
+
+def serial_findings(name: str, link: Link, models: Sequence[ModelFile]) -> Iterator[Finding]:
+    """Serial settings that nobody states. `models`: those of all meters on the link."""
+    if not link.serial or link.tcp or link.serial.startswith("socket://") or not models:
+        return
+    for key, example in (("baud", "9600"), ("format", "8N1")):
+        if serial_value(link, models, key) is None:
+            said = sorted({f"{getattr(model.declared.serial, key)}" for model in models if model.declared.serial})
+            why = f"its meters leave the factory with {listed(said)}" if len(said) > 1 else "not all models of its meters say it"
+            yield ("links", name), f"{key} is missing ({why}); write for example  {key}: {example}  as it is set at the meters"
+
+
+def meters_findings(meters: Meters, links: Mapping[str, Link | None]) -> Iterator[Finding]:
+    """Rules between meters: ids, links and addresses."""
+    ids: set[str] = set()
+    taken: dict[tuple[str, str], str] = {}
+    for index, meter in meters:
+        if meter.id in ids:
+            yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
+        ids.add(meter.id)
+        if meter.link not in links:
+            hint = did_you_mean(meter.link, links) or f" There {'is' if len(links) == 1 else 'are'} {_some(links)}."
+            yield ("meters", index, "link"), f"there is no link {shown(meter.link)}.{hint}".removesuffix(".")
+            continue
+        other = taken.setdefault((meter.link, meter.address), meter.id)
+        if other != meter.id:
+            yield ("meters", index, "address"), f"address {meter.address} on {meter.link} is already that of {other}"
+
+
+def _some(names: Mapping[str, object]) -> str:
+    return ", ".join(shown(name) for name in list(names)[:8]) or "none"
+
+
+def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
+    """Whether a meter has points of its own exactly where its model is a generic one."""
+    if is_generic(meter.model) and not meter.points:
+        example = "points: [{quantity: active_energy_import, at: {address: 72, type: f32}}]"
+        yield ("meters", index), f"points is missing: {meter.model} knows no registers; write for example  {example}"
+    if meter.points and not is_generic(meter.model):
+        message = (
+            f"only generic models take points; {shown(meter.model)} has its own: take points out, or write model: generic-modbus"
+        )
+        yield ("meters", index, "points"), message
+
+
+def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[Point]) -> Iterator[Finding]:
+    """Rules between a meter and its model: quantities and transformer ratios."""
+    told = [point.quantity for point in model.declared.points]
+    for number, quantity in enumerate(meter.quantities):
+        path = ("meters", index, "quantities", number)
+        if quantity not in told:
+            near = did_you_mean(quantity, told)
+            hint = f".{near}" if near else f"; see `meterseal models {meter.model}`"
+            yield path, f"{meter.model} does not tell {quantity}{hint}"
+        elif quantity in meter.quantities[:number]:
+            yield path, f"{quantity} stands twice"
+    if not polled and not meter.quantities:
+        yield ("meters", index), f"quantities is missing: {meter.model} reads nothing unless it is listed"
+    for key in ("ct", "vt"):
+        yield from _ratio_findings(index, meter, model, polled, key)
+
+
+def _ratio_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[Point], key: str) -> Iterator[Finding]:
+    kind, plate = _TRANSFORMERS[key]
+    wanting = {key, "ct_vt"}
+    given = getattr(meter, key) is not None
+    if not given and any(point.ratio in wanting for point in polled):
+        why = f"{meter.model} counts the {kind} transformer's secondary side"
+        todo = f"write the ratio on its plate, such as  {key}: {plate}, or  {key}: 1  where the meter has none"
+        yield ("meters", index), f"{key} is missing: {why}; {todo}"
+    if given and not any(point.ratio in wanting for point in model.declared.points):
+        if any(point.ratio == "already_primary" for point in model.declared.points):
+            why = f"the meter applies the ratio itself ({meter.model} tells primary values), it would count twice"
+        else:
+            why = f"no value of {meter.model} depends on a {kind} transformer"
+        yield ("meters", index, key), f"{why}; take {key} out"
+
+
+def mqtt_findings(brokers: Sequence[tuple[int, Mqtt]]) -> Iterator[Finding]:
+    """Rules of the brokers: names that are unique, also as names of passwords; certificate and key together."""
+    taken: dict[str, str] = {}
+    for index, broker in brokers:
+        variable, _ = password_names(broker.name)
+        if variable in taken:
+            same = "stands twice" if taken[variable] == broker.name else f"is too like {taken[variable]}: both have {variable}"
+            yield ("mqtt", index, "name"), f"{broker.name} {same}; give each broker a name of its own, such as name: cloud"
+        taken.setdefault(variable, broker.name)
+        if broker.tls and bool(broker.tls.certificate) != bool(broker.tls.key):
+            missing = "key" if broker.tls.certificate else "certificate"
+            yield ("mqtt", index, "tls"), f"{missing} is missing: certificate and key belong together"

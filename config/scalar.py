@@ -1,0 +1,144 @@
+"""The kinds of values that stand behind a key, each read from text exactly as it was written.
+
+A value arrives as text (`config.text`), or as a number where a program builds a declaration. Every kind converts
+what is unmistakable and refuses the rest with a sentence that says what to write. In the JSON Schema that editors
+use, a value of text may look like a number too: an editor sees 23110788 as one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from config.mistake import did_you_mean, shown
+from config.quantity import QUANTITIES, SUFFIX, quantity_of
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,12}")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_RATIO = r"[0-9]{1,7}(\.[0-9]{1,4})?(/[0-9]{1,4}(\.[0-9]{1,4})?)?"
+
+
+def as_text(value: object) -> object:
+    """A whole number or decimal given by a program, as text; anything else unchanged."""
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Text of one form.
+
+    Attributes:
+        pattern: what the whole text must match; readable by editors too (ECMA 262).
+        sentence: what to tell where it does not, following the value, such as `is not a name; write ...`.
+    """
+
+    pattern: str
+    sentence: str
+
+    def check(self, value: object) -> object:
+        """The text itself. Raises ValueError with the sentence."""
+        text = as_text(value)
+        if isinstance(text, str) and not re.fullmatch(self.pattern, text):
+            raise ValueError(f"{shown(text)} {self.sentence}")
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": ["string", "number"], "pattern": f"^({self.pattern})$"}
+
+
+def as_decimal(value: object) -> object:
+    """The value itself where it is a decimal number. Raises ValueError for other text."""
+    if isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is not a decimal number such as 0.01")  # noqa: TRY004 - pydantic wants ValueError
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise ValueError(f"{shown(value)} is not a decimal number such as 0.01")
+    return value
+
+
+def as_whole(value: object) -> object:
+    """Text of a whole number, decimal or 0x hexadecimal, as that number. Raises ValueError for other text."""
+    if isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is not a whole number")  # noqa: TRY004 - pydantic wants ValueError
+    if isinstance(value, str):
+        if _HEXADECIMAL.fullmatch(value):
+            return int(value, 16)
+        if re.fullmatch(r"-?0[0-9]+", value):
+            raise ValueError(f"{shown(value)} begins with a zero; write the number without it")
+        if not _INTEGER.fullmatch(value):
+            raise ValueError(f"{shown(value)} is not a whole number")
+        return int(value)
+    return value
+
+
+def _yes_no(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is not possible here; write true or false")  # noqa: TRY004 - pydantic wants ValueError
+    return value
+
+
+def _quantity(name: str) -> str:
+    try:
+        quantity_of(name)
+    except KeyError:
+        base, *suffixes = name.split(".")
+        if base in QUANTITIES:
+            wrong = next(suffix for suffix in suffixes if not SUFFIX.fullmatch(suffix))
+            may = "l1, l1l2, n, flow, return, ch1 or t1"
+            raise ValueError(f"{shown(name)} is not a quantity: {may} may stand behind {base}, not {shown(wrong)}") from None
+        raise ValueError(f"{shown(name)} is not a quantity.{did_you_mean(base, QUANTITIES)}") from None
+    return name
+
+
+def _quantity_schema() -> dict[str, Any]:
+    """Names for an editor to offer, and the pattern for those with phases, places or tariffs."""
+    suffix = SUFFIX.pattern
+    return {
+        "anyOf": [
+            {"enum": list(QUANTITIES)},
+            {"type": "string", "pattern": f"^({'|'.join(QUANTITIES)})(\\.({suffix}))*$"},
+        ]
+    }
+
+
+def _ratio(value: object) -> object:
+    text = as_text(value)
+    if isinstance(text, str) and (not re.fullmatch(_RATIO, text) or any(Fraction(side) == 0 for side in text.split("/"))):
+        raise ValueError(f"{shown(text)} is not a ratio; write it as on the transformer's plate, such as 400/5")
+    return text
+
+
+Exact = Annotated[Decimal, BeforeValidator(as_decimal), PlainSerializer(str)]
+Whole = Annotated[int, BeforeValidator(as_whole)]
+YesNo = Annotated[bool, BeforeValidator(_yes_no)]
+FreeText = Annotated[str, BeforeValidator(as_text), Field(max_length=2000), WithJsonSchema({"type": ["string", "number"]})]
+PlainText = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,120}", "is not possible here; write one line of at most 120 characters")]
+Name = Annotated[
+    str,
+    Shape(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", "is not a name; take letters, digits, - and _, at most 40, such as line1"),
+]
+QuantityName = Annotated[str, AfterValidator(_quantity), WithJsonSchema(_quantity_schema())]
+Hex = Annotated[
+    str, Shape(r"([0-9a-fA-F]{2}\s*)+", "is not hexadecimal; write bytes as pairs of hexadecimal digits, such as 01 03 00 00")
+]
+PlateRatio = Annotated[str, BeforeValidator(_ratio), WithJsonSchema({"type": ["string", "number"], "pattern": f"^({_RATIO})$"})]
+SerialFormat = Annotated[
+    str, Shape(r"[78][NEO][12]", "is not a serial format; write 8N1, 8E1, 8O1 or 8N2, as in the meter's settings")
+]

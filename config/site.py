@@ -1,0 +1,184 @@
+"""The site file: which meters hang on which links, and where their readings go.
+
+`Site` is what an electrician writes, checked key by key; the rules that need the whole file at once (a
+duplicate address on one line, a link nobody named) stand in `config.check`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from config.mistake import shown
+from config.model import Declared, Point
+from config.scalar import FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text
+from config.scalar import Name as Name
+from config.scalar import PlainText as PlainText
+from config.scalar import PlateRatio as PlateRatio
+
+_SPAN = re.compile(r"([0-9]{1,6})(s|m|h)?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_DAY = 86400
+_SPAN_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": _DAY}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
+}
+_ADDRESS_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 247}, {"type": "string", "pattern": "^[0-9]{1,4}$"}]
+}
+_PORT_HINT = "write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port"
+
+
+def _seconds(value: object) -> object:
+    text = as_text(value)
+    if not isinstance(text, str):
+        return "a time span" if isinstance(text, bool) else text
+    found = _SPAN.fullmatch(text)
+    if not found:
+        raise ValueError(f"{shown(text)} is not a time span; write 15m, 60s or 1h")
+    seconds = int(found[1]) * _SECONDS[found[2] or "s"]
+    if seconds < 1 or _DAY % seconds:
+        raise ValueError(
+            f"{shown(text)} does not divide a day into equal parts; take 1s, 5s, 10s, 15s, 30s, 1m, 5m, 10m, 15m, 30m or 1h"
+        )
+    return seconds
+
+
+def modbus_address(value: object) -> object:
+    """A meter's Modbus address as plain digits. Raises ValueError outside 1 to 247."""
+    text = as_text(value)
+    if not isinstance(text, str):
+        return text
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= 247:
+        raise ValueError(f"{shown(text)} is not a Modbus address (1 to 247)")
+    return str(int(text))
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_SPAN_SCHEMA)]
+Address = Annotated[str, BeforeValidator(modbus_address), WithJsonSchema(_ADDRESS_SCHEMA)]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+_PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4})"
+Endpoint = Annotated[str, Shape(f"[A-Za-z0-9._-]{{1,253}}:{_PORT}", "is not host:port; write for example 192.168.1.20:502")]
+Host = Annotated[str, Shape("[A-Za-z0-9.:_-]{1,253}", "is not a host; write only its name or address, such as 192.168.1.5")]
+SerialPort = Annotated[
+    str, Shape(rf"/[^\s\x00]{{1,200}}|(socket|rfc2217)://[A-Za-z0-9._-]{{1,253}}:{_PORT}", f"is not a serial port; {_PORT_HINT}")
+]
+GatewayName = Annotated[
+    str,
+    Shape(
+        "[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39}",
+        "is not site/gateway; write two words of small letters, digits and dashes, such as plant-north/gateway-1",
+    ),
+]
+Topic = Annotated[
+    str,
+    Shape(r"[^#+\x00-\x1f\x7f]{1,200}", "is not a topic; write words with / between them, without + and #, such as meterseal/v1"),
+]
+UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not a name")]
+Framing = Literal["tcp", "rtu", "ascii"]
+
+
+class Link(Declared):
+    """One way to meters: an RS-485 line on a serial port, or a TCP connection."""
+
+    serial: SerialPort | None = None
+    """The serial port, such as /dev/ttyUSB0; socket:// or rfc2217:// for serial servers. Either this or tcp."""
+    tcp: Endpoint | None = None
+    """host:port of a meter or converter, such as 192.168.1.20:502. Either this or serial."""
+    framing: Framing | None = None
+    """tcp (Modbus TCP) on tcp and rtu on serial unless said otherwise; rtu on tcp is a transparent serial server."""
+    baud: Annotated[Whole, Field(ge=300, le=921600)] | None = None
+    """Bits per second of the line; else what its meters' models say."""
+    format: SerialFormat | None = None
+    """Data bits, parity and stop bits, such as 8N1; else what its meters' models say."""
+    timeout_ms: Annotated[Whole, Field(ge=10, le=60000)] | None = None
+    """How long a meter may take to begin its answer, in milliseconds; else what its model says."""
+    longest_answer_ms: Annotated[Whole, Field(ge=10, le=120000)] | None = None
+    """How late the slowest meter may still answer, in milliseconds: after a timeout the line is silent for so long,
+    so that a late answer is never taken for another one."""
+
+    @property
+    def frames(self) -> Framing:
+        """The framing in force."""
+        return self.framing or ("tcp" if self.tcp else "rtu")
+
+
+class Meter(Declared):
+    """One meter: its own number, its link, model and address, and what is printed on its plate."""
+
+    id: Name
+    """The meter's name in all records; never given to another meter."""
+    link: UsedName
+    """The link it hangs on, as named under links."""
+    model: UsedName
+    """Its model: the name of a file in config/models or in a folder listed under models."""
+    address: Address
+    """Its Modbus address, 1 to 247, as on its display."""
+    serial: PlainText = ""
+    """The serial number printed on its plate."""
+    ct: PlateRatio | None = None
+    """Current transformer ratio as on its plate, such as 400/5; 1 for a meter without transformers."""
+    vt: PlateRatio | None = None
+    """Voltage transformer ratio as on its plate, such as 10000/100; 1 for a meter without transformers."""
+    place: PlainText = ""
+    """Where it is mounted and what it measures."""
+    every: Seconds | None = None
+    """How often it is read, such as 15m; else what the site says."""
+    quantities: tuple[QuantityName, ...] = ()
+    """What is read; else what its model reads by default."""
+    points: tuple[Point, ...] = ()
+    """For generic models only: the meter's own registers."""
+
+
+class Tls(Declared):
+    """Certificates of a broker connection: the authority that vouches for the broker, and our own if it asks."""
+
+    ca: FreeText | None = None
+    """File with the certificate of the authority that signed the broker's; else the system's authorities."""
+    certificate: FreeText | None = None
+    """File with the gateway's own certificate, where the broker asks for one."""
+    key: FreeText | None = None
+    """File with the private key of that certificate."""
+
+
+class Mqtt(Declared):
+    """One broker that readings are delivered to. Its password never stands here."""
+
+    name: Name = "broker"
+    """A name of its own where there are several; its delivery is counted under it."""
+    host: Host
+    """The broker's name or address."""
+    port: Port | None = None
+    """1883 without tls and 8883 with it, unless said otherwise."""
+    username: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", "is not a user name")] | None = None
+    """The user name; the password stands in the environment or in a secrets file, never here."""
+    tls: Tls | None = None
+    """Certificates; `tls: {}` for an encrypted connection with the system's authorities."""
+    topic: Topic = "meterseal/v1"
+    """What all topics begin with."""
+    window: Annotated[Whole, Field(ge=1, le=1000)] = 20
+    """How many records may be under way before the broker has acknowledged them."""
+    keepalive: Annotated[Whole, Field(ge=5, le=3600)] = 30
+    """Seconds after which a silent connection is tested."""
+
+
+class Site(Declared):
+    """A whole site file."""
+
+    gateway: GatewayName
+    """The site's and this gateway's name, with / between them. It stands in every record and is never changed."""
+    timezone: UsedName = "UTC"
+    """The plant's time zone, such as Asia/Shanghai: days are closed at its midnight."""
+    every: Seconds = 900
+    """How often each meter is read unless it says otherwise, such as 15m."""
+    commit_seconds: Annotated[float, BeforeValidator(as_decimal), Field(ge=0, le=10)] = 1.0
+    """How many seconds readings may be gathered before they are written to disk: 0 writes each at once."""
+    models: tuple[UsedName, ...] = ()
+    """Folders with model files of your own, beside the shipped ones; relative to the site file."""
+    links: Annotated[dict[Name, Link], Field(min_length=1)]
+    """The ways to the meters, each under a name of its own."""
+    meters: Annotated[tuple[Meter, ...], Field(min_length=1)]
+    """All meters."""
+    mqtt: tuple[Mqtt, ...] = ()
+    """The brokers that readings are delivered to. None: readings stay in the ledger."""

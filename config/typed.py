@@ -1,0 +1,217 @@
+"""From text with places to the declared types; every mistake in plain words, at its place.
+
+pydantic finds what is wrong, but says it in the words of a programming language. Here each kind of its errors has
+a sentence of ours, unknown keys get the nearest known one, and missing keys an example of what to write.
+
+What this file does not know: rules that concern more than one key (`config.check`).
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from config.mistake import ConfigError, Mistake, Path, did_you_mean, listed, looks_secret, nearest, shown
+from config.text import Document, read_text
+
+T = TypeVar("T", bound=BaseModel)
+
+NO_PASSWORDS = (
+    "passwords do not go into this file: set the environment variable {variable}, "
+    "or write it into a file {file} in the secrets folder (METERSEAL_SECRETS_DIR)"
+)
+
+# What to write where a key is missing.
+EXAMPLES = {
+    "gateway": "gateway: plant-north/gateway-1",
+    "links": "links: {line1: {serial: /dev/ttyUSB0}}",
+    "meters": "meters:  with an entry for each meter",
+    "id": "id: main-incomer",
+    "link": "link: line1",
+    "model": "model: eastron-sdm630",
+    "address": "address: 12",
+    "host": "host: 192.168.1.5",
+    "type": "type: u32",
+    "at": "at: {address: 72, type: f32}",
+    "quantity": "quantity: active_energy_import",
+    "name": "name: serial",
+    "count": "count: 2",
+    "baud": "baud: 9600",
+    "format": "format: 8N1",
+    "url": "url: the document's address or title",
+    "kind": "kind: maker",
+    "level": "level: C",
+    "sources": "sources: [{url: the maker's manual V1.2, kind: maker}]",
+    "request": "request: 01 03 00 00 00 02 C4 0B",
+    "answer": "answer: 01 03 04 00 00 00 00 FA 33",
+    "origin": "origin: captured from the meter in hall 3",
+    "frames": "frames:  with the request and the answer",
+    "values": "values: {active_energy_import: '1234.5'}",
+    "revision": "revision: 1",
+    "maker": "maker: Eastron",
+    "product": "product: SDM630-Modbus V2",
+    "medium": "medium: electricity",
+    "protocol": "protocol: modbus",
+    "trust": "trust: {level: C, sources: [{url: the maker's manual V1.2, kind: maker}]}",
+    "points": "points:  with an entry for each quantity",
+    "examples": "examples:  with frames and the values they give",
+}
+
+_LINES = "write lines such as  key: value  here, indented"
+_LIST = "write a list here: one entry a line, each beginning with a dash"
+
+
+def _bound(words: str, key: str) -> Callable[[Mapping[str, Any], str], str]:
+    return lambda context, value: f"{value} {words} {context.get(key)}"
+
+
+# pydantic's kind of error -> our sentence, from its context and the value as it may be shown.
+_SENTENCES: dict[str, Callable[[Mapping[str, Any], str], str]] = {
+    "value_error": lambda context, value: str(context["error"]),
+    "string_type": lambda context, value: f"{value} is not a text; write one value here, in quotes if it is true or false",
+    "string_too_long": _bound("is too long; letters at most:", "max_length"),
+    "string_too_short": _bound("is too short; letters at least:", "min_length"),
+    "greater_than_equal": _bound("is too small; the least is", "ge"),
+    "less_than_equal": _bound("is too large; the most is", "le"),
+    "int_type": lambda context, value: f"{value} is not a whole number",
+    "int_parsing": lambda context, value: f"{value} is not a whole number",
+    "int_parsing_size": lambda context, value: f"{value} is too large",
+    "float_type": lambda context, value: f"{value} is not a number",
+    "float_parsing": lambda context, value: f"{value} is not a number",
+    "finite_number": lambda context, value: f"{value} is not a number",
+    "decimal_type": lambda context, value: f"{value} is not a decimal number such as 0.01",
+    "decimal_parsing": lambda context, value: f"{value} is not a decimal number such as 0.01",
+    "bool_type": lambda context, value: f"{value} is not possible here; write true or false",
+    "bool_parsing": lambda context, value: f"{value} is not possible here; write true or false",
+    "model_type": lambda context, value: _LINES,
+    "model_attributes_type": lambda context, value: _LINES,
+    "dict_type": lambda context, value: _LINES,
+    "tuple_type": lambda context, value: _LIST,
+    "list_type": lambda context, value: _LIST,
+    "too_short": lambda context, value: "at least one entry is needed here",
+    "too_long": lambda context, value: f"too many entries; at most {context.get('max_length')} here",
+}
+
+
+def read_as(kind: type[T], data: bytes, file: str) -> T:
+    """The declaration in a file's bytes.
+
+    Args:
+        kind: the declared type of the whole file.
+        data: the file's bytes.
+        file: its name, as messages shall show it.
+
+    Raises:
+        ConfigError: with every mistake that was found.
+    """
+    document = read_text(data, file)
+    declared, mistakes = typed(kind, document)
+    if declared is None:
+        raise ConfigError(mistakes)
+    return declared
+
+
+def typed(kind: type[T], document: Document) -> tuple[T | None, list[Mistake]]:
+    """The declaration in a document, or None and every mistake of a single key."""
+    try:
+        declared = kind.model_validate(document.value)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        misspelt = {_meant(kind, each["loc"]) for each in found if each["type"] == "extra_forbidden"}
+        told = [each for each in found if not _refused(document, each["loc"])]
+        told = [each for each in told if each["type"] != "missing" or each["loc"] not in misspelt]
+        # Entries that are wrong do not count for pydantic: a list of one wrong entry is not too short for us.
+        told = [each for each in told if each["type"] != "too_short" or not each["input"]]
+        return None, [*document.mistakes, *(_mistake(kind, document, each) for each in told)]
+    return (None if document.mistakes else declared), list(document.mistakes)
+
+
+def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
+    """pydantic's finding about one value in plain words; the value is not repeated where it may be secret."""
+    value = "this value" if secret else shown(error["input"])
+    context = error.get("ctx", {})
+    if error["type"] == "literal_error":
+        choices = re.findall(r"[A-Za-z0-9_]+", str(context["expected"]).replace(" or ", " "))
+        return f"{value} is not possible here; write {listed(choices)}.{did_you_mean(str(error['input']), choices)}".removesuffix(
+            "."
+        )
+    told = _SENTENCES.get(error["type"])
+    return told(context, value) if told else f"{value} is not possible here"
+
+
+def _refused(document: Document, path: Path) -> bool:
+    """Whether something at this path, or around it, was already reported while reading."""
+    return any(path[:length] in document.refused for length in range(1, len(path) + 1))
+
+
+def _mistake(kind: type[BaseModel], document: Document, error: ErrorDetails) -> Mistake:
+    path = error["loc"]
+    if path and path[-1] == "[key]":
+        return document.mistake(path[:-1], sentence_of(error), at_key=True)
+    key = str(path[-1]) if path else ""
+    if error["type"] == "missing":
+        if isinstance(path[-1], int):
+            return document.mistake(path[:-1], f"{path[-1] + 1} or more entries are needed here")
+        return document.mistake(path[:-1], f"{key} is missing; write for example  {EXAMPLES.get(key, key + ': ...')}")
+    if error["type"] == "extra_forbidden":
+        return document.mistake(path, _unknown_key(kind, document, path), at_key=True)
+    return document.mistake(path, sentence_of(error, looks_secret(key)))
+
+
+def _meant(kind: type[BaseModel], path: Path) -> Path:
+    """The path that an unknown key was most likely meant for; that key is then not told as missing too."""
+    block = _block(kind, path[:-1])
+    return (*path[:-1], nearest(str(path[-1]), block.model_fields if block else ()) or "")
+
+
+def _unknown_key(kind: type[BaseModel], document: Document, path: Path) -> str:
+    key = str(path[-1])
+    if looks_secret(key):
+        variable, file = password_names(_name_beside(document, path))
+        return NO_PASSWORDS.format(variable=variable, file=file)
+    block = _block(kind, path[:-1])
+    known = list(block.model_fields) if block else []
+    near = did_you_mean(key, known)
+    return f"this key is not known here.{near}" if near else f"this key is not known here; known are {', '.join(known)}"
+
+
+def _name_beside(document: Document, path: Path) -> str:
+    """The value of `name` in the same block, such as a broker's; `broker` where it has none."""
+    block: Any = document.value
+    for step in path[:-1]:
+        block = block[step]
+    name = block.get("name")
+    return name if isinstance(name, str) else "broker"
+
+
+def password_names(broker: str) -> tuple[str, str]:
+    """Environment variable and secrets file that hold a broker's password."""
+    if broker == "broker":
+        return "METERSEAL_MQTT_PASSWORD", "mqtt_password"
+    word = re.sub(r"[^A-Za-z0-9]", "_", broker)
+    return f"METERSEAL_MQTT_PASSWORD_{word.upper()}", f"mqtt_password_{word.lower()}"
+
+
+def _block(kind: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    """The declared type of the block at a path."""
+    here: Any = kind
+    for step in path:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            fields = here.model_fields
+            here = fields[step].annotation if step in fields else None
+        else:
+            here = get_args(here)[1 if get_origin(here) is dict else 0] if get_args(here) else None
+        here = _bare(here)
+    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without `| None` and without metadata."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(each for each in get_args(annotation) if each is not types.NoneType)
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation

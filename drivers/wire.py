@@ -1,0 +1,242 @@
+"""The two ways bytes travel to meters: a TCP connection, and a serial port in a thread of its own.
+
+Both collect what arrives in `received` with the moment of each piece, and set `changed`. pyserial is used in a
+thread because it is what works alike on ports, ptys and rfc2217:// servers; every option is passed when a port is
+opened and never changed after (a pty refuses any later change of parity with `termios.error`, which is no OSError).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import re
+import socket
+import termios
+import threading
+from collections import deque
+from typing import Any, Protocol
+
+import serial
+
+from drivers import Instant
+from drivers.errors import LinkDown
+
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3), (socket.TCP_USER_TIMEOUT, 20_000))
+_READ_SECONDS = 0.1
+_WRITE_SECONDS = 5.0
+_OPEN_SECONDS = 5.0
+_MOST_BYTES = 2048  # the longest frame of all, Modbus ASCII, has 513; behind its own echo and noise it still fits
+
+
+class Moments(Protocol):
+    """Where a wire takes its time from; `agent.clock.Clock` is one."""
+
+    def instant(self) -> Instant:
+        """This moment."""
+
+
+class Wire:
+    """What has arrived on an open way to meters.
+
+    Attributes:
+        received: all bytes since the last `clear`, or the newest 2 KB of a line that never stops talking.
+        changed: set whenever something arrived or the wire was lost.
+        gone: set once the wire was lost.
+        lost: why it is no longer usable; empty while it is.
+    """
+
+    def __init__(self, clock: Moments) -> None:
+        self._clock = clock
+        self.received = bytearray()
+        self._pieces: deque[tuple[int, Instant]] = deque()
+        self.changed = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.lost = ""
+
+    def clear(self) -> None:
+        """Forgets what arrived."""
+        self.received.clear()
+        self._pieces.clear()
+        self.changed.clear()
+
+    def feed(self, data: bytes, moment: Instant) -> None:
+        """Takes a piece that arrived."""
+        self.received += data
+        self._pieces.append((len(data), moment))
+        while (excess := len(self.received) - _MOST_BYTES) > 0:
+            length, arrived = self._pieces.popleft()
+            del self.received[: min(length, excess)]
+            if length > excess:
+                self._pieces.appendleft((length - excess, arrived))
+        self.changed.set()
+
+    def moment(self, index: int) -> Instant:
+        """When a byte of `received` arrived. Raises IndexError where there is none."""
+        for length, arrived in self._pieces:
+            if index < length:
+                return arrived
+            index -= length
+        raise IndexError(index)
+
+    def lose(self, why: str) -> None:
+        """Marks the wire as gone."""
+        self.lost = self.lost or why
+        self.gone.set()
+        self.changed.set()
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes; returns when they are handed over. Raises LinkDown."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Gives the port or connection back."""
+        raise NotImplementedError
+
+
+class TcpWire(Wire, asyncio.Protocol):
+    """A TCP connection."""
+
+    def __init__(self, clock: Moments) -> None:
+        super().__init__(clock)
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def open(cls, endpoint: str, clock: Moments) -> TcpWire:
+        """A connection to `host:port`. Raises LinkDown."""
+        host, port = endpoint.rsplit(":", 1)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                _, wire = await loop.create_connection(lambda: cls(clock), host, int(port))
+        except TimeoutError:
+            raise LinkDown("no_connection", f"{endpoint} does not answer") from None
+        except (OSError, ValueError, OverflowError) as error:  # ValueError: a host name that cannot be one
+            raise LinkDown("no_connection", _why_not_connected(endpoint, error)) from None
+        return wire
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands; a dead peer is noticed within 25 seconds."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  create_connection makes nothing else
+        self._transport = transport
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes arrived."""
+        self.feed(data, self._clock.instant())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the connection is gone."""
+        self.lose(f"the connection broke: {exc}" if exc else "the other side closed the connection")
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes. Raises LinkDown."""
+        if self._transport is None or self.lost:
+            raise LinkDown("connection_lost", self.lost or "not connected")
+        self._transport.write(data)
+
+    async def close(self) -> None:
+        """Drops the connection at once."""
+        if self._transport:
+            self._transport.abort()
+            await self.gone.wait()
+
+
+class SerialWire(Wire):
+    """A serial port, read by a thread of its own."""
+
+    def __init__(self, port: serial.Serial, clock: Moments) -> None:
+        super().__init__(clock)
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._read, name=f"serial {port.port}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    async def open(cls, name: str, baud: int, character: str, clock: Moments) -> SerialWire:
+        """An open port: `name` a device or rfc2217:// URL, `character` such as `8N1`. Raises LinkDown."""
+        options: dict[str, Any] = {
+            "baudrate": baud,
+            "bytesize": int(character[0]),
+            "parity": character[1],
+            "stopbits": int(character[2]),
+            "timeout": _READ_SECONDS,
+        }
+        if "://" not in name:  # pyserial's rfc2217 client knows neither
+            options["exclusive"] = True  # two programs on one RS-485 line garble each other
+            options["write_timeout"] = _WRITE_SECONDS  # an adapter that hangs must not hang the link with it
+        try:
+            port = await asyncio.to_thread(serial.serial_for_url, name, **options)
+        except (OSError, ValueError, termios.error) as error:
+            raise LinkDown("no_port", _plain_words(name, character, error)) from None
+        return cls(port, clock)
+
+    def _read(self) -> None:
+        try:
+            while not self._closing.is_set():
+                data = self._port.read(1)
+                if data:
+                    data += self._port.read(self._port.in_waiting)
+                    self._tell(self.feed, data, self._clock.instant())
+        except (OSError, ValueError, TypeError, termios.error) as error:
+            # TypeError: pyserial's answer to a port that another thread closed while it was reading.
+            self._tell(self.lose, f"the port is gone: {error}")
+
+    def _tell(self, call: Any, *arguments: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes. Raises LinkDown."""
+        if self.lost:
+            raise LinkDown("port_lost", self.lost)
+        try:
+            await asyncio.to_thread(self._port.write, data)
+        except (OSError, ValueError, termios.error) as error:
+            self.lose(f"the port is gone: {error}")
+            raise LinkDown("port_lost", self.lost) from None
+
+    async def close(self) -> None:
+        """Stops the reading thread and gives the port back."""
+        self._closing.set()
+        self.lose("the port was closed")
+        await asyncio.to_thread(self._thread.join)
+        # An adapter that was pulled cannot be closed in order; it is gone either way.
+        with contextlib.suppress(OSError, termios.error):
+            await asyncio.to_thread(self._port.close)
+
+
+def _why_not_connected(endpoint: str, error: Exception) -> str:
+    host = endpoint.rsplit(":", 1)[0]
+    if isinstance(error, socket.gaierror | ValueError):
+        return f"the name {host} is not known in this network"
+    numbers = re.findall(r"\[Errno ([0-9]+)\]", str(error))  # asyncio's error for a host with several addresses has no errno
+    words = {
+        errno.ECONNREFUSED: f"{endpoint} refuses the connection: the device is there, but nothing listens on that port",
+        errno.EHOSTUNREACH: f"{host} cannot be reached: no device has this address",
+        errno.ENETUNREACH: f"{host} cannot be reached: this machine has no way into its network",
+        errno.ETIMEDOUT: f"{endpoint} does not answer",
+    }
+    return next((words[int(number)] for number in numbers if int(number) in words), f"cannot connect to {endpoint}: {error}")
+
+
+def _plain_words(name: str, character: str, error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, termios.error):
+        return f"{name} cannot be set to {character}: {text}"
+    if "exclusively lock" in text or "Resource temporarily unavailable" in text:
+        return f"{name} is in use by another program"
+    if "Permission denied" in text:
+        return f"{name} may not be opened: the user of this program must be in the group dialout"
+    if "No such file" in text or "No such device" in text:
+        return f"{name} does not exist"
+    if "Inappropriate ioctl" in text:
+        return f"{name} is no serial port"
+    if "Connection refused" in text:
+        return f"{name} refuses the connection: the serial server is there, but nothing listens on that port"
+    return f"{name} cannot be opened: {text}"

@@ -1,0 +1,385 @@
+"""agent.simulate: a plant at work, read by foreign clients and by our own link."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pyModbusTCP.client import ModbusClient
+
+from agent.clock import Clock
+from agent.link_settings import settings_of
+from agent.simulate import Simulator, load_plant, run_plant, site_for
+from config.check import load_site
+from config.mistake import ConfigError
+from config.site import Meter as SiteMeter
+from drivers import Request, Target, load
+from drivers.errors import LinkDown
+from drivers.formula import evaluate
+from drivers.link import Link, LinkSettings
+from tests.agent.gateway import StillClock
+from tests.agent.plants import DEADLINE, Wire, models, plant_of, simulator_of, with_crc
+
+MODBUS = load("modbus")
+EXAMPLE = Path(__file__).parents[2] / "config" / "plant.example.yaml"
+TCP = {"tcp": "127.0.0.1:0"}
+PULSES = {"model": "wirenboard-wb-mcm8", "hold": {"pulse_count.ch0": "1234567"}}
+INCOMER = {
+    "model": "eastron-sdm630",
+    "load": {"active_power": "42000"},
+    "start": {"active_energy_import": "184223.5"},
+    "seed": "1",
+}
+ASK = with_crc(bytes.fromhex("0704003C0002"))
+ANSWER = with_crc(bytes.fromhex("070404 0012D687"))
+
+
+def f32(registers: list[int]) -> Decimal:
+    return Decimal(str(AsyncModbusTcpClient.convert_from_registers(registers, AsyncModbusTcpClient.DATATYPE.FLOAT32)))
+
+
+async def mbpoll(*words: str) -> str:
+    program = shutil.which("mbpoll")
+    if program is None:
+        pytest.skip("mbpoll is not installed: apt install mbpoll")
+    process = await asyncio.create_subprocess_exec(
+        program, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+# --- foreign clients ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("framing", "framer"), [("tcp", FramerType.SOCKET), ("rtu", FramerType.RTU), ("ascii", FramerType.ASCII)]
+)
+async def test_pymodbus_reads_over_tcp_what_the_meter_holds(tmp_path: Path, framing: str, framer: FramerType) -> None:
+    async with simulator_of(tmp_path, INCOMER, hall=TCP | {"framing": framing}) as simulator:
+        host, port = simulator.address_of("hall").split(":")
+        client = AsyncModbusTcpClient(host, port=int(port), framer=framer, retries=0)
+        await client.connect()
+        answer = await client.read_input_registers(0x0034, count=22, device_id=7)
+        named = await client.read_device_information(device_id=7)
+        refused = await client.read_input_registers(4000, count=2, device_id=7)
+        client.close()
+        truth = {name: Decimal(simulator.truth("M", name)) for name in ("active_power", "active_energy_import")}
+        assert abs(f32(answer.registers[:2]) - truth["active_power"]) < Decimal("0.01")
+        assert abs(f32(answer.registers[20:]) - truth["active_energy_import"]) < Decimal("0.01")
+        assert named.information[0] == b"Eastron"
+        assert (refused.isError(), refused.exception_code) == (True, 2)
+
+
+@pytest.mark.parametrize(("framing", "framer"), [("rtu", FramerType.RTU), ("ascii", FramerType.ASCII)])
+async def test_pymodbus_reads_over_a_pty_what_the_meter_holds(tmp_path: Path, framing: str, framer: FramerType) -> None:
+    line = {"pty": "line-1", "framing": framing, "baud": "115200"}
+    async with simulator_of(tmp_path, PULSES, line=line) as simulator:
+        assert simulator.address_of("line") == str(tmp_path / "line-1")
+        client = AsyncModbusSerialClient(simulator.address_of("line"), framer=framer, baudrate=115200, retries=0)
+        await client.connect()
+        answer = await client.read_input_registers(60, count=2, device_id=7)
+        client.close()
+        assert answer.registers == [0x0012, 0xD687]
+
+
+async def test_pymodbustcp_reads_what_the_meter_holds(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, INCOMER | {"id": "E", "address": "8"}, hall=TCP) as simulator:
+        host, port = simulator.address_of("hall").split(":")
+
+        def read() -> tuple[list[int] | None, list[int] | None, int]:
+            client = ModbusClient(host=host, port=int(port), unit_id=7, timeout=DEADLINE)
+            mine = client.read_input_registers(60, 2)
+            client.unit_id = 8
+            other = client.read_input_registers(0x0034, 2)
+            client.unit_id = 9
+            client.read_input_registers(60, 2)
+            client.close()
+            return mine, other, client.last_except
+
+        mine, other, refused = await asyncio.to_thread(read)
+        assert mine == [0x0012, 0xD687]
+        assert abs(f32(other or []) - Decimal(simulator.truth("E", "active_power"))) < Decimal("0.01")
+        assert refused == 0x0B  # the gateway's word for an address that nobody has
+
+
+async def test_mbpoll_reads_over_tcp_and_over_a_pty(tmp_path: Path) -> None:
+    lines = {"hall": TCP, "line": {"pty": "line-1", "baud": "19200"}}
+    async with simulator_of(tmp_path, PULSES, PULSES | {"id": "P", "on": "line"}, **lines) as simulator:
+        port = simulator.address_of("hall").split(":")[1]
+        common = ("-a", "7", "-t", "3:int", "-B", "-r", "61", "-c", "1", "-1")
+        assert re.search(r"\[61\]:\s+1234567", await mbpoll("-m", "tcp", "-p", port, *common, "127.0.0.1"))
+        serial = ("-m", "rtu", "-b", "19200", "-P", "none", *common, simulator.address_of("line"))
+        assert re.search(r"\[61\]:\s+1234567", await mbpoll(*serial))
+
+
+# --- our own link -------------------------------------------------------------------------------------------------
+
+
+async def values(simulator: Simulator, link: Link, meter: SiteMeter) -> dict[str, str | None]:
+    """The default points of a meter, read through a link."""
+    model = models()[meter.model].declared
+    target = Target(model, meter.address, link.settings.framing, meter.ct, meter.vt)
+    points = [point for point in model.points if point.default]
+    exchanges = [await link.exchange(MODBUS, request) for request in MODBUS.requests(target, points)]
+    assert [exchange.error for exchange in exchanges] == [None] * len(exchanges)
+    sent, answers = [exchange.request for exchange in exchanges], [exchange.answer for exchange in exchanges]
+    return {point.quantity: evaluate(MODBUS.locate(target, sent, point), answers).value for point in points}
+
+
+async def test_every_meter_of_the_example_plant_is_read_by_our_own_link_through_the_fitting_site_file(tmp_path: Path) -> None:
+    plant = load_plant(EXAMPLE, models())
+    async with Simulator(plant, models(), tmp_path, StillClock()) as simulator:
+        (tmp_path / "site.yaml").write_text(site_for(plant, simulator, gateway="hall/gw1"), "utf-8")
+        site = load_site(tmp_path / "site.yaml")
+        assert (site.site.gateway, site.site.every, len(site.site.meters)) == ("hall/gw1", 5, len(plant.meters))
+
+        async def read(name: str) -> int:
+            link = Link(settings_of(site, name), Clock())
+            await link.open()
+            meters = [meter for meter in site.site.meters if meter.link == name]
+            for meter in meters:
+                seen = await values(simulator, link, meter)
+                assert seen == {quantity: simulator.truth(meter.id, quantity) for quantity in seen}
+                assert meter.serial == simulator.meter(meter.id).serial
+            await link.close()
+            return len(meters)
+
+        assert sum(await asyncio.gather(*(read(name) for name in plant.listen))) == len(plant.meters)
+        assert simulator.played == []
+
+
+async def test_a_generic_meter_takes_its_registers_from_the_plant_file_and_hands_them_to_the_site_file(tmp_path: Path) -> None:
+    points = [
+        {"quantity": "active_energy_import", "at": {"address": "16", "type": "u32", "word_order": "little"}, "scale": "0.1"}
+    ]
+    plant = plant_of({"model": "generic-modbus", "points": points, "start": {"active_energy_import": "77.3"}})
+    async with Simulator(plant, models(), tmp_path, StillClock()) as simulator:
+        (tmp_path / "site.yaml").write_text(site_for(plant, simulator), "utf-8")
+        site = load_site(tmp_path / "site.yaml")
+        assert site.model_of(site.site.meters[0]).declared.points == plant.meters[0].points
+        assert simulator.meter("M").answer(bytes.fromhex("0300100002")) == bytes.fromhex("030403050000")
+
+
+# --- lines --------------------------------------------------------------------------------------------------------
+
+
+def request_of(data: bytes) -> Request:
+    return MODBUS.requests(
+        Target(models()["wirenboard-wb-mcm8"].declared, str(data[0]), "rtu"), models_points("pulse_count.ch0")
+    )[0]
+
+
+def models_points(*quantities: str) -> list[object]:
+    return [models()["wirenboard-wb-mcm8"].declared.point(quantity) for quantity in quantities]
+
+
+async def test_meters_share_a_line_and_an_address_nobody_has_stays_silent(tmp_path: Path) -> None:
+    meters = (PULSES, PULSES | {"id": "P", "address": "8", "hold": {"pulse_count.ch0": "5"}})
+    async with simulator_of(tmp_path, *meters, line=TCP | {"framing": "rtu"}) as simulator:
+        wire = await Wire.to(simulator.address_of("line"))
+        for unit in (9, 0, 8, 7):  # 0 is a broadcast: nobody answers
+            wire.send(with_crc(bytes([unit]) + ASK[1:-2]))
+        other = with_crc(bytes.fromhex("080404 00000005"))
+        assert await wire.read(len(other + ANSWER)) == other + ANSWER
+        assert (simulator.requests("M"), simulator.requests("P")) == (1, 1)
+        await wire.close()
+
+
+async def test_a_request_in_pieces_with_noise_before_it_is_understood(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line=TCP | {"framing": "rtu"}) as simulator:
+        wire = await Wire.to(simulator.address_of("line"))
+        wire.send(b"\x00\xff" + with_crc(b"\x07\x04\x00\x3c")[:-1] + ASK)
+        assert await wire.read(len(ANSWER)) == ANSWER
+        wire.send(ASK[:3])
+        wire.send(ASK[3:] + ASK[:1])
+        assert await wire.read(len(ANSWER)) == ANSWER
+        wire.send(ASK[1:])
+        assert await wire.read(len(ANSWER)) == ANSWER
+        await wire.close()
+
+
+async def test_a_request_of_an_unknown_function_is_refused_when_the_line_falls_silent(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line=TCP | {"framing": "rtu"}) as simulator:
+        wire = await Wire.to(simulator.address_of("line"))
+        wire.send(with_crc(b"\x07\x41\x01\x02\x03"))
+        refused = with_crc(b"\x07\xc1\x01")
+        assert await wire.read(len(refused)) == refused
+        await wire.close()
+
+
+async def test_what_is_no_modbus_tcp_ends_the_connection(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, hall=TCP) as simulator:
+        wire = await Wire.to(simulator.address_of("hall"))
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert await wire.is_cut()
+        await wire.close()
+
+
+async def test_requests_sent_together_over_modbus_tcp_are_all_answered(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, hall=TCP) as simulator:
+        wire = await Wire.to(simulator.address_of("hall"))
+        wire.send(b"".join(n.to_bytes(2, "big") + bytes.fromhex("0000 0006 07 04 003C 0002") for n in (1, 2, 3)))
+        wanted = b"".join(n.to_bytes(2, "big") + bytes.fromhex("0000 0007 07 04 04 0012D687") for n in (1, 2, 3))
+        assert await wire.read(len(wanted)) == wanted
+        await wire.close()
+
+
+async def test_an_unplugged_listener_cuts_its_clients_refuses_new_ones_and_comes_back_at_its_port(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line=TCP | {"framing": "rtu"}) as simulator:
+        address = simulator.address_of("line")
+        wire = await Wire.to(address)
+        await simulator.unplug("line")
+        assert await wire.is_cut()
+        await wire.close()
+        with pytest.raises(ConnectionRefusedError):
+            await Wire.to(address)
+        await simulator.plug("line")
+        assert simulator.address_of("line") == address
+        wire = await Wire.to(address)
+        wire.send(ASK)
+        assert await wire.read(len(ANSWER)) == ANSWER
+        await wire.close()
+
+
+async def test_dropped_connections_can_be_made_again_at_once(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line=TCP | {"framing": "rtu"}) as simulator:
+        wire = await Wire.to(simulator.address_of("line"))
+        wire.send(ASK)
+        assert await wire.read(len(ANSWER)) == ANSWER
+        await simulator.drop_connections("line")
+        assert await wire.is_cut()
+        await wire.close()
+        wire = await Wire.to(simulator.address_of("line"))
+        wire.send(ASK)
+        assert await wire.read(len(ANSWER)) == ANSWER
+        await wire.close()
+
+
+def serial_link(simulator: Simulator, baud: int) -> Link:
+    settings = LinkSettings("line", "rtu", serial=simulator.address_of("line"), baud=baud, timeout_s=0.5, longest_answer_s=0.5)
+    return Link(settings, Clock())
+
+
+async def test_a_pulled_adapter_is_lost_and_a_plugged_one_answers_again(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line={"pty": "line-1"}) as simulator:
+        link = serial_link(simulator, 115200)
+        await link.open()
+        assert (await link.exchange(MODBUS, request_of(ASK))).answer == ANSWER
+        await simulator.unplug("line")
+        assert not os.path.lexists(simulator.address_of("line"))
+        with pytest.raises(LinkDown):
+            await link.exchange(MODBUS, request_of(ASK))
+        await simulator.plug("line")
+        await link.open()
+        assert (await link.exchange(MODBUS, request_of(ASK))).answer == ANSWER
+        await simulator.drop_connections("line")
+        with pytest.raises(LinkDown):
+            await link.exchange(MODBUS, request_of(ASK))
+        await link.close()
+
+
+async def test_a_pty_goes_on_when_programs_come_and_go(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line={"pty": "line-1"}) as simulator:
+        for _ in range(3):
+            link = serial_link(simulator, 115200)
+            await link.open()
+            assert (await link.exchange(MODBUS, request_of(ASK))).answer == ANSWER
+            await link.close()
+
+
+async def test_bytes_on_a_line_with_a_speed_take_their_time_and_meters_answer_one_after_the_other(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line={"pty": "line-1", "baud": "4800"}) as simulator:
+        link = serial_link(simulator, 4800)
+        await link.open()
+        exchange = await link.exchange(MODBUS, request_of(ASK))
+        await link.close()
+        assert exchange.answer == ANSWER
+        assert exchange.ms >= 1000 * (len(ASK) + len(ANSWER)) * 11 / 4800 - 1
+
+
+async def test_a_program_at_the_wrong_speed_is_not_understood(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, line={"pty": "line-1", "baud": "38400"}) as simulator:
+        for baud, heard in ((57600, 0), (38400, 1)):
+            link = serial_link(simulator, baud)
+            await link.open()
+            exchange = await link.exchange(MODBUS, request_of(ASK))
+            await link.close()
+            assert (simulator.requests("M"), exchange.error is None) == (heard, heard == 1)
+
+
+# --- files and messages -------------------------------------------------------------------------------------------
+
+
+async def test_a_link_left_by_a_killed_run_is_replaced_and_a_persons_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "line-1").symlink_to("/dev/pts/no-longer-there")
+    async with simulator_of(tmp_path, PULSES, line={"pty": "line-1"}):
+        assert (tmp_path / "line-1").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "line-1").write_text("notes")
+    with pytest.raises(ConfigError, match=r"listen\.line: .*line-1 cannot be used: File exists"):
+        await simulator_of(tmp_path, PULSES, line={"pty": "line-1"}).__aenter__()
+    assert (tmp_path / "line-1").read_text() == "notes"
+
+
+async def test_a_port_that_is_taken_is_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    async with simulator_of(tmp_path, PULSES, hall=TCP) as first:
+        lines = {"line": {"pty": "line-1"}, "hall": {"tcp": first.address_of("hall")}}
+        with pytest.raises(ConfigError, match=rf"listen\.hall: {first.address_of('hall')} cannot be used: "):
+            await simulator_of(tmp_path, PULSES, **lines).__aenter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def mistakes_of(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load_plant(path, models())
+    return [str(mistake).replace(str(path), "plant.yaml") for mistake in raised.value.mistakes]
+
+
+def test_all_mistakes_of_a_plant_file_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(
+        """\
+listen:
+  hall: {tcp: 127.0.0.1:0}
+  line: {pty: line-1, framing: tcp}
+  both: {pty: line-1, tcp: 127.0.0.1:0}
+meters:
+  - {id: A, on: hall, model: eastron-sdm631, address: 1}
+  - {id: A, on: hal, model: eastron-sdm630, address: 2, start: {voltage.l9: 1}}
+""",
+        "utf-8",
+    )
+    told = mistakes_of(path)
+    assert len(told) == 1
+    assert told[0].startswith("plant.yaml:7:65 meters[1].start.voltage.l9: voltage.l9 is not a quantity")
+    path.write_text(path.read_text("utf-8").replace(".l9", ".l1"), "utf-8")
+    assert mistakes_of(path) == [
+        "plant.yaml:3:31 listen.line.framing: a pty carries rtu or ascii; tcp goes with a TCP address",
+        "plant.yaml:4:9 listen.both: write either  tcp: 127.0.0.1:0  or  pty: line-1, one of the two",
+    ]
+
+
+async def test_run_plant_tells_who_answers_where_until_it_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_plant(EXAMPLE, tmp_path / "run", stop))
+    site = tmp_path / "run" / "simulated-site.yaml"
+    async with asyncio.timeout(DEADLINE):
+        while not site.exists():
+            await asyncio.sleep(0)
+    stop.set()
+    await task
+    told = capsys.readouterr().out
+    assert f"{tmp_path}/run/line-1  (line-1, Modbus RTU at 9600 baud)" in told
+    assert re.search(
+        r"127\.0\.0\.1:[0-9]+  \(hall-1, Modbus TCP\)\n  address   1  EM-001 +schneider-pm5000, serial number 2300417752", told
+    )
+    assert len(load_site(site).site.meters) == told.count("  address ")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["simulated-site.yaml"]

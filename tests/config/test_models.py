@@ -1,0 +1,244 @@
+"""Every shipped meter model: well formed, proven by its own example frames, and readable within the meter's limits.
+
+Also makes `docs/models.md`: `python -m tests.config.test_models` writes it anew.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from config.check import load_models
+from config.model import TRUST_WORDS, At, Example, MeterModel, ModbusLimits, Point, Watch
+from config.quantity import quantity_of
+from drivers import Target, modbus
+from drivers.formula import evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "config" / "models"
+TABLE = ROOT / "docs" / "models.md"
+FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+MODELS = {name: model.declared for name, model in load_models().items()}
+REGISTERS = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
+
+each_model = pytest.mark.parametrize("name", FILES)
+
+
+def frames_of(example: Example) -> tuple[list[bytes], list[bytes]]:
+    return [bytes.fromhex(frame.request) for frame in example.frames], [bytes.fromhex(frame.answer) for frame in example.frames]
+
+
+def target_of(model: MeterModel, example: Example) -> Target:
+    return Target(model, str(bytes.fromhex(example.frames[0].request)[0]), "rtu", ct=example.ct, vt=example.vt)
+
+
+def values_of(model: MeterModel, example: Example) -> dict[str, str | None]:
+    """All that an example's frames hold, by quantity; None where the meter says it has no value."""
+    requests, answers = frames_of(example)
+    made = {}
+    for point in model.points:
+        try:
+            formula = modbus.locate(target_of(model, example), requests, point)
+        except KeyError:
+            continue
+        made[point.quantity] = evaluate(formula, answers).value
+    return made
+
+
+def places_of(item: Point | Watch) -> list[At]:
+    return [item.at] if isinstance(item, Watch) else [item.at, *(part.at for part in item.plus)]
+
+
+def length_of(at: At) -> int:
+    return REGISTERS.get(at.type) or at.count or 1
+
+
+EXAMPLES = [(name, index) for name in FILES for index in range(len(MODELS[name].examples))]
+
+
+def test_every_model_file_is_among_the_shipped_models_under_its_own_name() -> None:
+    assert FILES
+    assert set(FILES) == set(MODELS)
+    assert [MODELS[name].model for name in FILES] == FILES
+
+
+@each_model
+def test_no_quantity_stands_twice(name: str) -> None:
+    quantities = [point.quantity for point in MODELS[name].points]
+    assert sorted(set(quantities)) == sorted(quantities)
+
+
+@pytest.mark.parametrize(("name", "index"), EXAMPLES)
+def test_each_example_answer_answers_its_request(name: str, index: int) -> None:
+    for request, answer in zip(*frames_of(MODELS[name].examples[index]), strict=True):
+        modbus.check(request, answer, "rtu")
+
+
+@pytest.mark.parametrize(("name", "index"), EXAMPLES)
+def test_each_example_states_exactly_the_values_its_frames_hold(name: str, index: int) -> None:
+    example = MODELS[name].examples[index]
+    held = values_of(MODELS[name], example)
+    assert {quantity: value for quantity, value in held.items() if value is not None} == example.values
+
+
+@each_model
+def test_every_point_is_proven_by_an_example(name: str) -> None:
+    proven = {quantity for example in MODELS[name].examples for quantity in example.values}
+    assert proven == {point.quantity for point in MODELS[name].points}
+
+
+@each_model
+def test_every_ratio_of_a_model_is_applied_in_an_example(name: str) -> None:
+    wanted = {part for point in MODELS[name].points for part in point.ratio.split("_") if part in ("ct", "vt")}
+    given = {part for example in MODELS[name].examples for part in ("ct", "vt") if getattr(example, part)}
+    assert given == wanted
+
+
+@each_model
+def test_values_in_examples_lie_within_the_ranges_of_their_points(name: str) -> None:
+    model = MODELS[name]
+    for example in model.examples:
+        for quantity, value in example.values.items():
+            if (limits := model.point(quantity).range) is not None:
+                assert limits[0] <= Decimal(value) <= limits[1], quantity
+
+
+def test_examples_prove_what_a_meter_says_when_it_has_no_value() -> None:
+    silent = {name for name in FILES for example in MODELS[name].examples if None in values_of(MODELS[name], example).values()}
+    assert silent >= {name for name in FILES if any(point.at.missing for point in MODELS[name].points)}
+
+
+# --- what is sent -------------------------------------------------------------------------------------------
+
+
+def reads_of(model: MeterModel, items: list[Point | Watch]) -> list[tuple[int, int, int]]:
+    """Function, first address and count of the reads that are sent for points or watches."""
+    target = Target(model, "1", "rtu")
+    return [struct.unpack(">BHH", request.data[1:6]) for request in modbus.requests(target, items)]
+
+
+def breaches(limits: ModbusLimits, read: tuple[int, int, int], wanted: list[tuple[int, int, int]]) -> Iterator[str]:
+    """How a read goes beyond what the model file says its meter bears."""
+    function, first, count = read
+    touched = range(first, first + count)
+    if count > limits.max_registers:
+        yield "too many registers"
+    if limits.align == 2 and (first % 2 or count % 2) and first not in limits.single:
+        yield "odd start or count"
+    for span in limits.forbid:
+        if span.function in (None, function) and set(touched) & set(range(span.address, span.address + span.count)):
+            yield f"reads {span.address}, which is forbidden"
+    for span in limits.whole:
+        block = range(span.address, span.address + span.count)
+        if span.function in (None, function) and set(touched) & set(block) and touched != block:
+            yield f"reads the block at {span.address} in part"
+    if (alone := set(limits.single) & set(touched)) and (function, first, count) not in wanted:
+        yield f"reads {alone} together with others"
+    named = {first + offset for _, first, length in wanted for offset in range(length)}
+    whole = {address for span in limits.whole for address in range(span.address, span.address + span.count)}
+    gap = 0
+    for address in touched:
+        gap = 0 if address in named | whole else gap + 1
+        if gap > limits.max_gap + (limits.align == 2):
+            yield f"bridges more than {limits.max_gap} registers at {address}"
+
+
+@each_model
+@pytest.mark.parametrize("chosen", ["defaults", "all points", "identity and settings"])
+def test_reads_stay_within_the_meters_limits_and_fetch_everything(name: str, chosen: str) -> None:
+    model = MODELS[name]
+    choices: dict[str, list[Point | Watch]] = {
+        "defaults": [point for point in model.points if point.default],
+        "all points": list(model.points),
+        "identity and settings": [*model.identity, *model.attest],
+    }
+    items = choices[chosen]
+    wanted: list[tuple[int, int, int]] = [
+        (at.function or model.modbus.function, at.address, length_of(at)) for item in items for at in places_of(item)
+    ]
+    reads = reads_of(model, items)
+    for read in reads:
+        assert list(breaches(model.modbus, read, wanted)) == [], read
+    for function, first, length in wanted:
+        assert any(function == f and a <= first and first + length <= a + n for f, a, n in reads), first
+
+
+@each_model
+def test_the_parts_of_one_value_are_fetched_in_one_answer(name: str) -> None:
+    model = MODELS[name]
+    reads = reads_of(model, list(model.points))
+    for point in model.points:
+        first = min(at.address for at in places_of(point))
+        end = max(at.address + length_of(at) for at in places_of(point))
+        assert any(a <= first and end <= a + n for _, a, n in reads), point.quantity
+
+
+@each_model
+def test_a_sentinel_is_as_long_as_the_value_it_stands_for(name: str) -> None:
+    for point in MODELS[name].points:
+        for at in places_of(point):
+            assert {len(bytes.fromhex(text)) for text in at.missing} <= {2 * length_of(at)}, point.quantity
+
+
+@each_model
+def test_only_counters_say_how_they_count(name: str) -> None:
+    said = [point.quantity for point in MODELS[name].points if point.counter]
+    assert [quantity for quantity in said if quantity_of(quantity).kind != "counter"] == []
+
+
+@each_model
+def test_a_model_has_the_sources_its_trust_level_claims(name: str) -> None:
+    trust = MODELS[name].trust
+    kinds = [source.kind for source in trust.sources]
+    assert trust.level != "A" or ("maker" in kinds and {"implementation", "community", "extraction"} & set(kinds))
+    assert trust.level != "B" or len(kinds) >= 2
+    assert trust.level in "AB" or trust.questions
+
+
+# --- the table in the documentation -------------------------------------------------------------------------
+
+
+def main_counter(model: MeterModel) -> str:
+    """The first counter of a model as a table cell: where it stands and what one count is worth."""
+    if model.model.startswith("generic-"):
+        return "from the site file"
+    point = next(point for point in model.points if quantity_of(point.quantity).kind == "counter")
+    parts = " + ".join(f"{at.type} at {at.address}" for at in places_of(point))
+    scale = "" if point.scale == 1 else f" × {point.scale}"
+    ratio = "".join(f" × {part}" for part in point.ratio.split("_") if part in ("ct", "vt"))
+    function = point.at.function or model.modbus.function
+    unit = "" if point.unit == "1" else f" {point.unit}"
+    return f"`{point.quantity}`: function {function}, {parts}{scale}{unit}{ratio}"
+
+
+def rendered() -> str:
+    """The page `docs/models.md`, made from the model files."""
+    lines = [
+        "# Meter models",
+        "",
+        "Made from `config/models` by `python -m tests.config.test_models`; edit the model files, not this page.",
+        "Addresses count from 0 as on the wire. What is not sure about a model stands in its file under `trust.questions`.",
+        "",
+        "| model | maker | product | trust | main counter | identity read from the meter |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in FILES:
+        model = MODELS[name]
+        identity = ", ".join(watch.name for watch in model.identity) or "none: plate and seal only"
+        cells = (name, model.maker, model.product, model.trust.level, main_counter(model), identity)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Trust levels:", ""]
+    lines += [f"- {level}: {words}" for level, words in TRUST_WORDS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_list_of_models_in_the_documentation_is_not_stale() -> None:
+    assert TABLE.read_text(encoding="utf-8") == rendered(), "write it anew: python -m tests.config.test_models"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(rendered(), encoding="utf-8")
