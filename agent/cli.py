@@ -36,7 +36,8 @@ def _only_our_packages() -> None:
         parents.add(Path(found.origin).parent.parent if found and found.origin else None)
     if len(parents) != 1:
         raise failure(
-            "Another package named agent, drivers or config is installed here. Install meterseal into a virtual environment of its own."
+            "Another package named agent, drivers or config is installed here.\n"
+            "Install meterseal into a virtual environment of its own."
         )
 
 
@@ -46,9 +47,12 @@ def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
     with told():
         from config.check import load_site
+        from config.settings import unused_passwords
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
+        for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt]):
+            click.echo(str(mistake), err=True)
     plan = loaded.site
     click.echo(f"{settings.site}: no mistakes.")
     for name, link in plan.links.items():
@@ -58,9 +62,8 @@ def check(site: Path | None, state: Path | None) -> None:
     for meter in plan.meters:
         model = loaded.model_of(meter).declared
         if model.trust.level in "CD":
-            click.echo(
-                f"  {meter.id}: the map of {model.model} is trust level {model.trust.level}: compare the display with `read {meter.id}`."
-            )
+            map_trust = f"the register map of {model.model} is trust level {model.trust.level}"
+            click.echo(f"  {meter.id}: {map_trust}: compare the meter's display with `meterseal read {meter.id}`.")
 
 
 @main.command()

@@ -32,14 +32,14 @@ class _Gap:
 
 
 class Coverage:
-    """One meter's account while its records go by."""
+    """One meter's account while its records go by. `clock_set`: how often the clock was set before the first."""
 
-    def __init__(self, meter: str) -> None:
+    def __init__(self, meter: str, clock_set: int) -> None:
         self.account = MeterAccount(meter)
         self._count = -1
         self._last_due: int | None = None
         self._gap: _Gap | None = None
-        self._clock_set = 0
+        self._clock_set = clock_set
 
     def declared(self, meter: Mapping[str, Any]) -> None:
         """Takes a declaration."""

@@ -55,19 +55,22 @@ class Declaration:
     identities: frozenset[bytes] = frozenset()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Frames:
-    """A record's frames as bytes; in `asked` and `usable` those with a fault are masked by empty bytes."""
+    """A record's frames as bytes.
+
+    Attributes:
+        requests, answers, faults: of each frame; the fault is empty where there is none.
+        plain: the requests without transaction numbers.
+        asked, usable: `plain` and `answers` with empty bytes in place of those that have a fault.
+    """
 
     requests: list[bytes]
     answers: list[bytes]
     faults: list[str]
-    asked: list[bytes]
-
-    @property
-    def usable(self) -> list[bytes]:
-        """The answers that a formula may point at."""
-        return [b"" if fault else answer for answer, fault in zip(self.answers, self.faults, strict=True)]
+    plain: list[bytes]
+    asked: tuple[bytes, ...]
+    usable: list[bytes]
 
 
 def same_serial(one: str, other: str) -> bool:
@@ -172,7 +175,7 @@ class Evidence:
         """Problems with a reading."""
         yield from self._source(fields)
         declaration = self.in_force.get(fields["meter"]["id"])
-        frames = frames_of(fields)
+        frames = frames_of(fields, declaration)
         if declaration and declaration.target:
             yield from self._frames(declaration, frames, declaration.readings)
         stated = [value["quantity"] for value in fields["values"]]
@@ -198,7 +201,7 @@ class Evidence:
         yield from self._source(fields)
         source, found = fields["meter"], fields["found"]
         declaration = self.in_force.get(source["id"])
-        frames = frames_of(fields)
+        frames = frames_of(fields, declaration)
         if declaration and declaration.target:
             yield from self._frames(declaration, frames, declaration.identities)
             expected = self._formula(declaration, frames, declaration.serial)
@@ -221,10 +224,9 @@ class Evidence:
         declaration = self.in_force.get(fields["meter"]["id"])
         if declaration is None or declaration.target is None or declaration.driver is None:
             return
-        frames = frames_of(fields)
+        frames = frames_of(fields, declaration)
         yield from self._frames(declaration, frames, declaration.readings | declaration.identities)
-        good = [request for request in frames.asked if request]
-        answered = set(_plain(declaration.driver, declaration.target, good)) & (declaration.readings - declaration.identities)
+        answered = set(frames.asked) & (declaration.readings - declaration.identities)
         if answered:
             yield "GAP", "a poll that the meter answered properly is counted as missed"
 
@@ -232,16 +234,17 @@ class Evidence:
         driver, target = declaration.driver, declaration.target
         if driver is None or target is None:
             return
-        plain = _plain(driver, target, frames.requests)
         for index, (request, answer, fault) in enumerate(zip(frames.requests, frames.answers, frames.faults, strict=True)):
-            if plain[index] not in prescribed:
+            if frames.plain[index] not in prescribed:
                 yield "REQUEST", f"frame {index}: {request.hex(' ')} is not a request that the model prescribes for this meter"
-            if fault:
-                continue
             try:
                 driver.check(request, answer, target.framing)
             except MeterError as error:
-                yield "FRAME", f"frame {index}: {error}"
+                if not fault:
+                    yield "FRAME", f"frame {index}: {error}"
+            else:
+                if fault:
+                    yield "FRAME", f"frame {index}: is marked {fault}, yet it is a good answer: a value may be hidden"
 
     def _value(self, declaration: Declaration | None, frames: Frames, value: Fields) -> Iterator[Problem]:
         name, stated = value["quantity"], value.get("formula")
@@ -268,25 +271,30 @@ class Evidence:
         """The formula that the model gives over the good frames, None where none of them holds the point."""
         if point is None or declaration.driver is None or declaration.target is None:
             return None
-        asked = tuple(_plain(declaration.driver, declaration.target, frames.asked))
         if len(self._located) > _MOST_CACHED:
             self._located.clear()
-        located = self._located.setdefault((declaration.leaf, asked), {})
+        located = self._located.setdefault((declaration.leaf, frames.asked), {})
         name = point.name if isinstance(point, Watch) else point.quantity
         if name not in located:
             try:
-                located[name] = declaration.driver.locate(declaration.target, asked, point)
+                located[name] = declaration.driver.locate(declaration.target, frames.asked, point)
             except KeyError:
                 located[name] = None
         return located[name]
 
 
-def frames_of(fields: Fields) -> Frames:
-    """A record's frames as bytes."""
-    requests = [bytes.fromhex(frame["request"]) for frame in fields["frames"]]
-    answers = [bytes.fromhex(frame["answer"]) for frame in fields["frames"]]
-    faults = [frame.get("fault", "") for frame in fields["frames"]]
-    return Frames(requests, answers, faults, [b"" if fault else request for request, fault in zip(requests, faults, strict=True)])
+def frames_of(fields: Fields, declaration: Declaration | None = None) -> Frames:
+    """A record's frames as bytes; their transaction numbers are known by the declared meter's driver."""
+    stated = fields["frames"]
+    requests = [bytes.fromhex(frame["request"]) for frame in stated]
+    answers = [bytes.fromhex(frame["answer"]) for frame in stated]
+    faults = [frame.get("fault", "") for frame in stated]
+    plain = requests
+    if declaration and declaration.driver and declaration.target:
+        plain = _plain(declaration.driver, declaration.target, requests)
+    asked = tuple(b"" if fault else request for request, fault in zip(plain, faults, strict=True))
+    usable = [b"" if fault else answer for answer, fault in zip(answers, faults, strict=True)]
+    return Frames(requests, answers, faults, plain, asked, usable)
 
 
 def _neutral(driver: Driver, target: Target, requests: Sequence[Request]) -> list[bytes]:

@@ -39,7 +39,7 @@ TO VERIFY ALL OF IT, offline, on any machine with meterseal installed:
 Take the key line from the paper form (or from whoever you trust to have it). The files under keys/ come with the
 records and prove nothing about who made them. If somebody outside the plant kept a checkpoint, add --checkpoint FILE.
 
-    meterseal trace THIS_FILE.zip METER QUANTITY TIME --key "..."     shows one value down to the meter's bytes
+    meterseal trace METER QUANTITY TIME --in THIS_FILE.zip --key "..."     shows one value down to the meter's bytes
 
 TO VERIFY ONE RECORD WITHOUT OUR SOFTWARE (jq, OpenSSL 3, coreutils); record n is line n+1 of records.jsonl:
 

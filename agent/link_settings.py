@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from config.check import SiteFile
-
 from drivers.link import LinkSettings
 
 

@@ -110,6 +110,9 @@ def publish_refused(code: int, words: str, topic: str) -> Trouble:
 
 def broker_closed(code: int, was_connected: bool) -> Trouble:
     """The connection ended without a word of the broker; `code` is what paho makes of it."""
+    if code == 130 and was_connected:  # paho knows no reason 149 in an acknowledgement; mosquitto's message_size_limit gives it
+        hint = "Look into the broker's log. Most often it found a message too large: raise its limit for the size of a message."
+        return Trouble("the broker answered a message with something that MQTT 5 does not know", hint)
     if code == 130:
         return Trouble("the broker sent something that is not MQTT 5", "Check that host and port are those of an MQTT broker.")
     if code == 141:
@@ -147,6 +150,9 @@ def unreachable(error: Exception, host: str, port: int) -> Trouble:
         return Trouble(f"the name {host} is not known", "Check `host` in site.yaml, and the gateway's name server (DNS).")
     if isinstance(error, ConnectionRefusedError):
         return Trouble(f"nothing listens at {at}", "Check that the broker is running, and host and port in site.yaml.")
+    if isinstance(error, ConnectionError):
+        hint = "Check that the port is the right one with or without `tls:`, and that the broker is not overloaded."
+        return Trouble(f"{at} breaks the connection off at once", hint)
     if isinstance(error, TimeoutError):
         return Trouble(f"{at} does not answer", "Check the network cable or modem, and that no firewall stands between.")
     said = getattr(error, "strerror", None) or str(error)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,7 @@ class LinkPoller:
         self._log = log
         self._open = asyncio.Event()
         self._down = LinkDown("not_open", f"{link.settings.name} is not open yet")
+        self._down_since = time.monotonic()
         self._known: set[str] = set()
         self._silent: set[str] = set()
         self._refusals: dict[str, str] = {}
@@ -90,6 +92,7 @@ class LinkPoller:
             self._log.info("link.up", link=name)
             why = await self._link.lost()
             self._open.clear()
+            self._down_since = time.monotonic()
             self._down = LinkDown("connection_lost", why)
             self._log.warning("link.down", link=name, reason=why, hint=self._down.hint)
 
@@ -120,8 +123,10 @@ class LinkPoller:
 
     async def _turn(self, meter: Polled, due_ns: int) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_FOR_LINK):
-                await self._open.wait()
+            if not self._open.is_set():
+                # A line that has just gone may be back at once; one that stays away must not hold up every turn.
+                async with asyncio.timeout(max(0.0, self._down_since + _PATIENCE_FOR_LINK - time.monotonic())):
+                    await self._open.wait()
             await self._ask(meter, due_ns)
         except (TimeoutError, LinkDown) as error:
             down = error if isinstance(error, LinkDown) else self._down

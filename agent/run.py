@@ -15,9 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.check import SiteFile
-from config.settings import Settings, mqtt_password
-
 from agent import __version__, draft
 from agent.book import Book
 from agent.clock import Clock
@@ -30,6 +27,8 @@ from agent.poll import LinkPoller, Polled
 from agent.record import parse
 from agent.seal import Key, base64url
 from agent.state import LEDGER_FILE, only_agent
+from config.check import SiteFile
+from config.settings import Settings, mqtt_password
 from drivers import Target, load
 from drivers.link import Link
 
@@ -67,8 +66,6 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             await _begin(site, ledger, past, key, clock)
             book = await _book(site, ledger, past, clock, log)
             reason = await _work(site, ledger, book, settings, clock, log)
-            if ledger.error is None:
-                await ledger.append(draft.stop(clock, reason))
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -116,7 +113,7 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
 
 
 async def _work(site: SiteFile, ledger: Ledger, book: Book, settings: Settings, clock: Clock, log: Any) -> str:
-    """Polls and forwards until a signal comes; its name in lower case."""
+    """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,13 +132,15 @@ async def _work(site: SiteFile, ledger: Ledger, book: Book, settings: Settings, 
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     broken = [task for task in (*polling, *forwarding) if task.done() and not task.cancelled()]
     await _cancel(polling)
+    reason = stopped.result() if stopped.done() else "fault"
     if ledger.error is None:
+        await ledger.append(draft.stop(clock, reason))
         await ledger.checkpoint()
     await _let_forwarders_catch_up(ledger, forwarders)
     await _cancel(forwarding)
     for task in broken:
         task.result()  # a task never ends by itself: what ended it is a fault of ours and is raised
-    return stopped.result() if stopped.done() else "fault"
+    return reason
 
 
 def _tell(stopped: asyncio.Future[str], reason: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ import click
 
 from agent.clock import Clock
 from agent.simulate_line import Line, PtyLine, Station, TcpLine
-from agent.simulate_meter import Meter, Now
+from agent.simulate_meter import Meter, NotFitting, Now
 from config.library import is_generic, load_models, read_bytes, unknown_model, with_points
 from config.mistake import ConfigError, Mistake, did_you_mean, path_text
 from config.model import ModelFile
@@ -56,8 +57,11 @@ def _model_findings(plant: Plant, models: Mapping[str, ModelFile]) -> Iterator[F
         if declared.model not in models:
             yield (*place, "model"), unknown_model(declared.model, models)
             continue
-        if bool(declared.points) != is_generic(declared.model):
-            yield place, f"generic models need points, others have their own; {declared.model} is given {len(declared.points)}"
+        if is_generic(declared.model) and not declared.points:
+            yield place, f"points is missing: {declared.model} knows no registers; write them as in a site file"
+            continue
+        if declared.points and not is_generic(declared.model):
+            yield (*place, "points"), f"only generic models take points; {declared.model} has its own: take points out"
             continue
         wrong = list(point_findings(declared.points, models[declared.model].declared.modbus))
         yield from (((*place, *path), message) for path, message in wrong)
@@ -71,10 +75,14 @@ def _meter_findings(place: tuple[str, int], declared: SimulatedMeter, model: Mod
     except KeyError as error:
         name = str(error.args[0])
         key = "start" if name in declared.start else "hold"
-        known = [point.quantity for point in model.declared.points]
+        watched = () if key == "start" else (*model.declared.identity, *model.declared.attest)
+        known = [*(point.quantity for point in model.declared.points), *(watch.name for watch in watched)]
         yield (*place, key, name), f"{declared.model} does not tell {name}.{did_you_mean(name, known)}".removesuffix(".")
-    except ValueError as error:
-        yield place, str(error)
+    except NotFitting as error:
+        if error.name in declared.hold:
+            yield (*place, "hold", error.name), str(error)
+        else:
+            yield (*place, "serial") if error.name.startswith("serial") else place, str(error)
 
 
 def _meter(declared: SimulatedMeter, model: ModelFile, clock: Now) -> Meter:
@@ -208,7 +216,7 @@ def _site_meter(meter: Meter) -> str:
 
 
 async def run_plant(path: Path, run_dir: Path, stop_event: asyncio.Event | None = None) -> None:
-    """Simulates a plant until the event is set (without one: until cancelled), telling which meter answers where.
+    """Simulates a plant until the event is set (without one: until SIGINT or SIGTERM), telling which meter answers where.
 
     A site file that fits is written to `simulated-site.yaml` in the run directory.
 
@@ -216,6 +224,7 @@ async def run_plant(path: Path, run_dir: Path, stop_event: asyncio.Event | None 
         ConfigError: mistakes in the plant file, or an address that is taken.
         OSError: the run directory cannot be written.
     """
+    stop = stop_event or _stopped_by_signal()
     models = load_models()
     plant = load_plant(path, models)
     async with Simulator(plant, models, run_dir) as simulator:
@@ -229,4 +238,12 @@ async def run_plant(path: Path, run_dir: Path, stop_event: asyncio.Event | None 
         site = run_dir / "simulated-site.yaml"  # never site.yaml, which may be a person's own work
         site.write_text(site_for(plant, simulator), "utf-8")
         click.echo(f"A site file that fits: {site}  (meterseal run --site {site}). Stop with Ctrl-C.")
-        await (stop_event or asyncio.Event()).wait()
+        await stop.wait()
+
+
+def _stopped_by_signal() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set, so that links to ptys are taken away before the program ends."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -11,6 +11,7 @@ What this file does not know: meters, ports, time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymodbus.framer import FramerAscii, FramerRTU
@@ -18,6 +19,9 @@ from pymodbus.framer import FramerAscii, FramerRTU
 # Length of an RTU request by function, checksum included; functions 0FH and 10H carry a byte count at offset 6.
 _LENGTHS = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 43: 7}
 _COUNTED = (15, 16)
+IDENTIFY = b"\x2b\x0e"
+_CONFORMITY = 0x81  # basic objects, as a stream or one by one
+_LONGEST_TEXT = 60
 _LONGEST = 256
 
 
@@ -55,6 +59,29 @@ def framed(framing: str, unit: int, pdu: bytes, transaction: int = 0) -> bytes:
     if framing == "rtu":
         return body + crc(body)
     return b":" + (body + bytes([FramerAscii.compute_LRC(body)])).hex().upper().encode("ascii") + b"\r\n"
+
+
+def identification(texts: Sequence[str], code: int, first: int) -> bytes:
+    """The answer to a device identification request (function 43/14, Application Protocol V1.1b3, section 6.21).
+
+    Args:
+        texts: the basic objects: maker, product, revision.
+        code: 1 to 3 all objects from `first` on, 4 just that one.
+        first: number of an object; one that there is not means 0 unless it is asked for alone.
+
+    Returns:
+        The PDU, also of an exception; empty for a code that there is not.
+    """
+    if code not in (1, 2, 3, 4):
+        return b""
+    if first >= len(texts):
+        if code == 4:
+            return bytes([IDENTIFY[0] | 0x80, 2])
+        first = 0
+    wanted = [first] if code == 4 else range(first, len(texts))
+    objects = [(number, texts[number].encode("ascii", "replace")[:_LONGEST_TEXT]) for number in wanted]
+    head = IDENTIFY + bytes([code, _CONFORMITY, 0, 0, len(objects)])
+    return head + b"".join(bytes([number, len(text)]) + text for number, text in objects)
 
 
 def requests_in(buffer: bytearray, framing: str) -> list[Heard]:

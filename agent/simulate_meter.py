@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from decimal import Context, Decimal, DecimalException
+from decimal import Decimal
 from typing import Protocol
 
+from agent.simulate_frames import IDENTIFY, identification
 from agent.simulate_load import Load
-from agent.simulate_registers import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Blocks, Cell
+from agent.simulate_registers import ILLEGAL_FUNCTION, ILLEGAL_VALUE, WIDE, Blocks, Cell, Told, quotient
 from config.model import MeterModel, Point, Watch
 from config.plant import SimulatedMeter
 from config.quantity import quantity_of
 from drivers.formula import plain
 
 MISSING = "missing"
-_WIDE = Context(prec=60)
-_QUOTIENT = Context(prec=34)  # as wide as a formula's, so that truth has the digits of a correct reading
 _MOST_SHIFT = 30
-_IDENTIFY, _DEVICE_IDENTIFICATION = 0x2B, 0x0E
-_CONFORMITY = 0x81  # basic objects, as a stream or one by one
 
 Key = tuple[int, int, str, str | None]
+
+
+class NotFitting(ValueError):
+    """A value that cannot stand in the registers meant for it; `name` is what they hold."""
+
+    def __init__(self, name: str, value: str) -> None:
+        super().__init__(f"{value} cannot stand in the registers of {name}")
+        self.name = name
 
 
 class Now(Protocol):
@@ -37,34 +41,6 @@ class Now(Protocol):
 
     def now_ns(self) -> int:
         """The wall clock, nanoseconds since 1970 UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """A point ready to be filled in: its cells with their scales, and what stands between them and the value."""
-
-    point: Point
-    cells: tuple[tuple[Cell, Decimal], ...]
-    power: Decimal
-    plates: tuple[tuple[Decimal, Decimal], ...]
-
-    @property
-    def factor(self) -> Decimal:
-        """What a register's number counts in the quantity's unit, apart from its scale."""
-        made = self.power
-        for primary, secondary in self.plates:
-            made = _WIDE.divide(_WIDE.multiply(made, primary), secondary)
-        return made
-
-    def stated(self, numbers: list[Decimal]) -> Decimal:
-        """The value that the numbers in its cells state."""
-        total = Decimal(0)
-        for (_, scale), number in zip(self.cells, numbers, strict=True):
-            value = _WIDE.multiply(_WIDE.multiply(number, scale), self.power)
-            for primary, secondary in self.plates:
-                value = _QUOTIENT.divide(_WIDE.multiply(value, primary), secondary)
-            total = _WIDE.add(total, value)
-        return total
 
 
 class Meter:
@@ -75,7 +51,7 @@ class Meter:
 
     Raises:
         KeyError: `start` or `hold` names what the model does not have.
-        ValueError: something does not fit into the model's registers, such as letters in a serial number kept as digits.
+        NotFitting: something does not fit into the model's registers, such as letters in a serial number kept as digits.
     """
 
     def __init__(self, declared: SimulatedMeter, model: MeterModel, clock: Now) -> None:
@@ -102,10 +78,9 @@ class Meter:
         }
         self._within = {cell.key: (name, index) for name in self._sums for index, (cell, _) in enumerate(self._told[name].cells)}
         self._blocks = Blocks(self._cells(), model.modbus)
-        for name, text in declared.hold.items():
-            self.hold(name, text)
-        for name in self._watched:
-            self._watch_data(name)
+        self._held |= declared.hold
+        for name in (*self._watched, *self._told):
+            self._check(name)
 
     # --- what it holds --------------------------------------------------------------------------------------
 
@@ -132,19 +107,16 @@ class Meter:
 
         Raises:
             KeyError: the model has neither.
-            ValueError: the value does not fit into its registers; nothing has changed then.
+            NotFitting: the value does not fit into its registers; nothing has changed then.
         """
         self._known(name)
         before = dict(self._held)
         self._held[name] = value
         try:
-            if name in self._watched:
-                self._watch_data(name)
-            else:
-                list(self._point_data(self._told[name]))
-        except (ValueError, DecimalException):
+            self._check(name)
+        except NotFitting:
             self._held = before
-            raise ValueError(f"{value} cannot stand in the registers of {name}") from None
+            raise
 
     def release(self, name: str) -> None:
         """Lets what was held move again."""
@@ -154,13 +126,24 @@ class Meter:
         if name not in self._watched and name not in self._quantities:
             raise KeyError(name)
 
+    def _check(self, name: str) -> None:
+        """Returns if what the registers of a name have to hold fits. Raises NotFitting."""
+        try:
+            if name in self._watched:
+                self._watch_data(name)
+            else:
+                list(self._point_data(self._told[name]))
+        except (ValueError, ArithmeticError):
+            value = self._held.get(name) or (self.serial if name in self._watched else str(self._load.value(name)))
+            raise NotFitting(name, value) from None
+
     # --- from values to registers ---------------------------------------------------------------------------
 
     def _wanted(self, quantity: str) -> Decimal:
         held = self._held.get(quantity)
         return self._load.value(quantity) if held is None else Decimal(held)
 
-    def _numbers(self, told: _Told) -> list[Decimal]:
+    def _numbers(self, told: Told) -> list[Decimal]:
         """What stands in a point's cells.
 
         A sum of places that are points of their own, such as tariffs, is split as those say, the last one taking the
@@ -175,31 +158,31 @@ class Meter:
             return [self._summands(whole, self._sums[within[0]])[within[1]]]
         return self._split(told)
 
-    def _summands(self, whole: _Told, parts: list[str]) -> list[Decimal]:
+    def _summands(self, whole: Told, parts: list[str]) -> list[Decimal]:
         numbers = [self._split(self._told[part])[0] for part in parts]
         if parts[-1] not in self._held:
             rest = self._wanted(whole.point.quantity) - sum(
                 self._told[p].stated([n]) for p, n in zip(parts[:-1], numbers, strict=False)
             )
             cell, scale = whole.cells[-1]
-            numbers[-1] = cell.nearest(_WIDE.divide(_WIDE.divide(rest, whole.factor), scale), rolls=True)
+            numbers[-1] = cell.nearest(WIDE.divide(WIDE.divide(rest, whole.factor), scale), rolls=True)
         return numbers
 
-    def _split(self, told: _Told) -> list[Decimal]:
+    def _split(self, told: Told) -> list[Decimal]:
         counter = told.point.counter
         rolls = quantity_of(told.point.quantity).kind == "counter"
-        rest = _WIDE.divide(self._wanted(told.point.quantity), told.factor)
+        rest = WIDE.divide(self._wanted(told.point.quantity), told.factor)
         if counter and counter.modulus:
-            rest = _WIDE.remainder(rest, counter.modulus / told.power)
+            rest = WIDE.remainder(rest, counter.modulus / told.power)
         numbers = []
         for cell, scale in told.cells[:-1]:
-            whole = _WIDE.divide(rest, scale).to_integral_value("ROUND_FLOOR")
+            whole = WIDE.divide(rest, scale).to_integral_value("ROUND_FLOOR")
             numbers.append(cell.nearest(whole, rolls))
-            rest = _WIDE.subtract(rest, _WIDE.multiply(whole, scale))
+            rest = WIDE.subtract(rest, WIDE.multiply(whole, scale))
         cell, scale = told.cells[-1]
-        return [*numbers, cell.nearest(_WIDE.divide(rest, scale), rolls)]
+        return [*numbers, cell.nearest(WIDE.divide(rest, scale), rolls)]
 
-    def _point_data(self, told: _Told) -> Iterator[tuple[Cell, bytes]]:
+    def _point_data(self, told: Told) -> Iterator[tuple[Cell, bytes]]:
         if self._held.get(told.point.quantity) == MISSING:
             first = told.cells[0][0]
             yield first, first.missing()
@@ -212,7 +195,7 @@ class Meter:
         text = self._held.get(name) or self._watch_text(watch, cell)
         if cell.is_text:
             return cell, cell.text(text)
-        number = _WIDE.divide(Decimal(text), watch.scale)
+        number = WIDE.divide(Decimal(text), watch.scale)
         fitting = cell.nearest(number, rolls=False)
         if cell.bounds and fitting != number:
             raise ValueError(f"{text} does not fit the register of {name}")
@@ -226,7 +209,7 @@ class Meter:
         plate = {"ct_ratio": self.declared.ct, "vt_ratio": self.declared.vt}.get(watch.name)
         if plate:
             primary, _, secondary = plate.partition("/")
-            return str(_QUOTIENT.divide(Decimal(primary), Decimal(secondary or 1)).quantize(watch.scale))
+            return str(quotient(Decimal(primary), Decimal(secondary or 1)).quantize(watch.scale))
         return "01" if watch.at.type == "hex" else "1"
 
     # --- preparing the map ----------------------------------------------------------------------------------
@@ -240,7 +223,7 @@ class Meter:
         texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
         return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts)
 
-    def _prepared(self, point: Point) -> _Told:
+    def _prepared(self, point: Point) -> Told:
         limits = self.model.modbus
         cells = [(Cell.of(point.at, limits), point.scale)]
         cells += [(Cell.of(part.at, limits), part.scale) for part in point.plus]
@@ -248,7 +231,7 @@ class Meter:
         if point.exponent:
             _, number = self._exponents[Cell.of(point.exponent.at, limits).key]
             power = power.scaleb(int(number) + point.exponent.offset)
-        return _Told(point, tuple(cells), power, self._plates(point))
+        return Told(point, tuple(cells), power, self._plates(point))
 
     def _choose_exponents(self) -> None:
         """Fixes what the registers with a decimal exponent say: as told by the model, else the finest that has room."""
@@ -269,7 +252,7 @@ class Meter:
         offset = point.exponent.offset if point.exponent else 0
         greatest = (Cell.of(point.at, self.model.modbus).bounds or (0, 10**9))[1]
         least, most = cell.bounds or (-_MOST_SHIFT, _MOST_SHIFT)
-        factor = _Told(point, (), Decimal(1), self._plates(point)).factor * point.scale
+        factor = Told(point, (), Decimal(1), self._plates(point)).factor * point.scale
         for number in range(max(least, -_MOST_SHIFT - offset), min(most, _MOST_SHIFT - offset) + 1):
             if 10 * abs(self._load.value(point.quantity)) <= greatest * factor.scaleb(number + offset):
                 return Decimal(number)
@@ -286,8 +269,9 @@ class Meter:
             address, count = int.from_bytes(request[1:3], "big"), int.from_bytes(request[3:5], "big")
             refusal = self._blocks.refusal(function, address, count)
             return _exception(function, refusal) if refusal else self._read(function, address, count)
-        if request[:2] == bytes([_IDENTIFY, _DEVICE_IDENTIFICATION]) and len(request) == 4:
-            return self._identify(request[2], request[3])
+        if request[:2] == IDENTIFY and len(request) == 4:
+            texts = (self.model.maker, self.model.product, str(self.model.revision))
+            return identification(texts, request[2], request[3]) or _exception(function, ILLEGAL_VALUE)
         return _exception(function, ILLEGAL_FUNCTION)
 
     def _read(self, function: int, address: int, count: int) -> bytes:
@@ -322,20 +306,6 @@ class Meter:
         for told in sorted(self._told.values(), key=lambda told: self._held.get(told.point.quantity) != MISSING):
             if any(cell.function == function and cell.at.address < end and address < cell.end for cell, _ in told.cells):
                 yield from ((cell, data) for cell, data in self._point_data(told) if wanted(cell))
-
-    def _identify(self, code: int, first: int) -> bytes:
-        """Function 43/14: all basic objects from `first` on, or with code 4 just that one."""
-        texts = (self.model.maker, self.model.product, str(self.model.revision))
-        if code not in (1, 2, 3, 4):
-            return _exception(_IDENTIFY, ILLEGAL_VALUE)
-        if first >= len(texts):
-            if code == 4:
-                return _exception(_IDENTIFY, ILLEGAL_ADDRESS)
-            first = 0
-        wanted = [first] if code == 4 else range(first, len(texts))
-        objects = [(number, texts[number].encode("ascii", "replace")[:60]) for number in wanted]
-        head = bytes([_IDENTIFY, _DEVICE_IDENTIFICATION, code, _CONFORMITY, 0, 0, len(objects)])
-        return head + b"".join(bytes([number, len(text)]) + text for number, text in objects)
 
 
 def _exception(function: int, code: int) -> bytes:

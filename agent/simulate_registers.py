@@ -4,7 +4,7 @@ The inverse of a formula's encodings, written from the meaning of `config.model.
 reading a simulated meter tests both. The most significant byte comes first; `word_order: little` swaps words,
 `byte_order: little` the bytes in each word.
 
-What this file does not know: which quantity stands where, and how it moves.
+What this file does not know: how a value moves, and who asks.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
-from config.model import At, ModbusLimits
+from config.model import At, ModbusLimits, Point
 from drivers.formula import shortest_decimal
 from drivers.modbus_map import words_of
 
 _NOT_A_NUMBER = {"f32": "7fc00000", "f64": "7ff8000000000000"}
 _MOST_BITS = 2000
+WIDE = Context(prec=60)
+_QUOTIENT = Context(prec=34)
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
+
+
+def quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """A quotient as wide as a formula's, so that what a meter holds has the digits of a correct reading."""
+    return _QUOTIENT.divide(dividend, divisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,34 @@ class Cell:
         if self.byte_order == "little":
             words = [word[::-1] for word in words]
         return b"".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A point ready to be filled in: its cells with their scales, and what stands between them and the value."""
+
+    point: Point
+    cells: tuple[tuple[Cell, Decimal], ...]
+    power: Decimal
+    plates: tuple[tuple[Decimal, Decimal], ...]
+
+    @property
+    def factor(self) -> Decimal:
+        """What a register's number counts in the quantity's unit, apart from its scale."""
+        made = self.power
+        for primary, secondary in self.plates:
+            made = WIDE.divide(WIDE.multiply(made, primary), secondary)
+        return made
+
+    def stated(self, numbers: list[Decimal]) -> Decimal:
+        """The value that the numbers in its cells state."""
+        total = Decimal(0)
+        for (_, scale), number in zip(self.cells, numbers, strict=True):
+            value = WIDE.multiply(WIDE.multiply(number, scale), self.power)
+            for primary, secondary in self.plates:
+                value = quotient(WIDE.multiply(value, primary), secondary)
+            total = WIDE.add(total, value)
+        return total
 
 
 class Blocks:

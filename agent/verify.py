@@ -225,7 +225,9 @@ class _Audit:
             self._add(n, fields, self._told(fields))
 
     def _account_of(self, meter: str) -> Coverage:
-        return self._coverage.setdefault(meter, Coverage(meter))
+        if meter not in self._coverage:
+            self._coverage[meter] = Coverage(meter, self._timeline.times_set)
+        return self._coverage[meter]
 
     def _told(self, fields: Fields) -> Iterator[tuple[str, str]]:
         """Takes a record that counts into its meter's account."""

@@ -40,6 +40,8 @@ def model_findings(model: MeterModel) -> Iterator[Finding]:
             if watch.name in names:
                 yield (*path, "name"), f"{watch.name} stands twice, first under {names[watch.name]}"
             names.setdefault(watch.name, section)
+            if watch.at.type in _TEXTS and watch.scale != 1:
+                yield (*path, "scale"), f"{watch.at.type} is text, it cannot be multiplied; take scale out"
             yield from _place(path, watch, model.modbus)
     if not model.model.startswith(GENERIC):
         yield from _example_findings(model)
@@ -72,6 +74,8 @@ def point_findings(points: Sequence[Point], limits: ModbusLimits) -> Iterator[Fi
 def _part_findings(path: Path, point: Point, limits: ModbusLimits) -> Iterator[Finding]:
     for number, part in enumerate(point.plus):
         inner = (*path, "plus", number)
+        if part.at.type in _TEXTS:
+            yield (*inner, "at", "type"), f"{part.at.type} is text, it cannot be added"
         yield from _scale_findings((*inner, "scale"), part.scale)
         yield from _at_findings((*inner, "at"), part.at, limits)
     if point.exponent:

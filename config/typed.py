@@ -123,10 +123,7 @@ def typed(kind: type[T], document: Document) -> tuple[T | None, list[Mistake]]:
     except ValidationError as error:
         found = error.errors(include_url=False)
         misspelt = {_meant(kind, each["loc"]) for each in found if each["type"] == "extra_forbidden"}
-        told = [each for each in found if not _refused(document, each["loc"])]
-        told = [each for each in told if each["type"] != "missing" or each["loc"] not in misspelt]
-        # Entries that are wrong do not count for pydantic: a list of one wrong entry is not too short for us.
-        told = [each for each in told if each["type"] != "too_short" or not each["input"]]
+        told = [each for each in found if _worth_telling(each, document, misspelt)]
         return None, [*document.mistakes, *(_mistake(kind, document, each) for each in told)]
     return (None if document.mistakes else declared), list(document.mistakes)
 
@@ -140,8 +137,21 @@ def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
         return f"{value} is not possible here; write {listed(choices)}.{did_you_mean(str(error['input']), choices)}".removesuffix(
             "."
         )
-    told = _SENTENCES.get(error["type"])
+    kind = error["type"]
+    if kind in ("too_short", "too_long") and isinstance(error["input"], str):
+        kind = f"string_{kind}"
+    told = _SENTENCES.get(kind)
     return told(context, value) if told else f"{value} is not possible here"
+
+
+def _worth_telling(error: ErrorDetails, document: Document, misspelt: set[Path]) -> bool:
+    """False for what only follows from another mistake that is told."""
+    if error["type"] == "missing" and error["loc"] in misspelt:
+        return False
+    # Entries that are wrong do not count for pydantic: a list of one wrong entry is not too short for us.
+    if error["type"] == "too_short" and error["input"] and not isinstance(error["input"], str):
+        return False
+    return not _refused(document, error["loc"])
 
 
 def _refused(document: Document, path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,29 @@ async def begun(path: Path, key: Key, clock: Clock, commit_seconds: float = 0.0)
 
 def stop(clock: Clock, reason: str = "test") -> dict[str, Any]:
     return draft.stop(clock, reason)
+
+
+class FastClock(Clock):
+    """A clock that runs `speed` times as fast as real time, for the wall as for the time since boot."""
+
+    def __init__(self, speed: float, wall_ns: int = START) -> None:
+        super().__init__()
+        self._speed = speed
+        self._wall_ns = wall_ns
+        self._began = time.monotonic_ns()
+
+    def _passed_ns(self) -> int:
+        return int((time.monotonic_ns() - self._began) * self._speed)
+
+    def instant(self) -> Instant:
+        passed = self._passed_ns()
+        return Instant(self._wall_ns + passed, 5_000 * SECOND + passed)
+
+    def monotonic(self) -> float:
+        return self._passed_ns() / SECOND
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self._speed)
+
+    def trust(self) -> Trust:
+        return Trust("synchronized", 8)

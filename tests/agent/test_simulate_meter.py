@@ -96,8 +96,7 @@ def test_a_counter_rolls_over_at_the_end_of_its_register_and_a_gauge_stays_there
 )
 def test_a_meter_held_at_a_models_example_answers_with_the_examples_bytes(model: str) -> None:
     example = models()[model].declared.examples[0]
-    plates = {"ct": example.ct, "vt": example.vt}
-    meter = meter_of(model, hold=dict(example.values), **plates)
+    meter = meter_of(model, hold=dict(example.values), ct=example.ct, vt=example.vt)
     for frame in example.frames:
         request, answer = bytes.fromhex(frame.request), bytes.fromhex(frame.answer)
         assert meter.answer(request[1:-2]).hex() == answer[1:-2].hex()

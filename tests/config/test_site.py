@@ -76,7 +76,7 @@ def test_a_serial_number_has_one_line_of_at_most_120_letters(written: object) ->
     [
         "/dev/ttyUSB0",
         "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0",
-        "/tmp/line-1",
+        "/run/line-1",
         "socket://10.0.0.9:4001",
         "rfc2217://gw:4001",
     ],
