@@ -10,8 +10,9 @@ What this file does not know: how meters are asked (`agent.poll`), how records a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent import draft
@@ -41,6 +42,7 @@ class _Page:
         told: the serial number in the newest identity record.
         accepted: the one in the newest identity record that matched.
         strange: the one that was last told of as another meter's.
+        turn: what is told of a meter is written in the order it was told.
     """
 
     source: dict[str, Any]
@@ -52,6 +54,7 @@ class _Page:
     told: str = ""
     accepted: str = ""
     strange: str = ""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Book:
@@ -88,8 +91,12 @@ class Book:
         self._pages[meter] = page
 
     async def taken(self, reading: Reading) -> None:
-        """A meter was read: seals the reading, and before it the end of a gap."""
+        """A meter was read: seals the reading, and before it the end of a gap. Returns when that is on disk."""
         page = self._pages[reading.meter]
+        async with page.turn:
+            await self._taken(page, reading)
+
+    async def _taken(self, page: _Page, reading: Reading) -> None:
         drafts = self._hole(page, reading.due_ns)
         since, cause = page.gap_since, page.gap_cause
         if drafts:
@@ -108,6 +115,10 @@ class Book:
     async def missed(self, meter: str, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange] = ()) -> None:
         """A poll failed as a whole: opens a gap, or counts on in the open one."""
         page = self._pages[meter]
+        async with page.turn:
+            await self._missed(page, due_ns, cause, hint, exchanges)
+
+    async def _missed(self, page: _Page, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]) -> None:
         if page.gap_since is not None and page.gap_cause == cause:
             page.last_due = due_ns
             return
@@ -122,11 +133,16 @@ class Book:
         drafts.append(self._gap(page, "opened", cause, since, due_ns, missed, exchanges))
         if await self._append(page, drafts):
             page.last_due, page.gap_since, page.gap_cause, page.hole = due_ns, since, cause, OVERRUN
-            self._log.warning("meter.silent", meter=meter, cause=cause, hint=hint)
+            self._log.warning("meter.silent", meter=page.source["id"], cause=cause, hint=hint)
 
     async def identified(self, meter: str, found: str, formula: str, exchanges: Sequence[Exchange]) -> bool:
         """A serial number was read from a meter; whether it is the one declared. Sealed when it is news."""
         page = self._pages[meter]
+        async with page.turn:
+            return await self._identified(page, found, formula, exchanges)
+
+    async def _identified(self, page: _Page, found: str, formula: str, exchanges: Sequence[Exchange]) -> bool:
+        meter = page.source["id"]
         expected = page.source["serial"] or page.accepted
         match = not expected or draft.same_serial(expected, found)
         if found != page.told:

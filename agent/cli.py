@@ -6,7 +6,6 @@ not be done (a mistake in site.yaml, no such file, wrong use).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from importlib.util import find_spec
@@ -41,7 +40,7 @@ def _only_our_packages() -> None:
         )
 
 
-@main.command()
+@main.command(short_help="Check the site file, all mistakes at once.")
 @site_options
 def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
@@ -66,7 +65,7 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(f"  {meter.id}: {map_trust}: compare the meter's display with `meterseal read {meter.id}`.")
 
 
-@main.command()
+@main.command(short_help="Make the gateway's key and its enrolment form.")
 @site_options
 def init(site: Path | None, state: Path | None) -> None:
     """Make this gateway's key and print its enrolment form; write a first site.yaml if there is none."""
@@ -91,11 +90,13 @@ def init(site: Path | None, state: Path | None) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="Run the agent until stopped.")
 @site_options
 def run(site: Path | None, state: Path | None) -> None:
     """Run the agent: poll, seal, keep and forward, until stopped."""
     with told():
+        import asyncio
+
         from agent.journal import configure, journal
         from agent.run import run_agent
         from config.check import load_site
@@ -105,12 +106,14 @@ def run(site: Path | None, state: Path | None) -> None:
         asyncio.run(run_agent(load_site(settings.site), settings.state, settings, journal()))
 
 
-@main.command()
+@main.command(short_help="Read one meter now; nothing is sealed.")
 @click.argument("meter")
 @site_options
 def read(meter: str, site: Path | None, state: Path | None) -> None:
     """Read one METER now and show frames and values. Nothing is sealed."""
     with told():
+        import asyncio
+
         from agent.clock import Clock
         from agent.link_settings import settings_of
         from agent.read_once import read_meter
@@ -136,7 +139,7 @@ def read(meter: str, site: Path | None, state: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-@main.command()
+@main.command(short_help="Newest readings, open gaps, what is delivered.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--alive", is_flag=True, help="Only say whether the agent runs (for health checks).")
 @site_options
@@ -160,7 +163,7 @@ def status(as_json: bool, alive: bool, site: Path | None, state: Path | None) ->
         raise click.exceptions.Exit(1)
 
 
-@main.command()
+@main.command(short_help="Run the simulated meters of a plant file.")
 @click.argument("plant", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
     "--directory", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where the ptys appear; default here."
@@ -168,12 +171,14 @@ def status(as_json: bool, alive: bool, site: Path | None, state: Path | None) ->
 def simulate(plant: Path, directory: Path) -> None:
     """Run the simulated meters of a PLANT file until stopped."""
     with told():
+        import asyncio
+
         from agent.simulate import run_plant
 
         asyncio.run(run_plant(plant, directory))
 
 
-@main.command()
+@main.command(short_help="List the meter models, or show one.")
 @click.argument("name", required=False)
 @site_options
 def models(name: str | None, site: Path | None, state: Path | None) -> None:
@@ -193,10 +198,12 @@ def models(name: str | None, site: Path | None, state: Path | None) -> None:
     click.echo(known[name].text.decode("utf-8"))
 
 
-@main.command()
+@main.command(short_help="Show the whole agent at work, in two minutes.")
 def demo() -> None:
     """Show the whole agent at work on simulated meters, in two minutes."""
     with told():
+        import asyncio
+
         from agent.demo import show
 
         code = asyncio.run(show())

@@ -53,7 +53,7 @@ def _checking(command: Any) -> Any:
     return key(outside(command))
 
 
-@click.command()
+@click.command(short_help="Verify a ledger or an exported bundle.")
 @click.argument("path", type=_PATH, required=False)
 @_checking
 @click.option("--fast", is_flag=True, help="Only the chain, the checkpoints and the last signature.")
@@ -83,7 +83,7 @@ def verify(
     raise click.exceptions.Exit(report.exit_code)
 
 
-@click.command()
+@click.command(short_help="Trace one value back to its meter and bytes.")
 @click.argument("meter")
 @click.argument("quantity", required=False)
 @click.argument("time", required=False)
@@ -129,7 +129,7 @@ def trace(
     raise click.exceptions.Exit(story.exit_code)
 
 
-@click.command()
+@click.command(short_help="Write a bundle for an auditor.")
 @click.argument("file", type=_PATH)
 @click.option("--until", type=click.IntRange(min=1), help="Only records before this number.")
 @site_options

@@ -11,8 +11,9 @@ import ctypes
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from drivers import Instant
 
@@ -69,13 +70,19 @@ class Clock:
         """Whether the wall clock is kept by NTP, PTP or GPS, as far as the kernel knows."""
         try:
             timex = _Timex()
-            failed = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) == -1
+            failed = _adjtimex()(ctypes.byref(timex)) == -1
         except (OSError, AttributeError):
             failed = True
         if failed:
             return Trust("unknown", None)
         error_ms = -(-int(timex.maxerror) // 1000)
         return Trust("synchronized" if error_ms < _BELIEVED_MS else "unsynchronized", error_ms)
+
+
+@lru_cache(maxsize=1)
+def _adjtimex() -> Any:
+    """adjtimex(2) of the C library, looked up once: each record asks."""
+    return ctypes.CDLL(None).adjtimex
 
 
 def _boot_id() -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from agent.demo_broker import demo_broker, end
-from agent.ledger_file import LedgerReader
+from agent.ledger_file import LedgerError, LedgerReader
 from agent.record import parse
 from agent.simulate import Simulator, load_plant, site_for
 from agent.state import LEDGER_FILE
@@ -32,6 +32,7 @@ from config.check import SiteFile, load_models, load_site
 FOLDER = Path("demo")
 _MARK = "made-by-meterseal-demo"
 _WATCHED_SECONDS = 30
+_READY_SECONDS = 20
 _TRACED = "active_energy_import"
 _GATEWAY = "demo-plant/gw1"
 
@@ -102,7 +103,7 @@ def _step(text: str) -> None:
 
 def _command(folder: Path, *words: str) -> list[str]:
     program = Path(sys.executable).with_name("meterseal")
-    start = [str(program)] if program.exists() else [sys.executable, "-P", "-m", "agent.cli"]
+    start = [str(program)] if program.exists() else [sys.executable, "-P", "-m", "agent"]
     return [*start, *words]
 
 
@@ -144,10 +145,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
 async def _watch(folder: Path, site: SiteFile) -> None:
     """Shows the table while the agent works: live on a terminal, else three times."""
     until = time.monotonic() + _WATCHED_SECONDS
-    ledger = folder / "state" / LEDGER_FILE
-    while not ledger.exists() and time.monotonic() < until:
-        await asyncio.sleep(0.1)
-    reader = LedgerReader(ledger)
+    reader = await _first_light(folder / "state" / LEDGER_FILE)
     try:
         if sys.stdout.isatty():
             await _live(folder, site, reader, until)
@@ -157,6 +155,18 @@ async def _watch(folder: Path, site: SiteFile) -> None:
             click.echo(as_text(status_of(reader, site, folder / "state", time.time_ns())) + "\n")
     finally:
         reader.close()
+
+
+async def _first_light(ledger: Path) -> LedgerReader:
+    """The agent's ledger, as soon as the agent has made it."""
+    until = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            return LedgerReader(ledger)
+        except LedgerError:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)
 
 
 async def _live(folder: Path, site: SiteFile, reader: LedgerReader, until: float) -> None:

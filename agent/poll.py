@@ -6,6 +6,9 @@
     have been exchanged. Another serial number under the same address is never sealed as the old meter.
  4. A link that is gone is opened again by itself, first at once, then ever more slowly up to once a minute.
 
+The line goes on while the disk is still writing: what is told to the book is awaited only when a meter has several
+of its polls still unwritten.
+
 What this file does not know: bytes (drivers do), records (the book does).
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +35,7 @@ from drivers.link import Link
 
 _LONGEST_NAP = 5.0
 _PATIENCE_FOR_LINK = 2.0
+_MOST_UNWRITTEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class LinkPoller:
         self._known: set[str] = set()
         self._silent: set[str] = set()
         self._refusals: dict[str, str] = {}
+        self._telling: dict[str, list[asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
         """Polls for ever."""
@@ -73,6 +78,7 @@ class LinkPoller:
                 tasks.create_task(self._keep_open())
                 tasks.create_task(self._poll())
         finally:
+            await asyncio.gather(*(task for tasks in self._telling.values() for task in tasks))
             await self._link.close()
 
     async def _keep_open(self) -> None:
@@ -131,7 +137,7 @@ class LinkPoller:
         except (TimeoutError, LinkDown) as error:
             down = error if isinstance(error, LinkDown) else self._down
             self._known.discard(meter.id)
-            await self._book.missed(meter.id, due_ns, down.cause, f"{down}. {down.hint}")
+            await self._tell(meter, self._book.missed(meter.id, due_ns, down.cause, f"{down}. {down.hint}"))
 
     async def _ask(self, meter: Polled, due_ns: int) -> None:
         if not await self._is_itself(meter, due_ns):
@@ -149,7 +155,18 @@ class LinkPoller:
         self._silent.discard(meter.id)
         self._tell_refusals(meter, exchanges)
         values = values_of(meter.driver, meter.target, meter.points, exchanges)
-        await self._book.taken(Reading(meter.id, due_ns, usable[0].first, tuple(exchanges), values))
+        await self._tell(meter, self._book.taken(Reading(meter.id, due_ns, usable[0].first, tuple(exchanges), values)))
+
+    async def _tell(self, meter: Polled, told: Coroutine[Any, Any, None]) -> None:
+        """Lets the book write while the line goes on; waits where a meter's polls come faster than the disk takes them."""
+        earlier = self._telling.get(meter.id, [])
+        for task in earlier:
+            if task.done():
+                task.result()  # the book tells what the disk refuses; anything else is a fault of ours and is raised here
+        pending = [task for task in earlier if not task.done()]
+        self._telling[meter.id] = [*pending, asyncio.create_task(told)]
+        if len(pending) >= _MOST_UNWRITTEN:
+            await pending[0]
 
     async def _exchange(self, meter: Polled, request: Request) -> list[Exchange]:
         """One exchange, and a second one if the first failed and the meter was not silent before."""
@@ -165,7 +182,7 @@ class LinkPoller:
             self._silent.add(meter.id)
             self._known.discard(meter.id)
         hint = f"{meter.id} at address {meter.target.address} on {self._link.settings.name}: {error}. {error.hint}"
-        await self._book.missed(meter.id, due_ns, error.cause, hint, exchanges)
+        await self._tell(meter, self._book.missed(meter.id, due_ns, error.cause, hint, exchanges))
 
     async def _is_itself(self, meter: Polled, due_ns: int) -> bool:
         """Whether the meter may be read; reads its serial number where it has not yet been since it was connected."""
@@ -182,7 +199,8 @@ class LinkPoller:
             reason = str(error) if error else "the register is empty"
             self._log.warning("meter.unidentified", meter=meter.id, reason=reason, hint="The plate's number is taken instead.")
         elif not await self._book.identified(meter.id, found, formula, exchanges):
-            await self._book.missed(meter.id, due_ns, "other_meter", f"serial number {found} answers", exchanges)
+            words = f"serial number {found} answers"
+            await self._tell(meter, self._book.missed(meter.id, due_ns, "other_meter", words, exchanges))
             return False
         self._known.add(meter.id)
         return True

@@ -77,13 +77,14 @@ def canonical(value: Mapping[str, Any]) -> bytes:
     """The RFC 8785 bytes of an object inside the strict profile. Raises RecordError outside of it."""
     plain = dict(value)
     check_profile(plain)
-    return _encode(plain)
+    return encode(plain)
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _encode(value: Mapping[str, Any]) -> bytes:
+def encode(value: Mapping[str, Any]) -> bytes:
+    """`canonical` of an object that is known to lie inside the strict profile."""
     return _ENCODER.encode(value).encode("utf-8")
 
 
@@ -94,7 +95,7 @@ def signed_part(fields: Mapping[str, Any]) -> bytes:
 
 def parsed_body(fields: Mapping[str, Any]) -> bytes:
     """`signed_part` of what `parse` returned, which has checked the profile already."""
-    return _encode({key: value for key, value in fields.items() if key not in UNSIGNED})
+    return encode({key: value for key, value in fields.items() if key not in UNSIGNED})
 
 
 def parse(payload: bytes) -> dict[str, Any]:

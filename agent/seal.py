@@ -21,7 +21,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agent.record import FORMAT, UNSIGNED, RecordError, canonical, leaf_hash, signed_part
+from agent.record import FORMAT, UNSIGNED, RecordError, canonical, encode, leaf_hash, signed_part
 from agent.schema import check_record
 
 PAYLOAD_TYPE = "application/vnd.meterseal.record.v1+json"
@@ -105,7 +105,7 @@ def seal(draft: Mapping[str, Any], *, gateway: str, n: int, prev: bytes, key: Ke
     check_record(fields)
     body = canonical(fields)
     signature = key.sign(pre_authentication(body))
-    return Record(n, canonical({**fields, "sig": base64url(signature)}), leaf_hash(body), fields)
+    return Record(n, encode({**fields, "sig": base64url(signature)}), leaf_hash(body), fields)
 
 
 def unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:

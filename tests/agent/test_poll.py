@@ -29,6 +29,9 @@ PATIENCE = 20.0
 class Gateway:
     """One link's poller on a real ledger, against simulated meters, with a clock that runs twenty times as fast."""
 
+    every_s = 1
+    commit_seconds = 0.0
+
     def __init__(self, directory: Path, simulator: Simulator, settings: LinkSettings, plates: dict[str, str]) -> None:
         self.path = directory / "ledger.sqlite"
         self.simulator = simulator
@@ -44,7 +47,7 @@ class Gateway:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator["Gateway"]:
-        self.ledger = await begun(self.path, new_key(), self.clock)
+        self.ledger = await begun(self.path, new_key(), self.clock, self.commit_seconds)
         self.past = LedgerReader(self.path)
         book = Book(self.ledger, self.clock, self.log)
         poller = LinkPoller(
@@ -64,10 +67,12 @@ class Gateway:
         model = models()[simulated.model]
         declared = Meter(id=meter, link="hall", model=simulated.model, address=str(simulated.address), serial=self.plates[meter])
         points = tuple(point for point in model.declared.points if point.default)
-        fields = draft.declaration(declared, model, self.settings.framing, 1, [point.quantity for point in points])
+        fields = draft.declaration(declared, model, self.settings.framing, self.every_s, [point.quantity for point in points])
         leaf = (await self.ledger.append(draft.declared(self.clock, fields)))[0].leaf
-        book.enter(meter, self.plates[meter], base64url(leaf), 1, self.past)
-        return Polled(meter, load("modbus"), Target(model.declared, str(simulated.address), self.settings.framing), points, 1)
+        book.enter(meter, self.plates[meter], base64url(leaf), self.every_s, self.past)
+        return Polled(
+            meter, load("modbus"), Target(model.declared, str(simulated.address), self.settings.framing), points, self.every_s
+        )
 
     def records(self, meter: str, kind: str | None = None) -> list[dict[str, Any]]:
         return [parse(payload) for _, payload in self.past.meter_records(meter, kind)]
@@ -107,6 +112,17 @@ async def test_every_instant_of_every_meter_gets_its_reading_with_the_values_the
             for value in readings[-1]["values"]:
                 assert value["value"] == working.simulator.truth(meter, value["quantity"])
                 assert "quality" not in value
+
+
+async def test_a_line_goes_on_while_the_disk_is_still_writing(tmp_path: Path) -> None:
+    meters = [SDM120 | {"id": f"EM-{address}", "address": address} for address in range(1, 7)]
+    async with simulator_of(tmp_path, *meters, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
+        settings = LinkSettings("hall", "rtu", tcp=simulator.address_of("hall"), timeout_s=0.5, longest_answer_s=0.5)
+        made = Gateway(tmp_path, simulator, settings, {meter["id"]: "" for meter in meters})
+        made.every_s, made.commit_seconds = 30, 0.5  # an interval is 1.5 s: six commits one after the other would take three
+        async with made.at_work() as working:
+            await working.until(lambda: all(len(working.records(meter, "reading")) >= 4 for meter in made.plates))
+            assert not [fields for meter in made.plates for fields in working.records(meter, "gap")]
 
 
 async def test_a_serial_number_read_from_the_meter_stands_in_its_readings(tmp_path: Path) -> None:
