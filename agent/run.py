@@ -58,8 +58,8 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         AgentRunningError, KeyFileError, LedgerError: it cannot start; nothing was sealed.
     """
     clock = clock or Clock()
+    key = load_key(state)
     with only_agent(state):
-        key = load_key(state)
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:

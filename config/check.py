@@ -11,6 +11,7 @@ that its points need. What this file does not know: whether the meters are reall
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from config.rules import (
     points_findings,
     serial_findings,
     serial_value,
+    unknown_link,
 )
 from config.site import Link, Meter, Mqtt, Site
 from config.text import Document, read_text
@@ -46,6 +48,7 @@ from config.typed import typed
 from config.zone import zone_of
 
 T = TypeVar("T", bound=BaseModel)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 
 __all__ = ["SiteFile", "load_model", "load_models", "load_site", "read_model"]
 
@@ -185,6 +188,9 @@ def _models(draft: _Draft, beside: Path, mistakes: list[Mistake]) -> dict[int, M
     except ConfigError as error:
         mistakes += error.mistakes
         return {}
+    for index, name in _named_by_wrong_meters(draft, "model"):
+        if name not in known:
+            mistakes.append(document.mistake(("meters", index, "model"), unknown_model(name, known)))
     loaded: dict[str, ModelFile | None] = {}
     made: dict[int, ModelFile] = {}
     for index, meter in draft.meters:
@@ -193,6 +199,19 @@ def _models(draft: _Draft, beside: Path, mistakes: list[Mistake]) -> dict[int, M
         elif model := _load_once(meter.model, known[meter.model], loaded, mistakes):
             made[index] = with_points(model, meter.points) if is_generic(meter.model) and meter.points else model
     return made
+
+
+def _named_by_wrong_meters(draft: _Draft, key: str) -> Iterator[tuple[int, str]]:
+    """What meters that are wrong for another reason name as their model or link: it can be misspelt as well."""
+    top = draft.document.value
+    listed = top.get("meters") if isinstance(top, dict) else None
+    right = {index for index, _ in draft.meters}
+    for index, content in enumerate(listed if isinstance(listed, list) else []):
+        name = content.get(key) if isinstance(content, dict) else None
+        place = ("meters", index, key)
+        told = any(place[: len(refused)] == refused for refused in draft.document.refused)
+        if index not in right and isinstance(name, str) and _NAME.fullmatch(name) and not told:
+            yield index, name
 
 
 def _load_once(name: str, path: Path, loaded: dict[str, ModelFile | None], mistakes: list[Mistake]) -> ModelFile | None:
@@ -213,6 +232,9 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
         yield ("timezone",), str(error.args[0])
     yield from link_findings(draft.links)
     yield from meters_findings(draft.meters, draft.links)
+    for index, name in _named_by_wrong_meters(draft, "link"):
+        if name not in draft.links:
+            yield ("meters", index, "link"), unknown_link(name, draft.links)
     yield from mqtt_findings(draft.mqtt)
     for index, meter in draft.meters:
         yield from points_findings(index, meter)

@@ -88,12 +88,17 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None]) -> Iterato
             yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
         ids.add(meter.id)
         if meter.link not in links:
-            hint = did_you_mean(meter.link, links) or f" There {'is' if len(links) == 1 else 'are'} {_some(links)}."
-            yield ("meters", index, "link"), f"there is no link {shown(meter.link)}.{hint}".removesuffix(".")
+            yield ("meters", index, "link"), unknown_link(meter.link, links)
             continue
         other = taken.setdefault((meter.link, meter.address), meter.id)
         if other != meter.id:
             yield ("meters", index, "address"), f"address {meter.address} on {meter.link} is already that of {other}"
+
+
+def unknown_link(name: str, links: Mapping[str, object]) -> str:
+    """The message for a link that the site file does not have."""
+    hint = did_you_mean(name, links) or f" There {'is' if len(links) == 1 else 'are'} {_some(links)}."
+    return f"there is no link {shown(name)}.{hint}".removesuffix(".")
 
 
 def _some(names: Mapping[str, object]) -> str:

@@ -166,6 +166,7 @@ def test_mistakes_of_single_keys_and_of_the_whole_file_are_told_at_once_in_the_o
         "meters[0].id",
         "meters[1].model",
         "meters[2]",
+        "meters[2].link",
     ]
 
 

@@ -1,0 +1,164 @@
+"""agent.cli: every way to use it wrongly ends in one message that says what to do, and an exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent.cli import main
+from tests.brokers import free_port
+
+SITE = """\
+gateway: plant/gw1
+links:
+  hall: {{tcp: "127.0.0.1:{port}"}}
+meters:
+  - {{id: EM-001, link: hall, model: eastron-sdm120, address: 1}}
+"""
+
+
+class Terminal:
+    """A folder with a site file in which commands are typed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = folder / "site.yaml"
+        self.state = folder / "state"
+        self.site.write_text(SITE.format(port=free_port()), "utf-8")
+
+    def type(self, *words: str, expect: int) -> str:
+        options = [] if words[0] in ("demo", "simulate") else ["--site", str(self.site), "--state", str(self.state)]
+        result: Result = CliRunner().invoke(main, [*words, *options])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == expect, result.output
+        return result.output
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    return Terminal(tmp_path)
+
+
+def test_check_tells_what_would_be_polled_and_what_to_look_at(terminal: Terminal) -> None:
+    said = terminal.type("check", expect=0)
+    assert "no mistakes" in said
+    assert "hall (127.0.0.1:" in said
+    assert "EM-001" in said
+
+
+def test_check_tells_every_mistake_with_its_place(terminal: Terminal) -> None:
+    terminal.site.write_text(SITE.format(port=502).replace("address: 1", "address: 300").replace("sdm120", "sdm12O"), "utf-8")
+    said = terminal.type("check", expect=2)
+    assert ":5:62 meters[0].address: 300 is not a Modbus address (1 to 247)" in said
+    assert "Did you mean eastron-sdm120?" in said
+
+
+def test_a_community_map_is_pointed_out(terminal: Terminal) -> None:
+    terminal.site.write_text(SITE.format(port=502).replace("eastron-sdm120", "siemens-pac3200"), "utf-8")
+    assert "trust level C" in terminal.type("check", expect=0)
+
+
+def test_init_writes_a_first_site_file_that_has_no_mistakes(terminal: Terminal) -> None:
+    terminal.site.unlink()
+    assert "Public key" in terminal.type("init", expect=0)
+    assert "no mistakes" in terminal.type("check", expect=0)
+    assert (terminal.state / "enrolment.txt").read_text("utf-8").startswith("METERSEAL")
+
+
+def test_run_without_a_key_says_what_to_run(terminal: Terminal) -> None:
+    terminal.state.mkdir()
+    assert "Run `meterseal init` first." in terminal.type("run", expect=2)
+
+
+def test_run_without_a_state_directory_names_it(terminal: Terminal) -> None:
+    said = terminal.type("run", expect=2)
+    assert str(terminal.state) in said
+    assert "meterseal init" in said
+
+
+def test_reading_a_meter_that_is_not_there_says_so(terminal: Terminal) -> None:
+    assert "Did you mean EM-001?" in terminal.type("read", "EM-01", expect=2)
+
+
+def test_reading_over_a_link_that_is_down_says_what_to_check(terminal: Terminal) -> None:
+    said = terminal.type("read", "EM-001", expect=2)
+    assert "refuses the connection" in said
+    assert "cable" in said
+
+
+def test_status_without_a_ledger_says_so(terminal: Terminal) -> None:
+    assert "there is no ledger at" in terminal.type("status", expect=2)
+
+
+def test_a_health_check_tells_only_whether_the_agent_runs(terminal: Terminal) -> None:
+    assert terminal.type("status", "--alive", expect=1) == ""
+
+
+@pytest.mark.parametrize("verb", [("verify",), ("trace", "EM-001"), ("export", "x.zip")])
+def test_the_auditors_verbs_without_a_ledger_cannot_check(terminal: Terminal, verb: tuple[str, ...]) -> None:
+    assert "there is no ledger at" in terminal.type(*verb, expect=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip at all", b"PK\x03\x04 broken"])
+def test_a_broken_bundle_cannot_be_checked(terminal: Terminal, content: bytes) -> None:
+    (terminal.folder / "evidence.zip").write_bytes(content)
+    assert "evidence.zip" in terminal.type("verify", str(terminal.folder / "evidence.zip"), expect=2)
+
+
+def test_a_file_that_is_no_ledger_cannot_be_checked(terminal: Terminal) -> None:
+    (terminal.folder / "ledger.sqlite").write_bytes(b"x" * 4096)
+    assert "ledger" in terminal.type("verify", str(terminal.folder / "ledger.sqlite"), expect=2)
+
+
+def test_a_key_line_that_is_none_is_refused(terminal: Terminal) -> None:
+    terminal.type("init", expect=0)
+    (terminal.folder / "evidence.zip").write_bytes(b"")
+    assert terminal.type("verify", "--key", "rubbish", expect=2)
+
+
+def test_an_export_must_end_in_zip(terminal: Terminal) -> None:
+    assert "ends in .zip" in terminal.type("export", "evidence.tar", expect=2)
+
+
+def test_models_are_listed_with_their_trust_and_shown_by_name(terminal: Terminal) -> None:
+    listed = terminal.type("models", expect=0)
+    assert "eastron-sdm630" in listed
+    assert "model: eastron-sdm630" in terminal.type("models", "eastron-sdm630", expect=0)
+    assert "Did you mean eastron-sdm630?" in terminal.type("models", "eastron-sdm63", expect=2)
+
+
+def test_a_plant_file_with_mistakes_is_told_with_its_line(terminal: Terminal) -> None:
+    (terminal.folder / "plant.yaml").write_text("listen:\n  hall: {tcp: 127.0.0.1:0}\nmeters:\n  - {id: A, on: hal}\n", "utf-8")
+    assert "plant.yaml:4" in terminal.type("simulate", "plant.yaml", expect=2)
+
+
+def test_a_misspelt_verb_is_corrected(terminal: Terminal) -> None:
+    result = CliRunner().invoke(main, ["verfy"])
+    assert result.exit_code == 2
+    assert "verify" in result.output
+
+
+def test_a_misspelt_environment_variable_is_a_mistake(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERSEAL_STAT", "/somewhere")
+    assert "Did you mean METERSEAL_STATE?" in terminal.type("check", expect=2)
+
+
+def test_status_as_json_is_data(terminal: Terminal) -> None:
+    import asyncio
+
+    from agent.keys import load_key
+    from agent.state import LEDGER_FILE
+    from tests.agent.gateway import StillClock, begun
+
+    terminal.site.write_text(terminal.site.read_text("utf-8"), "utf-8")
+    terminal.type("init", expect=0)
+
+    async def once() -> None:
+        await (await begun(terminal.state / LEDGER_FILE, load_key(terminal.state), StillClock())).close()
+
+    asyncio.run(once())
+    seen = json.loads(terminal.type("status", "--json", expect=1))
+    assert seen["records"] == 1
+    assert seen["meters"][0]["note"] == "not read yet"
