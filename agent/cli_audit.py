@@ -5,6 +5,7 @@ Exit codes: 0 nothing found; 1 something found; 2 it could not be checked, or no
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,37 @@ import click
 
 from agent.terminal import failure, read_settings, site_options, told
 
+_LONGEST_NAME = 1024
 _PATH = click.Path(path_type=Path)
-_KEY_HELP = "The key line of the enrolment form; on the gateway itself it is taken from the state directory."
+_KEY_HELP = (
+    "The key line of the enrolment form, or a file that holds it; on the gateway itself it is taken from the state directory."
+)
 _OUTSIDE_HELP = "A file with a checkpoint that was kept outside; may be given several times."
 
 
 def _opened(path: Path | None, state: Path) -> Any:
-    """The log in a bundle, a ledger file or a state directory; the state directory's own where no path is given."""
-    from agent.bundle import Bundle
-    from agent.ledger_file import LedgerReader
+    """The log in a bundle, a ledger file or a state directory; the gateway's own where no path is given."""
+    from agent.source import open_log
     from agent.state import LEDGER_FILE
 
-    where = path or state / LEDGER_FILE
-    if where.is_dir():
-        where = where / LEDGER_FILE
-    if where.suffix == ".zip":
-        return Bundle(where)
-    return LedgerReader(where)
+    return open_log(path or state / LEDGER_FILE)
 
 
 def _key(given: str | None, path: Path | None, state: Path) -> str | None:
-    """The key line: as given (or in the file given), else the gateway's own for the gateway's own ledger."""
+    """The key line: as given, or in the file given, else the gateway's own for the gateway's own ledger."""
     from agent.keys import PUBLIC_FILE
 
     if given:
-        return Path(given).read_text("utf-8").strip() if Path(given).is_file() else given
+        file = Path(given)
+        return _line_in(file.read_text("utf-8", "replace")) if len(given) < _LONGEST_NAME and file.is_file() else given
     own = state / PUBLIC_FILE
-    return own.read_text("utf-8").strip() if path is None and own.is_file() else None
+    return _line_in(own.read_text("utf-8")) if path is None and own.is_file() else None
+
+
+def _line_in(text: str) -> str:
+    """The key line in a file: a `.vkey` file holds nothing else, the enrolment form shows it among other lines."""
+    found = re.search(r"meterseal/[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{40,}", text)
+    return found[0] if found else text.strip()
 
 
 def _outside(files: tuple[Path, ...]) -> list[str]:
@@ -69,31 +74,29 @@ def verify(
     state: Path | None,
 ) -> None:
     """Verify a whole log: PATH is an exported bundle, a ledger file or a state directory; else this gateway's own."""
-    from agent.findings import CannotCheck
     from agent.verify import verify as check
 
     with told():
         directory = read_settings(site, state).state
-        try:
-            log = _opened(path, directory)
-            report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
-        except CannotCheck as error:
-            raise failure(str(error)) from None
+        log = _opened(path, directory)
+        report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
 
 
 @click.command(short_help="Trace one value back to its meter and bytes.")
-@click.argument("meter")
+@click.argument("meter", required=False)
 @click.argument("quantity", required=False)
 @click.argument("time", required=False)
-@click.option("--in", "path", type=_PATH, help="An exported bundle or a ledger file; else this gateway's own ledger.")
+@click.option("--record", "n", type=click.IntRange(min=0), help="A record by its number, instead of METER and TIME.")
+@click.option("--in", "path", type=_PATH, help="A bundle, a ledger file or one record as JSON; else this gateway's own ledger.")
 @_checking
 @site_options
 def trace(
-    meter: str,
+    meter: str | None,
     quantity: str | None,
     time: str | None,
+    n: int | None,
     path: Path | None,
     key: str | None,
     outside: tuple[Path, ...],
@@ -102,29 +105,31 @@ def trace(
 ) -> None:
     """Trace one value back to its meter and bytes.
 
-    METER is a meter's id, or a record number; QUANTITY such as active_energy_import, else all; TIME such as
-    2026-03-01T08:15 (the site's time, or with an offset), else the newest reading.
+    QUANTITY such as active_energy_import, else all; TIME such as 2026-03-01T08:15 (the site's time, or with an offset),
+    else the newest reading.
     """
-    from agent.findings import CannotCheck
-    from agent.trace import read_time
+    from agent.trace import read_time, trace_record
     from agent.trace import trace as story_of
     from agent.trace_text import trace_text
 
     with told():
         settings = read_settings(site, state)
         zone = _zone(settings.site)
-        try:
+        confirmed = _key(key, path, settings.state)
+        if path and path.suffix == ".json":
+            story = trace_record(path.read_bytes(), key=confirmed)
+        elif meter is None and n is None:
+            raise failure("Say which meter, such as EM-001, or --record and a number.")
+        else:
             story = story_of(
                 _opened(path, settings.state),
-                meter="" if meter.isdecimal() else meter,
+                meter=meter or "",
                 when=read_time(time, zone) if time else None,
-                n=int(meter) if meter.isdecimal() else None,
-                key=_key(key, path, settings.state),
+                n=n,
+                key=confirmed,
                 outside=_outside(outside),
             )
-            text = trace_text(story, quantity, zone)
-        except CannotCheck as error:
-            raise failure(str(error)) from None
+        text = trace_text(story, quantity, zone)
     click.echo(text)
     raise click.exceptions.Exit(story.exit_code)
 

@@ -17,7 +17,6 @@ import structlog
 EVENTS = {
     "agent.started": "the agent is up: how many meters, links and brokers",
     "agent.stopped": "the agent ended in order",
-    "agent.failed": "the agent cannot go on; the hint says what to do",
     "link.up": "a port or connection is open",
     "link.down": "a port or connection is gone, or cannot be opened; it is tried again by itself",
     "meter.back": "a meter answers again; how many polls were missed",
@@ -32,6 +31,7 @@ EVENTS = {
     "forward.lost": "the connection to a broker was lost; it is tried again by itself",
     "forward.cannot_connect": "a broker cannot be reached or does not let us in",
     "forward.refused": "a broker refused a record; it stays in the ledger and is sent again",
+    "forward.password_in_clear": "the password goes to a broker over a connection that is not encrypted",
     "forward.nobody_listens": "the broker takes records, but no one has subscribed to them",
 }
 

@@ -126,7 +126,7 @@ class Ledger:
             raise self._error or LedgerError("the ledger is closed")
         self._jobs.put(job)
         await job.done
-        if job.drafts:
+        if job.drafts or job.checkpoint:
             async with self.grown:
                 self.grown.notify_all()
         return job

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 APPLICATION_ID = 0x4D53_4C31  # "MSL1"
 _REFUSALS = "".join(
@@ -52,6 +52,10 @@ PRAGMA user_version = 1;
 """
 
 
+T = TypeVar("T", bytes, str)
+_WORDS = {bytes: "blob", str: "text"}
+
+
 class LedgerError(Exception):
     """The ledger's file is damaged, full or cannot be read; sealing stops, nothing is written past it.
 
@@ -91,59 +95,64 @@ class LedgerReader:
         except sqlite3.Error as error:
             raise LedgerError(f"the ledger cannot be read: {error}") from None
 
+    def _values(self, kind: type[T], query: str, *values: Any) -> Iterator[tuple[Any, T]]:
+        """Rows of a name and one value, which somebody who rebuilt the table could have made anything."""
+        for name, value in self._rows(query, *values):
+            if type(value) is not kind:
+                raise LedgerError(f"the ledger was tampered with: at {name} there is no {_WORDS[kind]}")
+            yield name, value
+
     def size(self) -> int:
         """How many records there are, taken from the largest n."""
         return next(self._rows("SELECT coalesce(max(n) + 1, 0) FROM record"))[0]  # type: ignore[no-any-return]  # sqlite3 rows have no types
 
     def payload(self, n: int) -> bytes:
         """Record n as sealed. Raises KeyError."""
-        for row in self._rows("SELECT payload FROM record WHERE n = ?", n):
-            return bytes(row[0])
+        for _, payload in self._values(bytes, "SELECT n, payload FROM record WHERE n = ?", n):
+            return payload
         raise KeyError(n)
 
     def leaf(self, n: int) -> bytes:
         """The stored leaf hash of record n. Raises KeyError."""
-        for row in self._rows("SELECT leaf FROM record WHERE n = ?", n):
-            return bytes(row[0])
+        for _, leaf in self._values(bytes, "SELECT n, leaf FROM record WHERE n = ?", n):
+            return leaf
         raise KeyError(n)
 
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Records from n = start up to, not including, stop, in order."""
         last = 2**62 if stop is None else stop
-        for n, payload in self._rows("SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last):
-            yield n, bytes(payload)
+        yield from self._values(bytes, "SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last)
 
     def meter_records(self, meter: str, kind: str | None = None, newest_first: bool = False) -> Iterator[tuple[int, bytes]]:
         """A meter's records, its declarations among them, optionally of one kind only."""
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT n, payload FROM record WHERE meter = ? AND kind = coalesce(?, kind) ORDER BY n {order}"  # noqa: S608  order is one of two words
-        for n, payload in self._rows(query, meter, kind):
-            yield n, bytes(payload)
+        yield from self._values(bytes, query, meter, kind)
 
     def kind_records(self, kind: str, newest_first: bool = True) -> Iterator[tuple[int, bytes]]:
         """All records of one kind."""
         order = "DESC" if newest_first else "ASC"
-        for n, payload in self._rows(f"SELECT n, payload FROM record WHERE kind = ? ORDER BY n {order}", kind):  # noqa: S608  order is one of two words
-            yield n, bytes(payload)
+        query = f"SELECT n, payload FROM record WHERE kind = ? ORDER BY n {order}"  # noqa: S608  order is one of two words
+        yield from self._values(bytes, query, kind)
 
     def checkpoints(self) -> list[str]:
         """The signed notes, oldest first."""
-        return [row[0] for row in self._rows("SELECT note FROM checkpoint ORDER BY size")]
+        return [note for _, note in self._values(str, "SELECT size, note FROM checkpoint ORDER BY size")]
 
     def newest_checkpoint(self) -> str | None:
         """The last signed note."""
-        for row in self._rows("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"):
-            return str(row[0])
+        for _, note in self._values(str, "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"):
+            return note
         return None
 
     def models(self) -> dict[str, bytes]:
         """The model files by digest."""
-        return {row[0]: bytes(row[1]) for row in self._rows("SELECT digest, text FROM model ORDER BY digest")}
+        return dict(self._values(bytes, "SELECT digest, text FROM model ORDER BY digest"))
 
     def tree(self) -> tuple[int, bytes]:
         """Size and hashes (32 bytes each, largest subtree first) of the stored edge of the Merkle tree."""
-        for size, hashes in self._rows("SELECT size, hashes FROM tree"):
-            return size, bytes(hashes)
+        for size, hashes in self._values(bytes, "SELECT size, hashes FROM tree"):
+            return size, hashes
         return 0, b""
 
     def newest_counted(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
 
 async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock) -> None:
     """Seals what is true from now on: the key (once), the start, the configuration if it changed."""
-    who = os.environ.get("USER", "") or str(os.getuid())
+    who = _user()
     drafts: list[draft.Fields] = []
     after = "first"
     if ledger.size == 0:
@@ -87,6 +88,14 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, c
     if before != site.digest:
         drafts.append(draft.configuration(clock, site.digest, who))
     await ledger.append(*drafts)
+
+
+def _user() -> str:
+    """Who runs the agent, by name where the system has one."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 async def _book(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Book:

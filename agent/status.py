@@ -14,7 +14,7 @@ from agent.schedule import SECOND
 from agent.state import is_running
 from config.check import SiteFile
 
-_SHOWN = 2
+_FLOWS = ("active_power", "volume_flow", "thermal_power", "mass_flow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class MeterStatus:
 
     Attributes:
         meter: its id.
-        values: its newest values with units, the first two of its model.
+        values: its newest main value and what flows right now, with units.
         age_s: seconds since the newest reading; None before the first.
         n: that reading's record number.
         note: an open gap in plain words, empty if the meter is read.
@@ -84,10 +84,15 @@ def _newest(reader: LedgerReader, meter: str, kind: str) -> tuple[int | None, di
 
 
 def _values(values: Sequence[dict[str, str]]) -> tuple[str, ...]:
-    return tuple(
-        f"{value['value']} {value['unit']}" if "value" in value else f"{value['quantity']}: {value['cause'].replace('_', ' ')}"
-        for value in values[:_SHOWN]
-    )
+    """The main counter, and what flows right now where the meter tells it."""
+    flows = [value for value in values[1:] if value["quantity"] in _FLOWS]
+    return tuple(_shown(value) for value in [*values[:1], *(flows or list(values[1:]))[:1]])
+
+
+def _shown(value: dict[str, str]) -> str:
+    if "value" not in value:
+        return f"{value['quantity']}: {value['cause'].replace('_', ' ')}"
+    return value["value"] if value["unit"] == "1" else f"{value['value']} {value['unit']}"
 
 
 def delivery_text(delivered: int, records: int) -> str:

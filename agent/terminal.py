@@ -15,6 +15,7 @@ import click
 @contextmanager
 def told() -> Iterator[None]:
     """Turns the errors a person can do something about into one message and exit code 2."""
+    from agent.findings import CannotCheck
     from agent.keys import KeyFileError
     from agent.ledger_file import LedgerError
     from agent.state import AgentRunningError
@@ -23,7 +24,7 @@ def told() -> Iterator[None]:
 
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, CannotCheck) as error:
         raise failure(str(error)) from None
     except (KeyFileError, LedgerError, LinkDown) as error:
         raise failure(f"{error}\n{error.hint}".rstrip()) from None

@@ -11,7 +11,7 @@ also holds the private key is bounded only by checkpoints that others keep (`out
  5. The account of polls, gaps and counts of each meter                    (agent.coverage)
  6. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
 
-Nothing here writes, and nothing reaches a network or a port. Memory does not grow with the number of records.
+Nothing here writes, and nothing reaches a network or a port. Checkpoints and models are held in memory, records are not.
 
 What this file does not know: where a log is kept, whether a meter told the truth.
 """

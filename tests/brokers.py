@@ -272,6 +272,11 @@ class Line:
         self.cut()
         await asyncio.gather(*self._tasks)
 
+    @property
+    def connections(self) -> int:
+        """How many connections stand at this moment."""
+        return len(self._writers) // 2
+
     def cut(self) -> None:
         """Breaks all connections, without a word to either side; what was held is lost."""
         for writer in self._writers:

@@ -98,7 +98,11 @@ def test_a_health_check_tells_only_whether_the_agent_runs(terminal: Terminal) ->
 
 @pytest.mark.parametrize("verb", [("verify",), ("trace", "EM-001"), ("export", "x.zip")])
 def test_the_auditors_verbs_without_a_ledger_cannot_check(terminal: Terminal, verb: tuple[str, ...]) -> None:
-    assert "there is no ledger at" in terminal.type(*verb, expect=2)
+    assert "ledger.sqlite" in terminal.type(*verb, expect=2)
+
+
+def test_trace_wants_a_meter_or_a_record_number(terminal: Terminal) -> None:
+    assert "Say which meter" in terminal.type("trace", expect=2)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip at all", b"PK\x03\x04 broken"])

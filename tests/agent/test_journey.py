@@ -156,11 +156,22 @@ async def judge(bench: Bench) -> None:
     report = json.loads(bench.type("meterseal verify --json"))
     assert report["records"] > 12
     assert "TRACEABLE" in bench.type("meterseal trace EM-002 active_energy_import")
+    reading = bench.folder / "one-record.json"
+    reading.write_bytes(one_reading(bench.folder / "state" / "ledger.sqlite"))
+    assert "SIGNED AND RECOMPUTED" in bench.type("meterseal trace --in one-record.json --key state/enrolment.txt")
     assert "*400/5" in bench.type("meterseal trace EM-002 active_energy_import")
     n = forge(bench.folder / "state" / "ledger.sqlite", bench.folder / "forged.sqlite")
     found = bench.type(f"meterseal verify forged.sqlite --key {shlex.quote(bench.key)}", expect=1)
     assert f"record {n}, EM-001" in found
     assert "SIGNATURE" in found
+
+
+def one_reading(ledger: Path) -> bytes:
+    """One reading as it went over MQTT."""
+    database = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    payload = database.execute("SELECT payload FROM record WHERE kind = 'reading' LIMIT 1").fetchone()[0]
+    database.close()
+    return bytes(payload)
 
 
 def forge(ledger: Path, copy: Path) -> int:

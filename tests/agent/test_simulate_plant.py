@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,19 @@ async def test_run_plant_tells_who_answers_where_until_it_is_stopped(tmp_path: P
     )
     assert len(load_site(site).site.meters) == told.count("  address ")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["simulated-site.yaml"]
+
+
+async def test_a_simulation_that_is_told_to_end_takes_its_ptys_away(tmp_path: Path) -> None:
+    program = "import asyncio, sys; from pathlib import Path; from agent.simulate import run_plant\n"
+    program += "asyncio.run(run_plant(Path(sys.argv[1]), Path(sys.argv[2])))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(EXAMPLE), str(tmp_path), cwd=EXAMPLE.parents[1], stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(3 * DEADLINE):
+        while b"Stop with Ctrl-C" not in (line := await process.stdout.readline()):
+            assert line, "the simulation ended too early"
+        assert (tmp_path / "line-1").exists()
+        process.terminate()
+        assert await process.wait() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["simulated-site.yaml"]
