@@ -1,4 +1,4 @@
-"""Whether a record says what its frames say: requests, answers, formulas and values against the declared model. Pure.
+"""Whether a record says what its frames say: requests, answers, formulas and values against the declared model.
 
  1. A declaration quotes its meter model by digest; the model's text is at hand and has that digest.
  2. A reading belongs to the declaration in force for its meter, and was asked for with the model's own requests.
@@ -7,8 +7,7 @@
  4. Every declared quantity is stated once. Its formula is the one the driver locates in the good frames; where it
     gives a number, the record states that number, in the quantity's unit, doubted exactly if it is out of the
     model's range; where it gives none, the record states none, bad, with the formula's own cause.
-
-What this file does not know: signatures, the order of records, time.
+Pure. What this file does not know: signatures, the order of records, time.
 """
 
 from __future__ import annotations
