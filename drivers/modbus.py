@@ -322,10 +322,14 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch) -> s
     Raises:
         KeyError: no request of this meter fetches the point.
     """
-    reads: list[Read | None] = []
-    for request in requests:
-        asked = _asked(request, target.framing) if request else None
-        mine = asked and asked.unit == int(target.address) and asked.function in _REQUESTS
-        reads.append(Read(asked.function, asked.address, asked.count) if asked and mine else None)
+    reads = _reads(tuple(requests), int(target.address), target.framing)
     first_byte = _PREFIX[target.framing] + 3
     return formula_of(target, reads, point, first_byte, hexadecimal=target.framing == "ascii")
+
+
+@lru_cache(maxsize=256)
+def _reads(requests: tuple[bytes, ...], unit: int, framing: str) -> tuple[Read | None, ...]:
+    """What each request reads from a meter, None where it is none of its reads. The same for all points of a poll."""
+    asked = [_asked(request, framing) if request else None for request in requests]
+    mine = [read if read and read.unit == unit and read.function in _REQUESTS else None for read in asked]
+    return tuple(Read(read.function, read.address, read.count) if read else None for read in mine)

@@ -156,6 +156,8 @@ def _source(at: At, limits: ModbusLimits, reads: Sequence[Read | None], first_by
             continue
         distance = at.address - read.address
         bits = read.function in (1, 2)
+        if bits and at.type != "bit":
+            break  # a number does not fit into coils: its bytes would reach into the checksum
         # An 8-bit value stands in the low byte of its register, the second one on the wire.
         offset = first_byte + (distance // 8 if bits else 2 * distance + (at.type in ("u8", "i8")))
         missing = "".join(f"!{''.join(text.split()).lower()}" for text in at.missing)

@@ -1,0 +1,1 @@
+"""Foreign and hostile peers that the drivers are tried against."""
