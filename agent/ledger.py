@@ -137,7 +137,7 @@ class Ledger:
         try:
             database = _connect(self.path)
             self._head = head_of(self.path, self.gateway, self._key.public)
-        except (LedgerError, sqlite3.Error) as error:
+        except (LedgerError, sqlite3.Error, OSError) as error:
             self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
             self._answer(self._opened, self._error)
             return
@@ -273,13 +273,22 @@ class _Writing:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    new = not path.exists() or path.stat().st_size == 0
+    if not path.exists() or path.stat().st_size == 0:
+        _make(path)
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    if new:
-        database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
     return database
+
+
+def _make(path: Path) -> None:
+    """An empty ledger, complete before it has its name: nobody ever opens one that is half made."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    database = sqlite3.connect(unfinished, isolation_level=None)
+    database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    database.close()
+    unfinished.replace(path)
 
 
 def _disk_hint(error: Exception) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -81,7 +82,8 @@ def _declarations(base: str, declared: Mapping[str, tuple[str, bytes]], reader: 
     ]
 
 
-def _fields(payload: bytes) -> dict[str, Any]:
+@lru_cache(maxsize=64)  # a record is looked at for its topic and again for its retained copies
+def _fields(payload: bytes) -> Mapping[str, Any]:
     """A record's fields; none where the ledger's file was changed so that it is no record any more."""
     try:
         fields = parse(payload)

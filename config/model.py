@@ -195,7 +195,7 @@ class ModbusLimits(Declared):
     pause_ms: Annotated[Whole, Field(ge=0, le=10000)] = 0
     """Silence the meter needs in front of a request, in milliseconds."""
     longest_answer_ms: Annotated[Whole, Field(ge=10, le=120000)] | None = None
-    """How late an answer may still come after the timeout, in milliseconds: the line is kept silent for so long."""
+    """How late an answer may still come, counted from the request, in milliseconds: after a timeout nothing is sent before."""
 
 
 class SerialDefaults(Declared):

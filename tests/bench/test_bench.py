@@ -1,0 +1,41 @@
+"""tests/bench: what must hold for its ratios to mean something, without measuring any."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.agent.gateway import START, StillClock
+from tests.bench import bench, ratio
+from tests.bench.polls import polled
+
+_PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
+
+
+def test_the_page_states_every_limit_that_is_measured_against() -> None:
+    rows = re.findall(r"^\| (.+?) \| [^|]+ \| ([0-9.]+) \|$", _PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {name: float(limit) for name, limit in rows} == bench.LIMITS
+
+
+def test_a_median_over_its_limit_is_told_and_one_at_its_limit_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    limit = bench.LIMITS["verify"]
+    assert bench._shown(ratio.Line("verify", [0.1, limit, 99.0], ""))
+    assert not bench._shown(ratio.Line("verify", [0.1, limit + 0.01, limit + 0.02], ""))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["OK", "OVER"]
+
+
+def test_both_sides_take_as_many_turns_and_begin_in_turn() -> None:
+    turns: list[str] = []
+    measured = ratio.rounds(4, lambda: turns.append("ours"), lambda: turns.append("bare"))
+    assert len(measured) == 4
+    assert turns == ["ours", "bare", "ours", "bare", "bare", "ours", "ours", "bare", "bare", "ours"]
+
+
+def test_a_poll_that_is_measured_has_a_good_value_for_every_point() -> None:
+    meter = polled()
+    values = meter.reading(meter.frames(random.Random(7)), START, StillClock()).values
+    assert [value.quantity for value in values] == [point.quantity for point in meter.points]
+    assert {value.quality for value in values} == {"good"}
