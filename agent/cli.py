@@ -109,7 +109,8 @@ def run(site: Path | None, state: Path | None) -> None:
 @main.command(short_help="Read one meter now; nothing is sealed.")
 @click.argument("meter")
 @site_options
-def read(meter: str, site: Path | None, state: Path | None) -> None:
+@click.option("--identify", is_flag=True, help="Also ask the meter who it is (Modbus device identification).")
+def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> None:
     """Read one METER now and show frames and values. Nothing is sealed."""
     with told():
         import asyncio
@@ -130,7 +131,7 @@ def read(meter: str, site: Path | None, state: Path | None) -> None:
         polled = next(each for each in polled_meters(loaded, found.link) if each.id == meter)
 
         async def once() -> tuple[str, bool]:
-            return await read_meter(Link(settings_of(loaded, found.link), Clock()), polled)
+            return await read_meter(Link(settings_of(loaded, found.link), Clock()), polled, identify)
 
         click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, address {found.address} on {found.link}")
         text, complete = asyncio.run(once())

@@ -13,8 +13,12 @@ from drivers.formula import evaluate
 from drivers.link import Link
 
 
-async def read_meter(link: Link, meter: Polled) -> tuple[str, bool]:
+async def read_meter(link: Link, meter: Polled, introduce: bool = False) -> tuple[str, bool]:
     """The meter's frames, values and identity as text, and whether every value was read.
+
+    Args:
+        link, meter: what to read over which line.
+        introduce: also ask the meter by its protocol's own means who it is (Modbus: device identification).
 
     Raises:
         LinkDown: the port or connection cannot be opened, or was lost.
@@ -35,6 +39,8 @@ async def read_meter(link: Link, meter: Polled) -> tuple[str, bool]:
             doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
             lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
         identified = await _identity(link, meter, meter.target.model.identity) if any(e.error is None for e in exchanges) else []
+        if introduce:
+            identified += ["", *await _introduction(link, meter)]
         return "\n".join(lines + identified), all(value.value is not None for value in values)
     finally:
         await link.close()
@@ -63,3 +69,22 @@ async def _identity(link: Link, meter: Polled, watches: Sequence[Watch]) -> list
         formula = meter.driver.locate(meter.target, [exchange.request], watch)
         lines.append(f"{watch.name.replace('_', ' ')}: {evaluate(formula, [exchange.answer]).value or 'empty'}")
     return ["", *lines] if lines else []
+
+
+async def _introduction(link: Link, meter: Polled) -> list[str]:
+    """What the meter says of itself; most meters do not know the question."""
+    lines: list[str] = []
+    asked: set[int] = set()
+    following: int | None = 0
+    while following is not None and following not in asked:
+        asked.add(following)
+        request = meter.driver.identification_request(meter.target, following)
+        if request is None:
+            return ["this protocol has no identification of its own"]
+        exchange = await link.exchange(meter.driver, request)
+        lines += _frames(exchange)
+        if exchange.error:
+            break
+        said, following = meter.driver.identification(exchange.answer, meter.target.framing)
+        lines += [f"{name}: {text}" for name, text in said.items()]
+    return lines

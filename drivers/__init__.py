@@ -118,6 +118,12 @@ class Driver(Protocol):
     def fault(self, request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
         """Cause and plain words for a buffer in which no complete frame was found by the deadline."""
 
+    def identification_request(self, target: Target, first: int = 0) -> Request | None:
+        """A request for what the meter says of itself (maker, product, ...), from its object `first` on; None: it has no such."""
+
+    def identification(self, answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
+        """What a checked identification answer says, by plain names, and the object to ask for next, if more follow."""
+
     def locate(self, target: Target, requests: Sequence[bytes], point: Point | Watch) -> str:
         """The formula for a point over the answers to `requests`.
 

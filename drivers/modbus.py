@@ -43,6 +43,7 @@ _REQUESTS: dict[int, type[ModbusPDU]] = {
     4: ReadInputRegistersRequest,
 }
 IDENTIFY = 0x2B
+_OBJECTS = {0: "maker", 1: "product", 2: "revision", 3: "web page", 4: "product name", 5: "model", 6: "application"}
 _MEI = 0x0E  # device identification among the services of function 43
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
 _MOST_BYTES = 250
@@ -107,20 +108,24 @@ def _request(target: Target, data: bytes) -> Request:
     return Request(data, limits.timeout_ms / 1000, limits.pause_ms / 1000, longest / 1000)
 
 
-def identification_request(target: Target, code: int = 1, first: int = 0) -> Request:
-    """A request for device identification (function 43/14, section 6.21): code 1 basic, 2 regular, 3 extended."""
+def identification_request(target: Target, first: int = 0, code: int = 1) -> Request:
+    """A request for device identification (function 43/14, section 6.21) from object `first` on.
+
+    `code`: 1 the basic objects, 2 the regular ones, 3 all, 4 the one object `first`.
+    """
     pdu = ReadDeviceInformationRequest(read_code=code, object_id=first, dev_id=int(target.address))
     return _request(target, bytes(_FRAMERS[target.framing].buildFrame(pdu)))
 
 
-def identification(answer: bytes, framing: str) -> tuple[dict[int, str], int | None]:
-    """The objects of a checked identification answer as text, and the object to ask for next, if more follow."""
+def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
+    """The objects of a checked identification answer, and the object to ask for next, if more follow."""
     _, pdu = _content(answer, framing)
-    objects: dict[int, str] = {}
+    objects: dict[str, str] = {}
     at = 7
     for _ in range(pdu[6]):
         length = pdu[at + 1]
-        objects[pdu[at]] = pdu[at + 2 : at + 2 + length].decode("ascii", "replace")
+        name = _OBJECTS.get(pdu[at], f"object {pdu[at]}")
+        objects[name] = pdu[at + 2 : at + 2 + length].decode("ascii", "replace")
         at += 2 + length
     return objects, pdu[5] if pdu[4] == 0xFF else None
 

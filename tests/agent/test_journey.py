@@ -132,6 +132,7 @@ async def test_the_readmes_commands_lead_from_the_meter_to_a_verified_bundle_and
     assert ">> 01 04" in shown
     assert "active_energy_import" in shown
     assert "serial: 21012345" in shown
+    assert "maker: Siemens" in bench.type("meterseal read EM-003 --identify")
     agent = bench.begin(run, "agent.log")
     await until(lambda: records_in(bench) >= 12, what="12 readings")
     assert "already running" in bench.type("meterseal run", expect=2)

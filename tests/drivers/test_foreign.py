@@ -183,7 +183,7 @@ async def identify(peer: Peer) -> None:
     if peer.identifies:
         assert told.error is None
         objects, _ = modbus.identification(told.answer, peer.meter.framing)
-        assert [objects[number] for number in range(3)] == [foreign.VENDOR, foreign.PRODUCT, foreign.REVISION]
+        assert [objects[name] for name in ("maker", "product", "revision")] == [foreign.VENDOR, foreign.PRODUCT, foreign.REVISION]
     else:
         assert told.error
         assert told.error.cause in {"illegal_function", "no_answer"}
@@ -193,8 +193,8 @@ async def test_a_single_object_of_an_identification_can_be_asked_for() -> None:
     with foreign.pymodbustcp() as endpoint:
         async with reached("tcp", True, False, tcp=endpoint) as peer:
             for code, number in ((1, 0), (4, 1)):
-                told = await ask(peer, modbus.identification_request(peer.meter, code, number))
+                told = await ask(peer, modbus.identification_request(peer.meter, number, code))
                 assert told.error is None
                 objects, following = modbus.identification(told.answer, "tcp")
-                assert objects[number] == (foreign.VENDOR, foreign.PRODUCT)[number]
+                assert objects[("maker", "product")[number]] == (foreign.VENDOR, foreign.PRODUCT)[number]
                 assert following is None

@@ -322,14 +322,14 @@ def test_the_published_identification_is_asked_for_and_read(framing: str) -> Non
     asked = modbus.numbered(modbus.identification_request(meter_with(framing)), 1, framing)
     assert asked.data == request
     modbus.check(request, answer, framing)
-    objects = {0: "Company identification", 1: "Product code XX", 2: "V2.11"}
+    objects = {"maker": "Company identification", "product": "Product code XX", "revision": "V2.11"}
     assert modbus.identification(answer, framing) == (objects, None)
 
 
 def test_an_identification_in_several_answers_says_where_to_go_on() -> None:
     answer = framed(17, h("2B 0E 02 82 FF 04 01 03 02 4142"), "rtu")
-    assert modbus.identification(answer, "rtu") == ({3: "AB"}, 4)
-    assert modbus.identification_request(meter_with("rtu"), 2, 4).data == framed(17, h("2B 0E 02 04"), "rtu")
+    assert modbus.identification(answer, "rtu") == ({"web page": "AB"}, 4)
+    assert modbus.identification_request(meter_with("rtu"), 4, 2).data == framed(17, h("2B 0E 02 04"), "rtu")
 
 
 @pytest.mark.parametrize(
