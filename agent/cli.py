@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -157,8 +158,8 @@ def status(as_json: bool, alive: bool, site: Path | None, state: Path | None) ->
         settings = read_settings(site, state)
         if alive:
             raise click.exceptions.Exit(0 if is_running(settings.state) else 1)
-        reader = LedgerReader(settings.state / LEDGER_FILE)
-        seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns())
+        with closing(LedgerReader(settings.state / LEDGER_FILE)) as reader:
+            seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns())
     click.echo(json.dumps(seen.as_json(), indent=2) if as_json else as_text(seen))
     if not seen.running or any(each.note for each in seen.meters):
         raise click.exceptions.Exit(1)

@@ -6,6 +6,7 @@ Exit codes: 0 nothing found; 1 something found; 2 it could not be checked, or no
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ def verify(
 
     with told():
         directory = read_settings(site, state).state
-        log = _opened(path, directory)
-        report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
+        with closing(_opened(path, directory)) as log:
+            report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
 
@@ -121,14 +122,9 @@ def trace(
         elif meter is None and n is None:
             raise failure("Say which meter, such as EM-001, or --record and a number.")
         else:
-            story = story_of(
-                _opened(path, settings.state),
-                meter=meter or "",
-                when=read_time(time, zone) if time else None,
-                n=n,
-                key=confirmed,
-                outside=_outside(outside),
-            )
+            when = read_time(time, zone) if time else None
+            with closing(_opened(path, settings.state)) as log:
+                story = story_of(log, meter=meter or "", when=when, n=n, key=confirmed, outside=_outside(outside))
         text = trace_text(story, quantity, zone)
     click.echo(text)
     raise click.exceptions.Exit(story.exit_code)
@@ -145,10 +141,11 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
     with told():
         if file.suffix != ".zip":
             raise failure(f"{file}: call it something that ends in .zip")
-        try:
-            summary = write(_opened(None, read_settings(site, state).state), file, until)
-        except ValueError as error:
-            raise failure(str(error)) from None
+        with closing(_opened(None, read_settings(site, state).state)) as log:
+            try:
+                summary = write(log, file, until)
+            except ValueError as error:
+                raise failure(str(error)) from None
     counts = f"{summary.records} records, {summary.checkpoints} checkpoints, {summary.models} meter models"
     click.echo(f"{summary.path}: {counts}, {summary.size} bytes")
     click.echo(f"SHA-256 {summary.sha256}")

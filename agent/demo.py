@@ -88,7 +88,8 @@ async def _audit(folder: Path, newest: tuple[str, str], meters: int) -> int:
     forged, changed = _forge(folder)
     _step(f"A copy of the ledger in which one digit of record {changed} was changed:")
     found = await _meterseal(folder, "verify", str(forged), "--key", (folder / "state" / "key.vkey").read_text("utf-8").strip())
-    records = LedgerReader(folder / "state" / LEDGER_FILE).size()
+    with contextlib.closing(LedgerReader(folder / "state" / LEDGER_FILE)) as reader:
+        records = reader.size()
     as_it_should = traced == 0 and clean == 0 and found == 1
     click.echo("")
     click.echo(f"Shown: {meters} meters read, {records} records sealed and delivered; one value traced, the ledger verified,")

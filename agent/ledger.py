@@ -19,6 +19,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,19 +136,21 @@ class Ledger:
 
     def _work(self) -> None:
         try:
-            database = _connect(self.path)
-            self._head = head_of(self.path, self.gateway, self._key.public)
+            with closing(_connect(self.path)) as database:
+                self._head = head_of(self.path, self.gateway, self._key.public)
+                self._answer(self._opened, None)
+                self._write(database)
         except (LedgerError, sqlite3.Error, OSError) as error:
             self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
             self._answer(self._opened, self._error)
-            return
-        self._answer(self._opened, None)
+
+    def _write(self, database: sqlite3.Connection) -> None:
+        """Commits what is waiting until it is told to stop."""
         stopping = False
         while not stopping:
             jobs = self._waiting()
             stopping = any(job.stop for job in jobs)
             self._commit(database, jobs)
-        database.close()
 
     def _waiting(self) -> list[_Job]:
         """All jobs of one commit: the first one, and what joins it within the commit interval."""
@@ -276,8 +279,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     if not path.exists() or path.stat().st_size == 0:
         _make(path)
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

@@ -80,10 +80,16 @@ class LedgerReader:
             raise LedgerError(f"there is no ledger at {path}", "Check --state, or run the agent once.")
         try:
             self._database = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, check_same_thread=False)
-            if self._database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-                raise LedgerError(f"{path} is not a meterseal ledger")
         except sqlite3.Error as error:
             raise LedgerError(f"{path} cannot be read: {error}") from None
+        try:
+            known = self._database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerError(f"{path} cannot be read: {error}") from None
+        if not known:
+            self.close()
+            raise LedgerError(f"{path} is not a meterseal ledger")
 
     def close(self) -> None:
         """Lets go of the file."""
