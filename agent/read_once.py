@@ -8,7 +8,7 @@ from agent.poll import Polled
 from agent.reading import values_of
 from config.model import Watch
 from drivers import Exchange
-from drivers.errors import MeterError
+from drivers.errors import MeterError, NoAnswer
 from drivers.formula import evaluate
 from drivers.link import Link
 
@@ -31,6 +31,10 @@ async def read_meter(link: Link, meter: Polled, introduce: bool = False) -> tupl
             exchange = await link.exchange(meter.driver, request)
             exchanges.append(exchange)
             lines += _frames(exchange)
+            if isinstance(exchange.error, NoAnswer):
+                break  # the rest would only meet the same silence
+        if not any(exchange.error is None for exchange in exchanges):
+            return "\n".join(lines), False
         values = values_of(meter.driver, meter.target, meter.points, exchanges)
         lines.append("")
         width = max(len(value.quantity) for value in values)
@@ -38,7 +42,7 @@ async def read_meter(link: Link, meter: Polled, introduce: bool = False) -> tupl
             shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
             doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
             lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
-        identified = await _identity(link, meter, meter.target.model.identity) if any(e.error is None for e in exchanges) else []
+        identified = await _identity(link, meter, meter.target.model.identity)
         if introduce:
             identified += ["", *await _introduction(link, meter)]
         return "\n".join(lines + identified), all(value.value is not None for value in values)

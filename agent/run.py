@@ -30,6 +30,7 @@ from agent.seal import Key, base64url
 from agent.state import LEDGER_FILE, only_agent
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
+from config.site import Meter
 from drivers import Target, load
 from drivers.link import Link
 
@@ -64,8 +65,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
-            await _begin(site, ledger, past, key, clock)
-            book = await _book(site, ledger, past, clock, log)
+            book = await _begin(site, ledger, past, key, clock, log)
             reason = await _work(site, ledger, book, settings, clock, log)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
@@ -73,21 +73,42 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             await ledger.close()
 
 
-async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock) -> None:
-    """Seals what is true from now on: the key (once), the start, the configuration if it changed."""
-    who = _user()
+async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock, log: Any) -> Book:
+    """Seals what is true from now on, all in one commit, and opens the meters' book.
+
+    That is: the key (once), the start, the configuration and the declarations that are new or changed.
+    """
+    declarations = {meter.id: _declaration(site, meter) for meter in site.site.meters}
+    before = {meter: _declared_before(past, fields) for meter, fields in declarations.items()}
+    new = [meter for meter, leaf in before.items() if leaf is None]
+    models = {model.digest: model.text for model in site.models.values()}
+    kept = [asyncio.create_task(ledger.keep_model(digest, text)) for digest, text in models.items()]
+    _, declared = await asyncio.gather(
+        ledger.append(*_opening(site, ledger, past, key, clock)),
+        ledger.append(*(draft.declared(clock, declarations[meter]) for meter in new)),
+    )
+    await asyncio.gather(*kept)
+    leaves = before | {meter: record.leaf for meter, record in zip(new, declared, strict=True)}
+    book = Book(ledger, clock, log)
+    for meter in site.site.meters:
+        book.enter(meter.id, meter.serial, base64url(leaves[meter.id] or b""), meter.every or site.site.every, past)
+    return book
+
+
+def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock) -> list[draft.Fields]:
+    """The key where the log is new, the start, and the configuration where it changed."""
     drafts: list[draft.Fields] = []
     after = "first"
     if ledger.size == 0:
-        drafts.append(draft.enrolment(clock, key, who))
+        drafts.append(draft.enrolment(clock, key, _user()))
     else:
         newest = parse(past.payload(ledger.size - 1))
         after = "stop" if newest["kind"] == "stop" else "crash"
     drafts.append(draft.start(clock, __version__, site.digest, after))
     before = next((parse(payload)["digest"] for _, payload in past.kind_records("config")), None)
     if before != site.digest:
-        drafts.append(draft.configuration(clock, site.digest, who))
-    await ledger.append(*drafts)
+        drafts.append(draft.configuration(clock, site.digest, _user()))
+    return drafts
 
 
 def _user() -> str:
@@ -98,20 +119,10 @@ def _user() -> str:
         return str(os.getuid())
 
 
-async def _book(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Book:
-    """The meters' book, after sealing the declarations that are new or changed."""
-    book = Book(ledger, clock, log)
-    for meter in site.site.meters:
-        model = site.models[meter.id]
-        every_s = meter.every or site.site.every
-        quantities = [point.quantity for point in site.points_of(meter)]
-        fields = draft.declaration(meter, model, site.site.links[meter.link].frames, every_s, quantities)
-        await ledger.keep_model(model.digest, model.text)
-        leaf = _declared_before(past, fields)
-        if leaf is None:
-            leaf = (await ledger.append(draft.declared(clock, fields)))[0].leaf
-        book.enter(meter.id, meter.serial, base64url(leaf), every_s, past)
-    return book
+def _declaration(site: SiteFile, meter: Meter) -> draft.Fields:
+    quantities = [point.quantity for point in site.points_of(meter)]
+    every_s = meter.every or site.site.every
+    return draft.declaration(meter, site.model_of(meter), site.link_of(meter).frames, every_s, quantities)
 
 
 def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
