@@ -46,11 +46,14 @@ def _only_our_packages() -> None:
 def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
     with told():
+        from agent.polled import polled_meters
         from config.check import load_site
         from config.settings import unused_passwords
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
+        for name in loaded.site.links:
+            polled_meters(loaded, name)
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt]):
             click.echo(str(mistake), err=True)
     plan = loaded.site
@@ -118,8 +121,8 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
 
         from agent.clock import Clock
         from agent.link_settings import settings_of
+        from agent.polled import polled_meters
         from agent.read_once import read_meter
-        from agent.run import polled_meters
         from config.check import load_site
         from config.mistake import did_you_mean
         from drivers.link import Link

@@ -18,17 +18,17 @@ import asyncio
 import heapq
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from agent.book import Book
 from agent.clock import Clock
+from agent.polled import Polled
 from agent.reading import Reading, values_of
 from agent.schedule import SECOND, first_due, next_due
-from config.model import Point, Watch
-from drivers import Driver, Exchange, Request, Target
+from config.model import Watch
+from drivers import Exchange, Request
 from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
 from drivers.formula import evaluate
 from drivers.link import Link
@@ -36,22 +36,6 @@ from drivers.link import Link
 _LONGEST_NAP = 5.0
 _PATIENCE_FOR_LINK = 2.0
 _MOST_UNWRITTEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """A meter as its link's poller needs it."""
-
-    id: str
-    driver: Driver
-    target: Target
-    points: tuple[Point, ...]
-    every_s: int
-
-    @property
-    def serial(self) -> Watch | None:
-        """The register that holds the serial number, if the model knows one."""
-        return next((watch for watch in self.target.model.identity if watch.name == "serial"), None)
 
 
 class LinkPoller:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.poll import Polled
+from agent.polled import Polled
 from agent.reading import values_of
 from config.model import Watch
 from drivers import Exchange

@@ -24,49 +24,44 @@ from agent.keys import load_key
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.link_settings import settings_of
-from agent.poll import LinkPoller, Polled
+from agent.poll import LinkPoller
+from agent.polled import polled_meters
 from agent.record import parse
 from agent.seal import Key, base64url
 from agent.state import LEDGER_FILE, only_agent
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
 from config.site import Meter
-from drivers import Target, load
 from drivers.link import Link
 
 _CHECKPOINT_SECONDS = 300.0
 _LAST_WORDS_SECONDS = 3.0
 
 
-def polled_meters(site: SiteFile, link: str) -> list[Polled]:
-    """The meters of one link, ready to be polled."""
-    return [
-        Polled(
-            id=meter.id,
-            driver=load(site.models[meter.id].declared.protocol),
-            target=Target(site.models[meter.id].declared, meter.address, site.site.links[link].frames, ct=meter.ct, vt=meter.vt),
-            points=tuple(site.points_of(meter)),
-            every_s=meter.every or site.site.every,
-        )
-        for meter in site.site.meters
-        if meter.link == link
-    ]
-
-
 async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, clock: Clock | None = None) -> None:
     """Runs until SIGTERM or SIGINT, then seals the end and returns.
 
     Raises:
-        AgentRunningError, KeyFileError, LedgerError: it cannot start; nothing was sealed.
+        ConfigError, AgentRunningError, KeyFileError, LedgerError: it cannot start; nothing was sealed.
     """
     clock = clock or Clock()
+    meters = {name: polled_meters(site, name) for name in site.site.links}
     key = load_key(state)
     with only_agent(state):
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
             book = await _begin(site, ledger, past, key, clock, log)
-            reason = await _work(site, ledger, book, settings, clock, log)
+            links = {name: Link(settings_of(site, name), clock) for name in meters}
+            pollers = [LinkPoller(link, meters[name], clock, book, log) for name, link in links.items()]
+            forwarders = [
+                Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
+                for destination in site.site.mqtt
+            ]
+            log.info(
+                "agent.started", meters=len(site.site.meters), links=len(links), brokers=len(forwarders), records=ledger.size
+            )
+            reason = await _work(pollers, forwarders, ledger, clock)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -132,20 +127,12 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
     return None
 
 
-async def _work(site: SiteFile, ledger: Ledger, book: Book, settings: Settings, clock: Clock, log: Any) -> str:
+async def _work(pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, clock: Clock) -> str:
     """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _tell, stopped, number.name.lower())
-    pollers = [
-        LinkPoller(Link(settings_of(site, name), clock), polled_meters(site, name), clock, book, log) for name in site.site.links
-    ]
-    forwarders = [
-        Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
-        for destination in site.site.mqtt
-    ]
-    log.info("agent.started", meters=len(site.site.meters), links=len(pollers), brokers=len(forwarders), records=ledger.size)
     polling = [loop.create_task(poller.run()) for poller in pollers] + [loop.create_task(_checkpoints(ledger, clock))]
     forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
     ends: list[asyncio.Future[Any]] = [stopped, *polling, *forwarding]

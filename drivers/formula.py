@@ -51,7 +51,7 @@ _EXACT = Context(prec=2000, Emax=999999, Emin=-999999)
 _QUOTIENT = Context(prec=34, rounding=ROUND_HALF_EVEN, Emax=999999, Emin=-999999)
 # The nearest decimal of so many digits, and the next one above: below a power of two the interval is the narrower one.
 _DIGITS = [Context(prec=digits, rounding=way) for digits in range(1, 10) for way in (ROUND_HALF_EVEN, ROUND_CEILING)]
-_MAX_LENGTH = 300
+LONGEST_FORMULA = 300
 _MAX_EXPONENT = 30
 
 
@@ -291,8 +291,8 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def _parsed(formula: str) -> tuple[_Term, ...]:
-    if len(formula) > _MAX_LENGTH:
-        raise FormulaError(f"a formula has at most {_MAX_LENGTH} characters")
+    if len(formula) > LONGEST_FORMULA:
+        raise FormulaError(f"a formula has at most {LONGEST_FORMULA} characters")
     reader = _Reader(formula)
     terms = [reader.term()]
     while reader.literal("+"):

@@ -55,6 +55,17 @@ def test_check_tells_every_mistake_with_its_place(terminal: Terminal) -> None:
     assert "Did you mean eastron-sdm120?" in said
 
 
+def test_a_value_of_too_many_parts_is_refused_before_anything_is_polled(terminal: Terminal) -> None:
+    parts = ", ".join(
+        f"{{at: {{address: {address}, type: u32, missing: [ffffffff, fffffffe]}}, scale: 0.001}}" for address in range(2, 30, 2)
+    )
+    points = f"points: [{{quantity: mass, at: {{address: 0, type: u32}}, plus: [{parts}]}}]"
+    meter = f"{{id: EM-001, link: hall, model: generic-modbus, address: 1, {points}}}"
+    terminal.site.write_text(SITE.format(port=502).rsplit("  - ", 1)[0] + f"  - {meter}\n", "utf-8")
+    said = terminal.type("check", expect=2)
+    assert "EM-001: mass has too many parts" in said
+
+
 def test_a_community_map_is_pointed_out(terminal: Terminal) -> None:
     terminal.site.write_text(SITE.format(port=502).replace("eastron-sdm120", "siemens-pac3200"), "utf-8")
     assert "trust level C" in terminal.type("check", expect=0)

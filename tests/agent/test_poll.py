@@ -12,7 +12,8 @@ import structlog
 from agent import draft
 from agent.book import Book
 from agent.ledger_file import LedgerReader
-from agent.poll import LinkPoller, Polled
+from agent.poll import LinkPoller
+from agent.polled import Polled
 from agent.record import parse
 from agent.seal import base64url
 from agent.simulate import Simulator

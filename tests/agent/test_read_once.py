@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from agent.poll import Polled
+from agent.polled import Polled
 from agent.read_once import read_meter
 from drivers import Target, load
 from drivers.link import Link, LinkSettings

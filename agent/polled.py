@@ -1,0 +1,58 @@
+"""The meters of a site as they are polled: driver, target, points and interval of each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from config.check import SiteFile
+from config.mistake import ConfigError, Mistake
+from config.model import Point, Watch
+from config.site import Meter
+from drivers import Driver, Target, load
+from drivers.formula import LONGEST_FORMULA
+
+_LONGEST = LONGEST_FORMULA - 40  # a poll with repeated exchanges has larger numbers in its formulas
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A meter as its link's poller needs it."""
+
+    id: str
+    driver: Driver
+    target: Target
+    points: tuple[Point, ...]
+    every_s: int
+
+    @property
+    def serial(self) -> Watch | None:
+        """The register that holds the serial number, if the model knows one."""
+        return next((watch for watch in self.target.model.identity if watch.name == "serial"), None)
+
+
+def polled_meters(site: SiteFile, link: str) -> list[Polled]:
+    """The meters of one link, ready to be polled.
+
+    Raises:
+        ConfigError: a point is put together from so many parts that its formula is no record's any more.
+    """
+    polled = [_polled(site, meter) for meter in site.site.meters if meter.link == link]
+    mistakes = [mistake for meter in polled for mistake in _formulas_too_long(site, meter)]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return polled
+
+
+def _polled(site: SiteFile, meter: Meter) -> Polled:
+    model = site.model_of(meter).declared
+    target = Target(model, meter.address, site.link_of(meter).frames, ct=meter.ct, vt=meter.vt)
+    return Polled(meter.id, load(model.protocol), target, site.points_of(meter), meter.every or site.site.every)
+
+
+def _formulas_too_long(site: SiteFile, meter: Polled) -> Iterator[Mistake]:
+    requests = [request.data for request in meter.driver.requests(meter.target, meter.points)]
+    for point in meter.points:
+        if len(meter.driver.locate(meter.target, requests, point)) > _LONGEST:
+            message = f"{point.quantity} has too many parts: its formula is longer than {_LONGEST} characters"
+            yield Mistake(str(site.path), 0, 0, meter.id, message)
