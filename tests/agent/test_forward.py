@@ -80,7 +80,8 @@ async def test_a_late_subscriber_finds_key_meters_models_checkpoint_and_status(p
         await until(lambda: caught_up(forwarder, plant))
         await plant.declare("em-2", "em-3")  # em-2 is declared anew, em-3 is new, while connected
         await plant.ledger.checkpoint()  # with nothing sealed after it
-        newest = LedgerReader(plant.path).newest_checkpoint()
+        with contextlib.closing(LedgerReader(plant.path)) as reader:
+            newest = reader.newest_checkpoint()
         assert newest
         expected = {
             f"{BASE}/status": b"online",
