@@ -110,7 +110,7 @@ class LedgerReader:
 
     def size(self) -> int:
         """How many records there are, taken from the largest n."""
-        return next(self._rows("SELECT coalesce(max(n) + 1, 0) FROM record"))[0]  # type: ignore[no-any-return]  # sqlite3 rows have no types
+        return int(next(self._rows("SELECT coalesce(max(n) + 1, 0) FROM record"))[0])
 
     def payload(self, n: int) -> bytes:
         """Record n as sealed. Raises KeyError."""

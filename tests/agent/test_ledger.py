@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import root_of
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse
 from agent.seal import base64url, check_signature
+from agent.verify import verify
 from tests.agent.gateway import GATEWAY, StillClock, begun, new_key, stop
 
 
@@ -183,6 +185,22 @@ async def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
         LedgerReader(tmp_path / "ledger.sqlite")
     with pytest.raises(LedgerError, match="there is no ledger"):
         LedgerReader(tmp_path / "nowhere.sqlite")
+
+
+async def test_a_table_rebuilt_without_types_is_a_finding_and_no_crash(tmp_path: Path) -> None:
+    path, key, clock = tmp_path / "ledger.sqlite", new_key(), StillClock()
+    ledger = await begun(path, key, clock)
+    await ledger.append(stop(clock), stop(clock))
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE untyped (n, leaf, kind, meter, payload); DROP TRIGGER record_is_never_deleted;"
+            "INSERT INTO untyped SELECT * FROM record; DROP TABLE record; ALTER TABLE untyped RENAME TO record;"
+            "UPDATE record SET n = 'abc' WHERE n = 2;"
+        )
+    with closing(LedgerReader(path)) as reader:
+        assert isinstance(reader.size(), int)
+        assert verify(reader, key=None).exit_code == 1
 
 
 @pytest.fixture
