@@ -14,62 +14,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
+from agent.declaration import Declaration, Fields, Frames, frames_of
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch
 from config.quantity import quantity_of
-from drivers import Driver, Request, Target
-from drivers.errors import FormulaError, MeterError
+from drivers import Driver, Target
+from drivers.errors import FormulaError, MeterError, NoValue
 from drivers.formula import Outcome, evaluate
 
 Problem = tuple[str, str]
-Fields = Mapping[str, Any]
 _MOST_CACHED = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """A meter's declaration and what follows from it.
-
-    Attributes:
-        n, leaf: its record and that record's leaf hash (base64url).
-        fields: as declared.
-        driver, target: None where the model is not usable.
-        points: the declared quantities' points.
-        serial: where the model keeps the serial number; None if it does not.
-        readings, identities: the requests the model prescribes, without transaction numbers.
-    """
-
-    n: int
-    leaf: str
-    fields: Fields
-    driver: Driver | None = None
-    target: Target | None = None
-    points: Mapping[str, Point] = field(default_factory=dict)
-    serial: Watch | None = None
-    readings: frozenset[bytes] = frozenset()
-    identities: frozenset[bytes] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """A record's frames as bytes.
-
-    Attributes:
-        requests, answers, faults: of each frame; the fault is empty where there is none.
-        plain: the requests without transaction numbers.
-        asked, usable: `plain` and `answers` with empty bytes in place of those that have a fault.
-    """
-
-    requests: list[bytes]
-    answers: list[bytes]
-    faults: list[str]
-    plain: list[bytes]
-    asked: tuple[bytes, ...]
-    usable: list[bytes]
 
 
 def same_serial(one: str, other: str) -> bool:
@@ -142,9 +98,8 @@ class Evidence:
         target = Target(model, meter["address"], meter["framing"], meter.get("ct"), meter.get("vt"))
         points = {point.quantity: point for point in model.points if point.quantity in meter["quantities"]}
         serial = next((watch for watch in model.identity if watch.name == "serial"), None)
-        readings = _neutral(driver, target, driver.requests(target, list(points.values())))
-        identities = _neutral(driver, target, driver.requests(target, [serial]) if serial else [])
-        return Declaration(n, leaf, meter, driver, target, points, serial, frozenset(readings), frozenset(identities))
+        driver.requests(target, list(points.values()))  # a meter of which nothing can be asked is told here
+        return Declaration(n, leaf, meter, driver, target, points, serial)
 
     def _source(self, fields: Fields) -> Iterator[Problem]:
         """Problems with whose record this is."""
@@ -176,7 +131,7 @@ class Evidence:
         declaration = self.in_force.get(fields["meter"]["id"])
         frames = frames_of(fields, declaration)
         if declaration and declaration.target:
-            yield from self._frames(declaration, frames, declaration.readings)
+            yield from self._frames(declaration, frames, declaration.reads)
         stated = [value["quantity"] for value in fields["values"]]
         for name in sorted({name for name in stated if stated.count(name) > 1}):
             yield "VALUE", f"{name} is stated twice"
@@ -202,7 +157,7 @@ class Evidence:
         declaration = self.in_force.get(source["id"])
         frames = frames_of(fields, declaration)
         if declaration and declaration.target:
-            yield from self._frames(declaration, frames, declaration.identities)
+            yield from self._frames(declaration, frames, declaration.identifies)
             expected = self._formula(declaration, frames, declaration.serial)
             if fields["formula"] != expected:
                 yield "FORMULA", f"states {fields['formula']}, the model gives {expected or 'none'}"
@@ -224,17 +179,19 @@ class Evidence:
         if declaration is None or declaration.target is None or declaration.driver is None:
             return
         frames = frames_of(fields, declaration)
-        yield from self._frames(declaration, frames, declaration.readings | declaration.identities)
-        answered = set(frames.asked) & (declaration.readings - declaration.identities)
-        if answered:
+        yield from self._frames(
+            declaration, frames, lambda request: declaration.reads(request) or declaration.identifies(request)
+        )
+        answered = (asked for asked, answer in zip(frames.asked, frames.usable, strict=True) if answer)
+        if any(declaration.reads(asked) and not declaration.identifies(asked) for asked in answered):
             yield "GAP", "a poll that the meter answered properly is counted as missed"
 
-    def _frames(self, declaration: Declaration, frames: Frames, prescribed: frozenset[bytes]) -> Iterator[Problem]:
+    def _frames(self, declaration: Declaration, frames: Frames, prescribed: Callable[[bytes], bool]) -> Iterator[Problem]:
         driver, target = declaration.driver, declaration.target
         if driver is None or target is None:
             return
         for index, (request, answer, fault) in enumerate(zip(frames.requests, frames.answers, frames.faults, strict=True)):
-            if frames.plain[index] not in prescribed:
+            if not prescribed(frames.plain[index]):
                 yield "REQUEST", f"frame {index}: {request.hex(' ')} is not a request that the model prescribes for this meter"
             try:
                 driver.check(request, answer, target.framing)
@@ -270,39 +227,22 @@ class Evidence:
         """The formula that the model gives over the good frames, None where none of them holds the point."""
         if point is None or declaration.driver is None or declaration.target is None:
             return None
+        if declaration.target.framing == "own":  # where a value stands follows from the answer's own content
+            return _located(declaration.driver, declaration.target, frames, point)
         if len(self._located) > _MOST_CACHED:
             self._located.clear()
         located = self._located.setdefault((declaration.leaf, frames.asked), {})
         name = point.name if isinstance(point, Watch) else point.quantity
         if name not in located:
-            try:
-                located[name] = declaration.driver.locate(declaration.target, frames.asked, point)
-            except KeyError:
-                located[name] = None
+            located[name] = _located(declaration.driver, declaration.target, frames, point)
         return located[name]
 
 
-def frames_of(fields: Fields, declaration: Declaration | None = None) -> Frames:
-    """A record's frames as bytes; their transaction numbers are known by the declared meter's driver."""
-    stated = fields["frames"]
-    requests = [bytes.fromhex(frame["request"]) for frame in stated]
-    answers = [bytes.fromhex(frame["answer"]) for frame in stated]
-    faults = [frame.get("fault", "") for frame in stated]
-    plain = requests
-    if declaration and declaration.driver and declaration.target:
-        plain = _plain(declaration.driver, declaration.target, requests)
-    asked = tuple(b"" if fault else request for request, fault in zip(plain, faults, strict=True))
-    usable = [b"" if fault else answer for answer, fault in zip(answers, faults, strict=True)]
-    return Frames(requests, answers, faults, plain, asked, usable)
-
-
-def _neutral(driver: Driver, target: Target, requests: Sequence[Request]) -> list[bytes]:
-    return _plain(driver, target, [request.data for request in requests])
-
-
-def _plain(driver: Driver, target: Target, requests: Sequence[bytes]) -> list[bytes]:
-    """Requests without their transaction numbers, so that two polls of the same registers are the same."""
-    return [driver.numbered(Request(data, 0, 0, 0), 0, target.framing).data if data else b"" for data in requests]
+def _located(driver: Driver, target: Target, frames: Frames, point: Point | Watch) -> str | None:
+    try:
+        return driver.locate(target, frames.asked, point, frames.usable)
+    except (KeyError, NoValue):
+        return None
 
 
 def _evaluated(formula: str, answers: Sequence[bytes]) -> Outcome | str:

@@ -202,6 +202,7 @@ def _serial_in(meter: Polled, watch: Watch, exchanges: list[Exchange]) -> tuple[
     if exchanges[-1].error:
         return "", ""
     requests = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    formula = meter.driver.locate(meter.target, requests, watch)
-    found = evaluate(formula, [exchange.answer for exchange in exchanges]).value or ""
+    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    formula = meter.driver.locate(meter.target, requests, watch, answers)
+    found = evaluate(formula, answers).value or ""
     return ("", "") if not found.strip("0 ") else (found, formula)

@@ -10,6 +10,7 @@ from config.mistake import ConfigError, Mistake
 from config.model import Point, Watch
 from config.site import Meter
 from drivers import Driver, Target, load
+from drivers.errors import NoValue
 from drivers.formula import LONGEST_FORMULA
 
 _LONGEST = LONGEST_FORMULA - 40  # a poll with repeated exchanges has larger numbers in its formulas
@@ -46,13 +47,22 @@ def polled_meters(site: SiteFile, link: str) -> list[Polled]:
 
 def _polled(site: SiteFile, meter: Meter) -> Polled:
     model = site.model_of(meter).declared
-    target = Target(model, meter.address, site.link_of(meter).frames, ct=meter.ct, vt=meter.vt)
+    framing = site.link_of(meter).frames if model.protocol == "modbus" else "own"
+    target = Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt)
     return Polled(meter.id, load(model.protocol), target, site.points_of(meter), meter.every or site.site.every)
 
 
 def _formulas_too_long(site: SiteFile, meter: Polled) -> Iterator[Mistake]:
     requests = [request.data for request in meter.driver.requests(meter.target, meter.points)]
     for point in meter.points:
-        if len(meter.driver.locate(meter.target, requests, point)) > _LONGEST:
+        if len(_formula(meter, requests, point)) > _LONGEST:
             message = f"{point.quantity} has too many parts: its formula is longer than {_LONGEST} characters"
             yield Mistake(str(site.path), 0, 0, meter.id, message)
+
+
+def _formula(meter: Polled, requests: list[bytes], point: Point) -> str:
+    """A point's formula; empty where it depends on what the meter answers."""
+    try:
+        return meter.driver.locate(meter.target, requests, point, [b""] * len(requests))
+    except (KeyError, NoValue):
+        return ""

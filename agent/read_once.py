@@ -70,7 +70,7 @@ async def _identity(link: Link, meter: Polled, watches: Sequence[Watch]) -> list
         if exchange.error:
             lines.append(f"{watch.name.replace('_', ' ')}: not readable ({exchange.error})")
             continue
-        formula = meter.driver.locate(meter.target, [exchange.request], watch)
+        formula = meter.driver.locate(meter.target, [exchange.request], watch, [exchange.answer])
         lines.append(f"{watch.name.replace('_', ' ')}: {evaluate(formula, [exchange.answer]).value or 'empty'}")
     return ["", *lines] if lines else []
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from config.model import Point
 from drivers import Driver, Exchange, Instant, Target
-from drivers.errors import FormulaError
+from drivers.errors import FormulaError, NoValue
 from drivers.formula import evaluate
 
 
@@ -71,7 +71,7 @@ class Reading:
 def values_of(driver: Driver, target: Target, points: Sequence[Point], exchanges: Sequence[Exchange]) -> tuple[Value, ...]:
     """The points' values over a poll's exchanges. Answers that failed their check are never looked into."""
     asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [exchange.answer for exchange in exchanges]
+    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
     return tuple(_value(driver, target, point, asked, answers, exchanges) for point in points)
 
 
@@ -79,9 +79,11 @@ def _value(
     driver: Driver, target: Target, point: Point, asked: list[bytes], answers: list[bytes], exchanges: Sequence[Exchange]
 ) -> Value:
     try:
-        formula = driver.locate(target, asked, point)
+        formula = driver.locate(target, asked, point, answers)
     except KeyError:
         return Value(point.quantity, point.unit, None, "", "bad", _why_missing(driver, target, point, exchanges))
+    except NoValue as error:
+        return Value(point.quantity, point.unit, None, "", "bad", error.cause)
     outcome = evaluate(formula, answers)
     if outcome.value is None:
         return Value(point.quantity, point.unit, None, formula, "bad", outcome.cause)
@@ -99,17 +101,15 @@ def in_range(point: Point, value: str) -> bool:
 
 
 def _why_missing(driver: Driver, target: Target, point: Point, exchanges: Sequence[Exchange]) -> str:
-    """The cause of the last failed exchange that would have told the point."""
-    cause = "no_answer"
-    for exchange in exchanges:
-        if exchange.error is None:
-            continue
+    """The cause of the last failed exchange that would have told the point, else of the last one that failed."""
+    failed = [(exchange.request, exchange.error.cause) for exchange in exchanges if exchange.error]
+    for request, cause in reversed(failed):
         try:
-            driver.locate(target, [exchange.request], point)
-        except KeyError:
+            driver.locate(target, [request], point, [b""])
+        except (KeyError, NoValue):
             continue
-        cause = exchange.error.cause
-    return cause
+        return cause
+    return failed[-1][1] if failed else "no_answer"
 
 
 def frame_fields(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:

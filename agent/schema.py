@@ -129,7 +129,7 @@ DECLARATION = _object(
         "digest": DIGEST,
         "trust": _one_of("A", "B", "C", "D"),
         "link": NAME,
-        "framing": _one_of("tcp", "rtu", "ascii"),
+        "framing": _one_of("tcp", "rtu", "ascii", "own"),
         "address": TEXT,
         "ct?": TEXT,
         "vt?": TEXT,

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import click
 
@@ -24,9 +24,10 @@ from agent.simulate_line import Line, PtyLine, Station, TcpLine
 from agent.simulate_meter import Meter, NotFitting, Now
 from config.library import is_generic, load_models, read_bytes, unknown_model, with_points
 from config.mistake import ConfigError, Mistake, did_you_mean, path_text
-from config.model import ModelFile
+from config.modbus import ModbusModel
+from config.model import Finding, ModelFile
 from config.plant import Plant, SimulatedMeter, plant_findings
-from config.registers import Finding, point_findings
+from config.registers import point_findings
 from config.text import read_text
 from config.typed import typed
 
@@ -63,7 +64,7 @@ def _model_findings(plant: Plant, models: Mapping[str, ModelFile]) -> Iterator[F
         if declared.points and not is_generic(declared.model):
             yield (*place, "points"), f"only generic models take points; {declared.model} has its own: take points out"
             continue
-        wrong = list(point_findings(declared.points, models[declared.model].declared.modbus))
+        wrong = list(point_findings(declared.points, cast("ModbusModel", models[declared.model].declared).modbus))
         yield from (((*place, *path), message) for path, message in wrong)
         if not wrong:
             yield from _meter_findings(place, declared, models[declared.model])
@@ -87,7 +88,7 @@ def _meter_findings(place: tuple[str, int], declared: SimulatedMeter, model: Mod
 
 def _meter(declared: SimulatedMeter, model: ModelFile, clock: Now) -> Meter:
     chosen = with_points(model, declared.points) if declared.points else model
-    return Meter(declared, chosen.declared, clock)
+    return Meter(declared, cast("ModbusModel", chosen.declared), clock)
 
 
 class Simulator:

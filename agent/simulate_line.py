@@ -56,7 +56,7 @@ class Line(ABC):
         self.name = name
         self.listen = listen
         self.played = played
-        self.stations: dict[int, Station] = {}
+        self.stations: dict[str, Station] = {}
         self._character = _BITS_PER_CHARACTER / listen.baud if listen.baud else 0.0
         self._free_at = 0.0
 
@@ -83,7 +83,7 @@ class Line(ABC):
         if self._character:
             spoken = (len(heard.data) + _SILENT_CHARACTERS) * self._character
             self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + spoken
-        station = self.stations.get(heard.unit)
+        station = self.stations.get(str(heard.unit))
         if station is None:
             if framing == "tcp":
                 refused = bytes([heard.pdu[0] | 0x80, _GATEWAY_TARGET_SILENT])

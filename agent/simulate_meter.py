@@ -17,7 +17,7 @@ from typing import Protocol
 from agent.simulate_frames import IDENTIFY, identification
 from agent.simulate_load import Load
 from agent.simulate_registers import ILLEGAL_FUNCTION, ILLEGAL_VALUE, WIDE, Blocks, Cell, Told, quotient
-from config.model import MeterModel, Point, Watch
+from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from config.plant import SimulatedMeter
 from config.quantity import quantity_of
 from drivers.formula import plain
@@ -54,7 +54,7 @@ class Meter:
         NotFitting: something does not fit into the model's registers, such as letters in a serial number kept as digits.
     """
 
-    def __init__(self, declared: SimulatedMeter, model: MeterModel, clock: Now) -> None:
+    def __init__(self, declared: SimulatedMeter, model: ModbusModel, clock: Now) -> None:
         self.declared = declared
         self.model = model
         self._clock = clock
@@ -201,7 +201,7 @@ class Meter:
             raise ValueError(f"{text} does not fit the register of {name}")
         return cell, cell.number(fitting)
 
-    def _watch_text(self, watch: Watch, cell: Cell) -> str:
+    def _watch_text(self, watch: ModbusWatch, cell: Cell) -> str:
         if watch.name.startswith("serial"):
             return self.serial
         if watch.expect:
@@ -218,12 +218,12 @@ class Meter:
         points = [cell for told in self._told.values() for cell, _ in told.cells]
         return [*points, *(cell for _, cell in self._watched.values()), *(cell for cell, _ in self._exponents.values())]
 
-    def _plates(self, point: Point) -> tuple[tuple[Decimal, Decimal], ...]:
+    def _plates(self, point: ModbusPoint) -> tuple[tuple[Decimal, Decimal], ...]:
         named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
         texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
         return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts)
 
-    def _prepared(self, point: Point) -> Told:
+    def _prepared(self, point: ModbusPoint) -> Told:
         limits = self.model.modbus
         cells = [(Cell.of(point.at, limits), point.scale)]
         cells += [(Cell.of(part.at, limits), part.scale) for part in point.plus]
@@ -247,7 +247,7 @@ class Meter:
                 number = max(self._finest(point, cell), self._exponents.get(cell.key, (cell, Decimal(-99)))[1])
             self._exponents[cell.key] = cell, number
 
-    def _finest(self, point: Point, cell: Cell) -> Decimal:
+    def _finest(self, point: ModbusPoint, cell: Cell) -> Decimal:
         """The least exponent with which ten times the present value still fits."""
         offset = point.exponent.offset if point.exponent else 0
         greatest = (Cell.of(point.at, self.model.modbus).bounds or (0, 10**9))[1]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
-from config.model import At, ModbusLimits, Point
+from config.modbus import At, ModbusLimits, ModbusPoint
 from drivers.formula import shortest_decimal
 from drivers.modbus_map import words_of
 
@@ -149,7 +149,7 @@ class Cell:
 class Told:
     """A point ready to be filled in: its cells with their scales, and what stands between them and the value."""
 
-    point: Point
+    point: ModbusPoint
     cells: tuple[tuple[Cell, Decimal], ...]
     power: Decimal
     plates: tuple[tuple[Decimal, Decimal], ...]
@@ -213,7 +213,7 @@ class Blocks:
             spans = [(first - first % 2, end + end % 2) for first, end in spans]
         joined: list[tuple[int, int]] = []
         for first, end in sorted(spans):
-            if joined and first - joined[-1][1] <= self._limits.max_gap:
+            if joined and first - joined[-1][1] <= (self._limits.max_gap or 0):
                 joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
             else:
                 joined.append((first, end))

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from agent import checkpoint
 from agent.checkpoint import Checkpoint, CheckpointError
-from agent.evidence import Declaration, Evidence, Fields
+from agent.declaration import Declaration, Fields
+from agent.evidence import Evidence
 from agent.findings import CannotCheck
 from agent.keyring import KeyRing, KeyTerm
 from agent.merkle import Frontier, proof_ranges, root_from_proof

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
-from agent.evidence import Fields, Frames, frames_of
+from agent.declaration import Fields, Frames, frames_of
 from agent.findings import CannotCheck, printable
 from agent.story import Story
 from agent.working import Place, marked, places, working_or_why

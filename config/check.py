@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,8 +30,10 @@ from config.library import (
 from config.library import load_models as load_models
 from config.library import read_model as read_model
 from config.mistake import ConfigError, Mistake, shown
-from config.model import ModelFile, Point
-from config.registers import Finding, point_findings
+from config.modbus import ModbusModel
+from config.model import Finding, ModelFile, Point
+from config.protocols import PROTOCOLS
+from config.registers import point_findings
 from config.rules import (
     link_findings,
     meters_findings,
@@ -124,10 +126,29 @@ def load_site(path: Path | str) -> SiteFile:
     site, mistakes = typed(Site, document)
     draft = _whole(site, document) if site else _pieces(document)
     models = _models(draft, Path(path).parent, mistakes)
-    mistakes += [document.mistake(place, message) for place, message in _findings(draft, models)]
+    draft.meters[:], unreadable = _addressed(draft.meters, models)
+    mistakes += [document.mistake(place, message) for place, message in (*unreadable, *_findings(draft, models))]
     if site is None or mistakes:
         raise ConfigError(mistakes)
+    meters = [meter for _, meter in draft.meters]
+    site = site.model_copy(update={"meters": tuple(meters)})
     return SiteFile(Path(path), text, site, {meter.id: models[index] for index, meter in draft.meters})
+
+
+def _addressed(meters: list[tuple[int, Meter]], models: Mapping[int, ModelFile]) -> tuple[list[tuple[int, Meter]], list[Finding]]:
+    """The meters with their addresses in the one spelling of their protocol, and what is wrong with addresses."""
+    made: list[tuple[int, Meter]] = []
+    findings: list[Finding] = []
+    for index, meter in meters:
+        address = meter.address
+        if index in models:
+            try:
+                address = PROTOCOLS[models[index].declared.protocol].address(meter.address)
+            except ValueError as error:
+                key = ("address",) if meter.address else ()
+                findings.append((("meters", index, *key), str(error)))
+        made.append((index, meter.model_copy(update={"address": address})))
+    return made, findings
 
 
 def _whole(site: Site, document: Document) -> _Draft:
@@ -231,7 +252,7 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
     except KeyError as error:
         yield ("timezone",), str(error.args[0])
     yield from link_findings(draft.links)
-    yield from meters_findings(draft.meters, draft.links)
+    yield from meters_findings(draft.meters, draft.links, {index: model.declared.protocol for index, model in models.items()})
     for index, name in _named_by_wrong_meters(draft, "link"):
         if name not in draft.links:
             yield ("meters", index, "link"), unknown_link(name, draft.links)
@@ -242,7 +263,7 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
             continue
         model = models[index]
         if is_generic(meter.model):
-            for path, message in point_findings(meter.points, model.declared.modbus):
+            for path, message in point_findings(meter.points, cast("ModbusModel", model.declared).modbus):
                 yield ("meters", index, *path), message
         yield from model_findings(index, meter, model, polled_points(meter, model))
     for name, link in draft.links.items():

@@ -17,10 +17,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from config.map_rules import is_generic as is_generic
 from config.mistake import ConfigError, Mistake, did_you_mean, shown
-from config.model import MeterModel, ModelFile, Point
-from config.registers import GENERIC, model_findings
-from config.text import LARGEST, read_text
+from config.modbus import ModbusPoint
+from config.model import ModelFile
+from config.protocols import PROTOCOLS, Protocol
+from config.text import LARGEST, Document, read_text
 from config.typed import typed
 
 _SUFFIXES = (".yaml", ".yml")
@@ -54,12 +56,23 @@ def read_model(text: bytes, name: str) -> ModelFile:
         ConfigError: with every mistake that was found.
     """
     document = read_text(text, name)
-    declared, mistakes = typed(MeterModel, document)
+    protocol = _protocol(document)
+    declared, mistakes = typed(protocol.model, document)
     if declared is not None:
-        mistakes += [document.mistake(path, message) for path, message in model_findings(declared)]
+        mistakes += [document.mistake(path, message) for path, message in protocol.findings(declared)]
     if declared is None or mistakes:
         raise ConfigError(mistakes)
     return ModelFile(declared, text)
+
+
+def _protocol(document: Document) -> Protocol:
+    """The protocol that a model file names. Raises ConfigError for one that there is not."""
+    top = document.value if isinstance(document.value, dict) else {}
+    name = top.get("protocol", "modbus")  # a file without one is told of the missing key like of any other
+    if isinstance(name, str) and name not in PROTOCOLS and ("protocol",) not in document.refused:
+        near = did_you_mean(name, PROTOCOLS) or f" There are {', '.join(PROTOCOLS)}."
+        raise ConfigError([document.mistake(("protocol",), f"there is no protocol {shown(name)}.{near}".removesuffix("."))])
+    return PROTOCOLS.get(str(name), PROTOCOLS["modbus"])
 
 
 def load_model(path: Path | str) -> ModelFile:
@@ -126,7 +139,7 @@ def unknown_model(name: str, known: Iterable[str]) -> str:
     return f"there is no model {shown(name)}.{near}" if near else f"there is no model {shown(name)}; see `meterseal models`"
 
 
-def with_points(base: ModelFile, points: tuple[Point, ...]) -> ModelFile:
+def with_points(base: ModelFile, points: tuple[ModbusPoint, ...]) -> ModelFile:
     """A generic model with a meter's own points.
 
     Its text is canonical JSON (sorted keys) with every default written out, so that it reads back as the same
@@ -140,8 +153,3 @@ def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys that YAML readers take as the same text."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")
-
-
-def is_generic(name: str) -> bool:
-    """Whether a model takes its points from the site file."""
-    return name.startswith(GENERIC)

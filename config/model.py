@@ -4,8 +4,9 @@ One YAML file a model in `config/models/`, with its sources and its own example 
 by its SHA-256 in every meter declaration, so a shipped model never changes meaning: a correction that moves
 a value is a new `revision`, and the ledger keeps the text that was used.
 
-Addresses are the ones on the wire, counted from 0 (a manual's 40001 or 30001 is address 0, its "register 1"
-is address 0 as well). `scale` is an exact decimal into the unit of the quantity.
+Here stands what models of all protocols have in common; where a value lies (`at`) and what a meter bears is a
+protocol's own matter: `config.modbus`, `config.dlt645` and so on, one file a protocol, found by `config.protocols`.
+`scale` is an exact decimal into the unit of the quantity.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from config.mistake import Path
 from config.quantity import quantity_of
 from config.scalar import Exact as Exact
-from config.scalar import FreeText, PlateRatio, SerialFormat, Shape, YesNo, as_whole
+from config.scalar import FreeText, PlateRatio, SerialFormat, Shape, YesNo
 from config.scalar import Hex as Hex
 from config.scalar import QuantityName as QuantityName
 from config.scalar import Whole as Whole
+
+Finding = tuple[Path, str]
 
 TRUST_WORDS = {
     "A": "maker's document and an independent implementation agree",
@@ -31,7 +35,6 @@ TRUST_WORDS = {
     "D": "contradicted or unconfirmed: community",
 }
 
-Register = Annotated[Whole, Field(ge=0, le=65535)]
 ModelName = Annotated[
     str,
     Shape(
@@ -39,15 +42,6 @@ ModelName = Annotated[
         "is not a model name; write small letters, digits and dashes, such as eastron-sdm630",
     ),
 ]
-# The kind of table: 1 coils, 2 discrete inputs, 3 holding registers, 4 input registers.
-FunctionCode = Annotated[Literal[1, 2, 3, 4], BeforeValidator(as_whole)]
-
-# What a register block can hold. `mod10`: each register holds 0..9999 (Schneider); `hex`: bytes as text.
-RegisterType = Literal[
-    "u8", "i8", "u16", "i16", "u32", "i32", "u48", "u64", "i64", "f32", "f64", "bcd", "mod10", "ascii", "hex", "bit"
-]
-# Order of the words and of the bytes in each word: ABCD, CDAB, BADC, DCBA for four bytes.
-Order = Literal["big", "little"]
 
 
 class Declared(BaseModel):
@@ -56,43 +50,8 @@ class Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class At(Declared):
-    """Where a Modbus meter keeps a value: function, address on the wire (from 0) and how it is encoded."""
-
-    address: Register
-    """Register address on the wire, counted from 0: a manual's 40001 or 30001 is 0. 0x0048 may be written too."""
-    type: RegisterType
-    """What the registers hold, such as u32 (unsigned, two registers) or f32 (IEEE 754, two registers)."""
-    function: FunctionCode | None = None
-    """Modbus function that reads it: 3 holding registers, 4 input registers, 1 coils, 2 inputs. Else the model's."""
-    count: Annotated[Whole, Field(ge=1, le=125)] | None = None
-    """Number of registers; only for ascii, hex, bcd and mod10."""
-    word_order: Order | None = None
-    """big: the high register comes first. Else the model's."""
-    byte_order: Order | None = None
-    """big: the high byte of each register comes first. Else the model's."""
-    bits: Annotated[str, Shape(r"(1[0-5]|[0-9])(-(1[0-5]|[0-9]))?", "is no range of bits; write 3 or 0-3")] | None = None
-    """Only these bits of the register, 0 is the lowest: 3 or 0-3."""
-    missing: tuple[Hex, ...] = ()
-    """What the meter sends for "not available", as bytes with the high byte first, such as 7fffffff."""
-
-
-class Exponent(Declared):
-    """A decimal exponent that the meter keeps in a register of its own: the value counts 10^(register + offset)."""
-
-    at: At
-    """Where the exponent stands."""
-    offset: Annotated[Whole, Field(ge=-99, le=99)] = 0
-    """Added to the exponent that was read."""
-
-
-class Part(Declared):
-    """A second place whose value is added: a fraction beside an integer part, or a second tariff."""
-
-    at: At
-    """Where it stands."""
-    scale: Exact = Decimal(1)
-    """What it is multiplied with, to come into the quantity's unit."""
+class Place(Declared):
+    """Where a meter keeps a value; each protocol has its own kind of place."""
 
 
 class Counter(Declared):
@@ -114,14 +73,10 @@ class Point(Declared):
 
     quantity: QuantityName
     """What is measured, such as active_energy_import or voltage.l1. Its unit is fixed by its name."""
-    at: At
+    at: Place
     """Where the meter keeps it."""
     scale: Exact = Decimal(1)
-    """What the register's number is multiplied with to come into the quantity's unit: 0.01 where it counts 10 Wh."""
-    exponent: Exponent | None = None
-    """Where the meter keeps a decimal exponent for it, if it does."""
-    plus: tuple[Part, ...] = ()
-    """Further places whose values are added."""
+    """What the meter's number is multiplied with to come into the quantity's unit: 0.01 where it counts 10 Wh."""
     ratio: Ratio = "none"
     """Which transformer ratio meterseal has to apply; already_primary: the meter has applied it."""
     range: tuple[Exact, Exact] | None = None
@@ -142,60 +97,18 @@ class Point(Declared):
 
 
 class Watch(Declared):
-    """A register that identifies the meter or that changes what its counters mean."""
+    """A register or field that identifies the meter or that changes what its counters mean."""
 
     name: Annotated[str, Shape(r"[a-z][a-z0-9_]{0,31}", "is not a name; write small letters, digits and _, such as ct_ratio")]
     """What it is, such as serial, firmware or ct_ratio."""
-    at: At
+    at: Place
     """Where it stands."""
     scale: Exact = Decimal(1)
-    """What the register's number is multiplied with."""
+    """What the meter's number is multiplied with."""
     expect: tuple[FreeText, ...] = ()
     """The values under which the register map is valid."""
     note: FreeText = ""
     """A remark for people."""
-
-
-class Span(Declared):
-    """A run of registers: `count` from `address`."""
-
-    address: Register
-    """The first register, counted from 0."""
-    count: Annotated[Whole, Field(ge=1, le=125)]
-    """How many."""
-    function: FunctionCode | None = None
-    """Modbus function; else the model's."""
-    why: FreeText = ""
-    """The reason, for people."""
-
-
-class ModbusLimits(Declared):
-    """What one Modbus meter bears: function and orders by default, read sizes, pauses and timeouts."""
-
-    function: FunctionCode = 3
-    """Function of all points that name none: 3 holding registers, 4 input registers."""
-    word_order: Order = "big"
-    """big: the high register of a value comes first."""
-    byte_order: Order = "big"
-    """big: the high byte of each register comes first (nearly all meters)."""
-    max_registers: Annotated[Whole, Field(ge=1, le=125)] = 125
-    """The most registers the meter answers at once."""
-    max_gap: Annotated[Whole, Field(ge=0, le=124)] = 0
-    """How many registers that nobody asked for one read may bridge."""
-    align: Annotated[Literal[1, 2], BeforeValidator(as_whole)] = 1
-    """2: start and count of every read must be even."""
-    single: tuple[Register, ...] = ()
-    """Addresses that are answered only when read alone."""
-    whole: tuple[Span, ...] = ()
-    """Blocks that are answered only when read whole."""
-    forbid: tuple[Span, ...] = ()
-    """Registers that are never read: those cleared by reading, and passwords."""
-    timeout_ms: Annotated[Whole, Field(ge=10, le=60000)] = 1000
-    """How long the meter may take to begin its answer, in milliseconds."""
-    pause_ms: Annotated[Whole, Field(ge=0, le=10000)] = 0
-    """Silence the meter needs in front of a request, in milliseconds."""
-    longest_answer_ms: Annotated[Whole, Field(ge=10, le=120000)] | None = None
-    """How late an answer may still come, counted from the request, in milliseconds: after a timeout nothing is sent before."""
 
 
 class SerialDefaults(Declared):
@@ -230,10 +143,10 @@ class Trust(Declared):
 
 
 class ExampleFrame(Declared):
-    """One exchange of an example, with the frame's checksum: RTU bytes as on a serial line."""
+    """One exchange of an example, as on a serial line, checksums included."""
 
     request: Hex
-    """The request's bytes, such as 01 03 00 00 00 02 C4 0B."""
+    """The request's bytes, such as 01 03 00 00 00 02 C4 0B; empty where the meter tells without being asked."""
     answer: Hex
     """The answer's bytes."""
 
@@ -266,16 +179,14 @@ class MeterModel(Declared):
     """The type as printed on the plate."""
     medium: Literal["electricity", "water", "heat", "cooling", "gas", "steam", "compressed_air", "oil", "pulse", "other"]
     """What flows through the meter."""
-    protocol: Literal["modbus"]
+    protocol: str
     """How it is spoken to."""
     trust: Trust
     """How well the map is founded, and on what."""
     serial: SerialDefaults | None = None
     """How its port is set when it leaves the factory; used where a link does not say."""
-    modbus: ModbusLimits = ModbusLimits()
-    """What the meter bears."""
     identity: tuple[Watch, ...] = ()
-    """Registers that say which meter this is, such as its serial number."""
+    """What says which meter this is, such as its serial number."""
     attest: tuple[Watch, ...] = ()
     """Settings of the meter that change what its counters mean."""
     points: Annotated[tuple[Point, ...], Field(min_length=1)]

@@ -15,11 +15,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.mistake import did_you_mean, shown
-from config.model import Declared, Point
+from config.modbus import ModbusPoint
+from config.model import Declared, Finding
 from config.quantity import quantity_of
-from config.registers import Finding
 from config.scalar import Exact, Name, PlainText, PlateRatio, QuantityName, Whole, YesNo
-from config.site import Endpoint, Framing, UsedName
+from config.site import Address, Endpoint, Framing, UsedName
 
 FaultKind = Literal[
     "late",
@@ -86,15 +86,15 @@ class SimulatedMeter(Declared):
     """Where it answers, as named under listen."""
     model: UsedName
     """Its model: the name of a file in config/models."""
-    address: Annotated[Whole, Field(ge=1, le=247)]
-    """Its Modbus address, 1 to 247."""
+    address: Address
+    """Its address, as in a site file."""
     serial: PlainText = ""
     """Its serial number; one is made up from the id if it is missing."""
     ct: PlateRatio | None = None
     """Current transformer ratio, where its model tells secondary values."""
     vt: PlateRatio | None = None
     """Voltage transformer ratio, where its model tells secondary values."""
-    points: tuple[Point, ...] = ()
+    points: tuple[ModbusPoint, ...] = ()
     """For generic models only: the meter's registers."""
     load: dict[QuantityName, Exact] = Field(default_factory=dict)
     """Averages: a power, a flow, or for a counter its rise in an hour."""
@@ -142,7 +142,7 @@ def plant_findings(plant: Plant) -> Iterator[Finding]:
 
 def _meter_findings(plant: Plant) -> Iterator[Finding]:
     ids: set[str] = set()
-    places: dict[tuple[str, int], str] = {}
+    places: dict[tuple[str, str], str] = {}
     for index, meter in enumerate(plant.meters):
         if meter.id in ids:
             yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"

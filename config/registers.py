@@ -9,20 +9,16 @@ What this file does not know: frames, and how a value is decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
+from config.map_rules import map_findings, points_findings, scale_findings
 from config.mistake import Path
-from config.model import At, MeterModel, ModbusLimits, Point, Span, Watch
-
-Finding = tuple[Path, str]
-
-GENERIC = "generic-"
+from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, Span
+from config.model import Finding
 
 _FIXED = {"u8": 1, "i8": 1, "u16": 1, "i16": 1, "bit": 1, "u32": 2, "i32": 2, "f32": 2, "u48": 3, "u64": 4, "i64": 4, "f64": 4}
 _FREE = {"bcd": (1, 8, 2), "mod10": (2, 4, 4), "ascii": (1, 125, 1), "hex": (1, 125, 1)}  # fewest, most, unless said
 _WITH_BITS = ("u8", "i8", "u16", "i16", "u32", "i32", "u48", "u64", "i64", "bit")
 _TEXTS = ("ascii", "hex")
-_DIGITS = 20  # a formula's numbers have at most so many in front of and behind the point
 
 
 def registers_of(at: At) -> int:
@@ -30,73 +26,44 @@ def registers_of(at: At) -> int:
     return _FIXED.get(at.type) or at.count or _FREE[at.type][2]
 
 
-def model_findings(model: MeterModel) -> Iterator[Finding]:
+def model_findings(model: ModbusModel) -> Iterator[Finding]:
     """What is wrong with a whole model although each of its keys is well formed."""
-    yield from point_findings(model.points, model.modbus)
-    names: dict[str, str] = {}
+    yield from map_findings(model)
+    yield from _places_findings(model.points, model.modbus)
     for section, watches in (("identity", model.identity), ("attest", model.attest)):
         for index, watch in enumerate(watches):
-            path: Path = (section, index)
-            if watch.name in names:
-                yield (*path, "name"), f"{watch.name} stands twice, first under {names[watch.name]}"
-            names.setdefault(watch.name, section)
             if watch.at.type in _TEXTS and watch.scale != 1:
-                yield (*path, "scale"), f"{watch.at.type} is text, it cannot be multiplied; take scale out"
-            yield from _place(path, watch, model.modbus)
-    if not model.model.startswith(GENERIC):
-        yield from _example_findings(model)
+                yield (section, index, "scale"), f"{watch.at.type} is text, it cannot be multiplied; take scale out"
+            yield from _at_findings((section, index, "at"), watch.at, model.modbus)
 
 
-def _example_findings(model: MeterModel) -> Iterator[Finding]:
-    told = {point.quantity for point in model.points}
-    for index, example in enumerate(model.examples):
-        for quantity in example.values:
-            if quantity not in told:
-                yield ("examples", index, "values", quantity), f"{quantity} is not among this model's points"
-
-
-def point_findings(points: Sequence[Point], limits: ModbusLimits) -> Iterator[Finding]:
+def point_findings(points: Sequence[ModbusPoint], limits: ModbusLimits) -> Iterator[Finding]:
     """What is wrong with a list of points."""
-    first: dict[str, int] = {}
+    yield from points_findings(points)
+    yield from _places_findings(points, limits)
+
+
+def _places_findings(points: Sequence[ModbusPoint], limits: ModbusLimits) -> Iterator[Finding]:
     for index, point in enumerate(points):
         path: Path = ("points", index)
-        if point.quantity in first:
-            yield (*path, "quantity"), f"{point.quantity} stands twice, first as entry {first[point.quantity] + 1}"
-        first.setdefault(point.quantity, index)
         if point.at.type in _TEXTS:
             yield (*path, "at", "type"), f"{point.at.type} is text, not a number; it can only stand under identity or attest"
-        if point.range and point.range[0] >= point.range[1]:
-            yield (*path, "range"), "write the lowest value first, then the highest, such as [0, 300]"
-        yield from _place(path, point, limits)
+        yield from _at_findings((*path, "at"), point.at, limits)
         yield from _part_findings(path, point, limits)
 
 
-def _part_findings(path: Path, point: Point, limits: ModbusLimits) -> Iterator[Finding]:
+def _part_findings(path: Path, point: ModbusPoint, limits: ModbusLimits) -> Iterator[Finding]:
     for number, part in enumerate(point.plus):
         inner = (*path, "plus", number)
         if part.at.type in _TEXTS:
             yield (*inner, "at", "type"), f"{part.at.type} is text, it cannot be added"
-        yield from _scale_findings((*inner, "scale"), part.scale)
+        yield from scale_findings((*inner, "scale"), part.scale)
         yield from _at_findings((*inner, "at"), part.at, limits)
     if point.exponent:
         inner = (*path, "exponent", "at")
         yield from _at_findings(inner, point.exponent.at, limits)
         if point.exponent.at.type not in _WITH_BITS:
             yield (*inner, "type"), f"an exponent is a whole number; {point.exponent.at.type} is not possible here"
-
-
-def _place(path: Path, read: Point | Watch, limits: ModbusLimits) -> Iterator[Finding]:
-    yield from _scale_findings((*path, "scale"), read.scale)
-    yield from _at_findings((*path, "at"), read.at, limits)
-
-
-def _scale_findings(path: Path, scale: Decimal) -> Iterator[Finding]:
-    if scale == 0:
-        yield path, "0 would make every value 0; write what one count is worth in the quantity's unit"
-        return
-    whole, _, fraction = f"{abs(scale):f}".partition(".")
-    if len(whole) > _DIGITS or len(fraction) > _DIGITS:
-        yield path, f"has more than {_DIGITS} digits in front of or behind the point"
 
 
 def _at_findings(path: Path, at: At, limits: ModbusLimits) -> Iterator[Finding]:

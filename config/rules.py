@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from config.library import is_generic
 from config.mistake import did_you_mean, listed, shown
-from config.model import ModelFile, Point
-from config.registers import Finding
+from config.model import Finding, ModelFile, Point
 from config.site import Link, Meter, Mqtt
 from config.typed import password_names
 
@@ -79,10 +78,10 @@ def serial_findings(name: str, link: Link, models: Sequence[ModelFile]) -> Itera
             yield ("links", name), f"{key} is missing ({why}); write for example  {key}: {example}  as it is set at the meters"
 
 
-def meters_findings(meters: Meters, links: Mapping[str, Link | None]) -> Iterator[Finding]:
-    """Rules between meters: ids, links and addresses."""
+def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols: Mapping[int, str]) -> Iterator[Finding]:
+    """Rules between meters: ids, links and addresses. `protocols`: of each meter whose model is known, by its index."""
     ids: set[str] = set()
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str, str], str] = {}
     for index, meter in meters:
         if meter.id in ids:
             yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
@@ -90,7 +89,9 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None]) -> Iterato
         if meter.link not in links:
             yield ("meters", index, "link"), unknown_link(meter.link, links)
             continue
-        other = taken.setdefault((meter.link, meter.address), meter.id)
+        if index not in protocols:
+            continue
+        other = taken.setdefault((meter.link, protocols[index], meter.address), meter.id)
         if other != meter.id:
             yield ("meters", index, "address"), f"address {meter.address} on {meter.link} is already that of {other}"
 

@@ -11,27 +11,37 @@ import ast
 import inspect
 import json
 import sys
+from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter
 
 from config import model, site
+from config.protocols import PROTOCOLS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-FILES: dict[str, type[BaseModel]] = {"site.schema.json": site.Site, "model.schema.json": model.MeterModel}
+FILES: dict[str, tuple[type[BaseModel], ...]] = {
+    "site.schema.json": (site.Site,),
+    "model.schema.json": tuple(protocol.model for protocol in PROTOCOLS.values()),
+}
 
 _BOUNDS = {"ge": "minimum", "le": "maximum"}  # pydantic leaves these as they are where text is converted first
 
 
 def _field_texts() -> dict[str, dict[str, str]]:
-    """The text below each field, by class and field."""
+    """The text below each field, by class and field; a class has those of the ones it is made from, too."""
     found: dict[str, dict[str, str]] = {}
-    for module in (model, site):
+    kinds = (sys.modules[protocol.model.__module__] for protocol in PROTOCOLS.values())
+    for module in (model, *dict.fromkeys(kinds), site):
         for part in ast.parse(inspect.getsource(module)).body:
             if isinstance(part, ast.ClassDef):
-                found[part.name] = dict(_texts_of(part.body))
+                bases = [base.id for base in part.bases if isinstance(base, ast.Name)]
+                found[part.name] = {key: text for base in bases for key, text in found.get(base, {}).items()}
+                found[part.name] |= dict(_texts_of(part.body))
     return found
 
 
@@ -45,14 +55,27 @@ def _texts_of(body: list[ast.stmt]) -> list[tuple[str, str]]:
     return texts
 
 
-def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a whole file, with a description for every key."""
-    schema = kind.model_json_schema()
+def schema_of(kinds: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a whole file, with a description for every key.
+
+    `kinds`: what the file may declare; where there are several, their key `protocol` tells which.
+    """
+    schema = _whole(kinds)
     texts = _field_texts()
-    for name, block in [(kind.__name__, schema), *schema.get("$defs", {}).items()]:
+    blocks = dict(schema.get("$defs", {}))
+    if len(kinds) == 1:
+        blocks[kinds[0].__name__] = schema
+    for name, block in blocks.items():
         for key, field in block.get("properties", {}).items():
             field["description"] = texts[name][key]
     return {"$schema": DIALECT, **_plain(schema)}
+
+
+def _whole(kinds: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    if len(kinds) == 1:
+        return kinds[0].model_json_schema()
+    union: Any = Annotated[reduce(or_, kinds), Field(discriminator="protocol")]
+    return TypeAdapter(union).json_schema()
 
 
 def _plain(value: Any) -> Any:
@@ -68,9 +91,9 @@ def _plain(value: Any) -> Any:
     return made
 
 
-def schema_text(kind: type[BaseModel]) -> str:
+def schema_text(kinds: Sequence[type[BaseModel]]) -> str:
     """The schema as it stands in its file."""
-    return json.dumps(schema_of(kind), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema_of(kinds), indent=2, ensure_ascii=False) + "\n"
 
 
 def write(folder: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from config.mistake import shown
-from config.model import Declared, Point
+from config.modbus import ModbusPoint
+from config.model import Declared
 from config.scalar import FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text
 from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
@@ -23,9 +24,6 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DAY = 86400
 _SPAN_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "integer", "minimum": 1, "maximum": _DAY}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
-}
-_ADDRESS_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 247}, {"type": "string", "pattern": "^[0-9]{1,4}$"}]
 }
 _PORT_HINT = "write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port"
 
@@ -45,18 +43,9 @@ def _seconds(value: object) -> object:
     return seconds
 
 
-def modbus_address(value: object) -> object:
-    """A meter's Modbus address as plain digits. Raises ValueError outside 1 to 247."""
-    text = as_text(value)
-    if not isinstance(text, str):
-        return text
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= 247:
-        raise ValueError(f"{shown(text)} is not a Modbus address (1 to 247)")
-    return str(int(text))
-
-
 Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_SPAN_SCHEMA)]
-Address = Annotated[str, BeforeValidator(modbus_address), WithJsonSchema(_ADDRESS_SCHEMA)]
+# Which addresses there are is the protocol's matter (`config.protocols`), checked once the meter's model is known.
+Address = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,40}", "is not a meter's address")]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 _PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4})"
 Endpoint = Annotated[str, Shape(f"[A-Za-z0-9._-]{{1,253}}:{_PORT}", "is not host:port; write for example 192.168.1.20:502")]
@@ -113,8 +102,8 @@ class Meter(Declared):
     """The link it hangs on, as named under links."""
     model: UsedName
     """Its model: the name of a file in config/models or in a folder listed under models."""
-    address: Address
-    """Its Modbus address, 1 to 247, as on its display."""
+    address: Address = ""
+    """Its address on the link, as on its display or plate: on Modbus 1 to 247."""
     serial: PlainText = ""
     """The serial number printed on its plate."""
     ct: PlateRatio | None = None
@@ -127,7 +116,7 @@ class Meter(Declared):
     """How often it is read, such as 15m; else what the site says."""
     quantities: tuple[QuantityName, ...] = ()
     """What is read; else what its model reads by default."""
-    points: tuple[Point, ...] = ()
+    points: tuple[ModbusPoint, ...] = ()
     """For generic models only: the meter's own registers."""
 
 

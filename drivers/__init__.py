@@ -1,9 +1,9 @@
 """How meters are spoken to: one file a protocol, pure functions on bytes, and `link`, the only owner of ports.
 
-A driver never computes a value, it points at bytes: it says which requests to send (`requests`), where an
-answer lies in what has arrived (`answer_span`), whether it answers this request of this meter (`check`), and
-where in which frame a point's value stands (`locate`, a formula that travels inside every sealed value). The
-agent computes values from formulas, the verifier recomputes them, with the same four functions.
+A driver never computes a value, it points at bytes: it says which requests to send (`requests`), what to ask next to
+complete one (`following`), where an answer lies in what has arrived (`answer_span`), whether it answers this request
+of this meter (`check`), and where in which frame a point's value stands (`locate`, a formula that travels inside every
+sealed value). The agent computes values from formulas, the verifier recomputes them, with the same functions.
 
 A protocol is a module in this folder with the functions of `Driver`, found by its name and imported on first
 use: heavy libraries of protocols nobody configured are never loaded.
@@ -29,7 +29,7 @@ class Target:
     Attributes:
         model: the register map.
         address: the meter's address on its link, as on its display.
-        framing: how frames are carried: `tcp` (with transaction ids), `rtu` or `ascii`.
+        framing: how Modbus frames are carried: `tcp` (with transaction ids), `rtu` or `ascii`; `own` for all other protocols.
         ct, vt: plate ratios such as `400/5`, None where there is no transformer.
     """
 
@@ -45,16 +45,27 @@ class Request:
     """One request frame, complete as it goes on the wire.
 
     Attributes:
-        data: the bytes.
+        data: the bytes, wake-up bytes included; empty to listen to a meter that tells without being asked.
         timeout_s: how long the meter may take to begin its answer.
         pause_s: silence the meter needs before it.
         longest_answer_s: how long after it an answer to it can still begin to come.
+        longest_bytes: the most bytes an answer to it has.
+        silent: no answer is expected, such as after wake-up bytes; the line stays silent for `timeout_s`.
+        baud, character: what the port is set to while it is sent, such as 300 and `7E1`; None: the line's settings.
+        answer_baud: what the port is set to as soon as it has been sent; None: no change.
+        again: what is sent instead when it failed, such as the first request of a conversation; None: itself.
     """
 
     data: bytes
     timeout_s: float
     pause_s: float
     longest_answer_s: float
+    longest_bytes: int = 256
+    silent: bool = False
+    baud: int | None = None
+    character: str | None = None
+    answer_baud: int | None = None
+    again: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +105,25 @@ class Exchange:
 class Driver(Protocol):
     """What a protocol module offers. All functions are pure."""
 
-    def requests(self, target: Target, points: Sequence[Point | Watch]) -> list[Request]:
-        """The fewest reads that fetch the points, within the model's limits."""
+    def requests(self, target: Target, points: Sequence[Point | Watch], hole: int | None = None) -> list[Request]:
+        """The fewest reads that fetch the points, within the model's limits.
+
+        `hole`: so many bytes that nobody asked for cost less on this link than another request; None: only the holes
+        that the model says the meter bears. With 0 no hole is read over.
+        """
+
+    def following(self, target: Target, request: bytes, answer: bytes) -> Request | None:
+        """What is asked next to complete `request`, whose checked answer is `answer`; None: it is complete."""
+
+    def prescribes(self, target: Target, points: Sequence[Point | Watch], request: bytes) -> bool:
+        """Whether a request (without transaction number) is one by which these points of this meter are fetched."""
 
     def numbered(self, request: Request, number: int, framing: str) -> Request:
         """The same request carrying a transaction number, where the framing has one; else unchanged."""
+
+    def station(self, request: bytes, framing: str) -> bytes | None:
+        """What every answer to the request repeats of it, such as the meter's address, so that an answer to a request
+        to another station can never be taken for one to this. Empty: nothing. None: a number of its own."""
 
     def answer_span(self, request: bytes, buffer: bytes, framing: str) -> tuple[int, int] | None:
         """Start and end of the first complete frame in what has arrived after `request`; None: read on.
@@ -124,11 +149,15 @@ class Driver(Protocol):
     def identification(self, answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
         """What a checked identification answer says, by plain names, and the object to ask for next, if more follow."""
 
-    def locate(self, target: Target, requests: Sequence[bytes], point: Point | Watch) -> str:
-        """The formula for a point over the answers to `requests`.
+    def frame_serial(self, target: Target, requests: Sequence[bytes], answers: Sequence[bytes]) -> str | None:
+        """The formula of the meter's own number that stands in its answers; None where none of them has one."""
+
+    def locate(self, target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes]) -> str:
+        """The formula for a point over the answers to `requests`. A failed frame is masked: both are empty.
 
         Raises:
             KeyError: none of the requests fetches the point.
+            NoValue: one does, but its answer holds no value of it; the cause says why.
         """
 
 

@@ -5,6 +5,7 @@
     +-- BadFrame               an answer, but not to this     -> the bytes are kept as evidence; asked again once
     +-- Refused                the meter said no              -> not asked again; said once until it changes
     +-- LinkDown               port gone, socket closed       -> all meters of the link; reopened with backoff
+    NoValue                    a good answer that holds no value of a point
     FormulaError               a formula that points outside its frames, or frames it cannot read
 
 Every error carries a `hint`: what a plant electrician can do about it.
@@ -54,6 +55,18 @@ class LinkDown(MeterError):
     """The port or the connection is not there."""
 
     default_hint = "Check the adapter's plug or the network cable, and the name of the port or host in site.yaml."
+
+
+class NoValue(Exception):
+    """A checked answer that holds no value of a point it was asked for, such as a unit nobody knows.
+
+    Attributes:
+        cause: stable word for records, such as `not_available` or `unknown_unit`.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class FormulaError(ValueError):

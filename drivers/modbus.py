@@ -15,9 +15,8 @@ What this file does not know: ports, time, and whether a register map is right.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from pymodbus.framer import FramerAscii, FramerBase, FramerRTU, FramerSocket
@@ -29,7 +28,10 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInput
 from config.model import Point, Watch
 from drivers import Request, Target
 from drivers.errors import BadFrame, NoAnswer, Refused
-from drivers.modbus_map import Read, formula_of, plan
+from drivers.modbus_frame import IDENTIFY, MEI, READS, asked_in, content, identification_length, rtu_length, tcp_frames
+from drivers.modbus_frame import answer_span as answer_span
+from drivers.modbus_frame import crc as crc
+from drivers.modbus_map import Read, allowed, formula_of, limits_of, plan
 
 _FRAMERS: dict[str, FramerBase] = {
     "rtu": FramerRTU(DecodePDU(False)),
@@ -42,13 +44,7 @@ _REQUESTS: dict[int, type[ModbusPDU]] = {
     3: ReadHoldingRegistersRequest,
     4: ReadInputRegistersRequest,
 }
-IDENTIFY = 0x2B
 _OBJECTS = {0: "maker", 1: "product", 2: "revision", 3: "web page", 4: "product name", 5: "model", 6: "application"}
-_MEI = 0x0E  # device identification among the services of function 43
-_MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
-_MOST_BYTES = 250
-_ASCII_FRAME = re.compile(rb":([0-9A-Fa-f]{2})+\r\n")
-_ASCII_DELIMITED = re.compile(rb":[^:\r\n]*\r\n")
 _PREFIX = {"tcp": 6, "rtu": 0, "ascii": 0}
 
 # Application Protocol V1.1b3, section 7: the code, the word for records, what it means to a person.
@@ -66,44 +62,41 @@ _EXCEPTIONS: dict[int, tuple[str, str]] = {
 _NOT_REACHED = (10, 11)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request taken apart; `address` of an identification is the code of what was asked for."""
-
-    unit: int
-    function: int
-    address: int
-    count: int
-
-    @property
-    def byte_count(self) -> int:
-        return 2 * self.count if self.function in (3, 4) else (self.count + 7) // 8
-
-    @property
-    def head(self) -> bytes:
-        """What every answer to it begins with, a refusal excepted."""
-        return bytes([self.unit, self.function, _MEI if self.function == IDENTIFY else self.byte_count])
-
-
-def crc(data: bytes) -> bytes:
-    """CRC-16 of RTU as it stands on the wire, low byte first (Serial Line V1.02, appendix B)."""
-    return int(FramerRTU.compute_CRC(data)).to_bytes(2, "big")
-
-
 @lru_cache(maxsize=4096)
 def _frame(read: Read, unit: int, framing: str) -> bytes:
     pdu = _REQUESTS[read.function](address=read.address, count=read.count, dev_id=unit)
     return bytes(_FRAMERS[framing].buildFrame(pdu))
 
 
-def requests(target: Target, points: Sequence[Point | Watch]) -> list[Request]:
-    """The fewest reads that fetch the points, within the model's limits; transaction numbers are still 0."""
+def requests(target: Target, points: Sequence[Point | Watch], hole: int | None = None) -> list[Request]:
+    """The fewest reads that fetch the points, within the model's limits; transaction numbers are still 0. See `Driver`."""
     unit = int(target.address)
-    return [_request(target, _frame(read, unit, target.framing)) for read in plan(target.model.modbus, points)]
+    gap = None if hole is None else hole // 2
+    return [_request(target, _frame(read, unit, target.framing)) for read in plan(limits_of(target), points, gap)]
+
+
+def following(target: Target, request: bytes, answer: bytes) -> Request | None:
+    """Nothing: a Modbus answer is complete."""
+    return None
+
+
+def prescribes(target: Target, points: Sequence[Point | Watch], request: bytes) -> bool:
+    """Whether a request reads registers of these points of this meter, in a way that its model allows."""
+    asked = asked_in(request, target.framing)
+    if asked is None or asked.function == IDENTIFY or asked.unit != int(target.address):
+        return False
+    return allowed(limits_of(target), points, Read(asked.function, asked.address, asked.count))
+
+
+def station(request: bytes, framing: str) -> bytes | None:
+    """The unit, which every answer repeats; None on TCP, where a transaction number tells answers apart."""
+    if framing == "tcp":
+        return None
+    return request[1:3] if framing == "ascii" else request[:1]
 
 
 def _request(target: Target, data: bytes) -> Request:
-    limits = target.model.modbus
+    limits = limits_of(target)
     longest = limits.longest_answer_ms or 2 * limits.timeout_ms
     return Request(data, limits.timeout_ms / 1000, limits.pause_ms / 1000, longest / 1000)
 
@@ -119,7 +112,7 @@ def identification_request(target: Target, first: int = 0, code: int = 1) -> Req
 
 def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
     """The objects of a checked identification answer, and the object to ask for next, if more follow."""
-    _, pdu = _content(answer, framing)
+    _, pdu = content(answer, framing)
     objects: dict[str, str] = {}
     at = 7
     for _ in range(pdu[6]):
@@ -137,126 +130,7 @@ def numbered(request: Request, number: int, framing: str) -> Request:
     return replace(request, data=(number & 0xFFFF).to_bytes(2, "big") + request.data[2:])
 
 
-# --- where an answer lies -----------------------------------------------------------------------------------
-
-
-def answer_span(request: bytes, buffer: bytes, framing: str) -> tuple[int, int] | None:
-    """Start and end of the first complete frame in what has arrived; None: read on. See `drivers.Driver`."""
-    return _SPANS[framing](request, buffer)
-
-
-def _tcp_span(request: bytes, buffer: bytes) -> tuple[int, int] | None:
-    for start, end in _tcp_frames(buffer):
-        if buffer[start : start + 2] == request[:2] or not _is_tcp(buffer[start : start + 6]):
-            return start, end
-    return None
-
-
-def _is_tcp(header: bytes) -> bool:
-    """Whether six bytes can stand in front of a unit and a PDU of two bytes at least."""
-    return header[2:4] == b"\0\0" and 3 <= int.from_bytes(header[4:6], "big") <= 254
-
-
-def _tcp_frames(buffer: bytes) -> Iterator[tuple[int, int]]:
-    start = 0
-    while len(buffer) >= start + 7:
-        if not _is_tcp(buffer[start : start + 6]):
-            yield start, len(buffer)  # no Modbus TCP: let `check` say so
-            return
-        end = start + 6 + int.from_bytes(buffer[start + 4 : start + 6], "big")
-        if len(buffer) < end:
-            return
-        yield start, end
-        start = end
-
-
-def _rtu_length(data: bytes) -> int | None:
-    """How long a frame beginning with `data` is by its own account; None: too early to say, 0: no frame."""
-    if len(data) < 3:
-        return None
-    function = data[1]
-    if 0x81 <= function <= 0xFF:
-        return 5
-    if function in _REQUESTS:
-        return 5 + data[2] if data[2] <= _MOST_BYTES else 0
-    if function == IDENTIFY:
-        return _identification_length(data)
-    return 0
-
-
-def _identification_length(data: bytes) -> int | None:
-    if len(data) < 8:
-        return None
-    at = 8
-    for _ in range(data[7]):
-        if len(data) < at + 2:
-            return None
-        at += 2 + data[at + 1]
-    return at + 2 if at + 2 <= 256 else 0
-
-
-def _rtu_span(request: bytes, buffer: bytes) -> tuple[int, int] | None:
-    if request.startswith(buffer):
-        return None  # nothing yet, or the request's own echo on a two-wire line, still arriving
-    asked = _asked(request, "rtu")
-    start = 0
-    while start <= len(buffer) - 5:
-        if asked and buffer.startswith(request, start):
-            start += len(request)  # the echo is a frame too, and has the shape of an answer for some addresses
-            continue
-        length = _rtu_length(buffer[start : start + 256])
-        if length is None or start + length > len(buffer):
-            if asked and buffer.startswith(asked.head, start):
-                return None  # the answer itself, still arriving: nothing inside it is a frame of its own
-        elif length and crc(buffer[start : start + length - 2]) == buffer[start + length - 2 : start + length]:
-            return start, start + length
-        start += 1
-    return None
-
-
-def _ascii_span(request: bytes, buffer: bytes) -> tuple[int, int] | None:
-    return next((found.span() for found in _ASCII_DELIMITED.finditer(buffer) if found[0] != request), None)
-
-
-_SPANS: dict[str, Callable[[bytes, bytes], tuple[int, int] | None]] = {"tcp": _tcp_span, "rtu": _rtu_span, "ascii": _ascii_span}
-
-
 # --- whose answer it is -------------------------------------------------------------------------------------
-
-
-def _content(frame: bytes, framing: str) -> tuple[int, bytes]:
-    """Unit and PDU of a frame whose checksum and length are right. Raises BadFrame."""
-    if framing == "tcp":
-        if len(frame) < 8 or frame[2:4] != b"\0\0" or int.from_bytes(frame[4:6], "big") != len(frame) - 6:
-            raise BadFrame(
-                "not_modbus", "what arrived is not Modbus TCP", "Check that host and port in site.yaml are the meter's."
-            )
-        return frame[6], frame[7:]
-    if framing == "rtu":
-        if len(frame) < 4 or crc(frame[:-2]) != frame[-2:]:
-            raise BadFrame("bad_checksum", "the checksum is wrong")
-        return frame[0], frame[1:-2]
-    if not _ASCII_FRAME.fullmatch(frame):
-        raise BadFrame("not_modbus", "what arrived is not Modbus ASCII")
-    data = bytes.fromhex(frame[1:-2].decode("ascii"))
-    if len(data) < 3 or sum(data) & 0xFF:
-        raise BadFrame("bad_checksum", "the checksum is wrong")
-    return data[0], data[1:-1]
-
-
-@lru_cache(maxsize=4096)
-def _asked(request: bytes, framing: str) -> _Asked | None:
-    """A read request taken apart, None where the bytes are none (or are not there: a masked frame)."""
-    try:
-        unit, pdu = _content(request, framing)
-    except BadFrame:
-        return None
-    if pdu[:2] == bytes([IDENTIFY, _MEI]) and len(pdu) == 4:
-        return _Asked(unit, IDENTIFY, pdu[2], 0)
-    count = int.from_bytes(pdu[3:5], "big")
-    if len(pdu) != 5 or not 1 <= count <= _MOST.get(pdu[0], 0):
-        return None
-    return _Asked(unit, pdu[0], int.from_bytes(pdu[1:3], "big"), count)
 
 
 def check(request: bytes, answer: bytes, framing: str) -> None:
@@ -267,10 +141,10 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
         Refused: a Modbus exception of the meter.
         NoAnswer: a gateway's word that the meter behind it was silent (exceptions 0A and 0B).
     """
-    asked = _asked(request, framing)
+    asked = asked_in(request, framing)
     if asked is None:
         raise BadFrame("bad_request", "the request is not a Modbus read")
-    unit, pdu = _content(answer, framing)
+    unit, pdu = content(answer, framing)
     if framing == "tcp" and answer[:2] != request[:2]:
         raise BadFrame("wrong_transaction", "the answer belongs to another request")
     if unit != asked.unit:
@@ -280,9 +154,9 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     if pdu[0] != asked.function:
         raise BadFrame("wrong_function", f"function {pdu[0]} answered a request for function {asked.function}")
     if asked.function == IDENTIFY:
-        if pdu[1:3] != bytes([_MEI, asked.address]):
+        if pdu[1:3] != bytes([MEI, asked.address]):
             raise BadFrame("wrong_function", "the answer is to another kind of identification")
-        if len(pdu) < 7 or _identification_length(bytes([unit]) + pdu) != len(pdu) + 3:
+        if len(pdu) < 7 or identification_length(bytes([unit]) + pdu) != len(pdu) + 3:
             raise BadFrame("wrong_length", "the identification answer is cut short")
     elif len(pdu) < 2 or pdu[1] != asked.byte_count or len(pdu) != 2 + asked.byte_count:
         raise BadFrame("wrong_length", f"asked for {asked.byte_count} bytes, the answer has {max(0, len(pdu) - 2)}")
@@ -300,7 +174,7 @@ def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     if not buffer:
         return "no_answer", "no answer"
     if framing == "tcp":
-        complete = list(_tcp_frames(buffer))
+        complete = list(tcp_frames(buffer))
         if complete and complete[-1][1] == len(buffer):
             return "wrong_transaction", "only answers to other requests arrived"
         return "short_answer", f"the answer ended after {len(buffer)} bytes"
@@ -309,9 +183,9 @@ def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     rest = buffer.removeprefix(request)
     if framing == "ascii":
         return ("short_answer", "the answer has no end") if b":" in rest else ("noise", "bytes that are no Modbus arrived")
-    asked = _asked(request, "rtu")
+    asked = asked_in(request, "rtu")
     if asked and rest[0] == asked.unit and rest[1:2] in (b"", bytes([asked.function]), bytes([asked.function | 0x80])):
-        length = _rtu_length(rest)
+        length = rtu_length(rest)
         if length is None or len(rest) < length:
             return "short_answer", f"the answer ended after {len(rest)} bytes"
         return "bad_checksum", "the checksum is wrong"
@@ -321,7 +195,12 @@ def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
 # --- where a value stands -----------------------------------------------------------------------------------
 
 
-def locate(target: Target, requests: Sequence[bytes], point: Point | Watch) -> str:
+def frame_serial(target: Target, requests: Sequence[bytes], answers: Sequence[bytes]) -> str | None:
+    """None: a Modbus answer carries no number of its meter's own."""
+    return None
+
+
+def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes] = ()) -> str:
     """The formula of a point over the answers to `requests`; empty bytes in their place mask a failed frame.
 
     Raises:
@@ -335,6 +214,6 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch) -> s
 @lru_cache(maxsize=256)
 def _reads(requests: tuple[bytes, ...], unit: int, framing: str) -> tuple[Read | None, ...]:
     """What each request reads from a meter, None where it is none of its reads. The same for all points of a poll."""
-    asked = [_asked(request, framing) if request else None for request in requests]
-    mine = [read if read and read.unit == unit and read.function in _REQUESTS else None for read in asked]
+    asked = [asked_in(request, framing) if request else None for request in requests]
+    mine = [read if read and read.unit == unit and read.function in READS else None for read in asked]
     return tuple(Read(read.function, read.address, read.count) if read else None for read in mine)

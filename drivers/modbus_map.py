@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from config.model import At, ModbusLimits, Point, Span, Watch
+from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch, Span
+from config.model import Point, Watch
 from drivers import Target
 from drivers.formula import plain
 
@@ -38,6 +40,11 @@ class Read:
         return self.function == other.function and self.address <= other.address and other.end <= self.end
 
 
+def limits_of(target: Target) -> ModbusLimits:
+    """What a Modbus meter bears."""
+    return cast("ModbusModel", target.model).modbus
+
+
 def words_of(at: At) -> int:
     """How many registers (or bits) a place spans."""
     return _WORDS.get(at.type) or at.count or _DEFAULT_WORDS[at.type]
@@ -48,8 +55,8 @@ def _read_of(at: At, limits: ModbusLimits) -> Read:
 
 
 def _places(point: Point | Watch) -> list[At]:
-    if isinstance(point, Watch):
-        return [point.at]
+    if not isinstance(point, ModbusPoint):
+        return [cast("ModbusWatch", point).at]
     exponent = [point.exponent.at] if point.exponent else []
     return [point.at, *(part.at for part in point.plus), *exponent]
 
@@ -86,7 +93,7 @@ def _alone(limits: ModbusLimits, read: Read) -> bool:
     return any(read.address <= address < read.end for address in limits.single)
 
 
-def _joined(limits: ModbusLimits, one: Read, other: Read) -> Read | None:
+def _joined(limits: ModbusLimits, gap: int, one: Read, other: Read) -> Read | None:
     """Both reads as one where the meter bears it, else None. `other` does not begin before `one`."""
     both = Read(one.function, one.address, max(one.end, other.end) - one.address)
     if both == one and one.function == other.function:
@@ -94,7 +101,7 @@ def _joined(limits: ModbusLimits, one: Read, other: Read) -> Read | None:
     most = limits.max_registers if one.function in (3, 4) else _MAX_BITS
     if (
         one.function != other.function
-        or other.address - one.end > limits.max_gap
+        or other.address - one.end > gap
         or both.count > most
         or _alone(limits, both)
         or _forbidden(limits, both)
@@ -104,11 +111,11 @@ def _joined(limits: ModbusLimits, one: Read, other: Read) -> Read | None:
     return both
 
 
-def _fewest(limits: ModbusLimits, reads: Iterable[Read]) -> list[Read]:
+def _fewest(limits: ModbusLimits, gap: int, reads: Iterable[Read]) -> list[Read]:
     """Reads joined from the lowest address on, each with the ones behind it as far as the meter bears it."""
     made: list[Read] = []
     for read in sorted(set(reads)):
-        both = _joined(limits, made[-1], read) if made else None
+        both = _joined(limits, gap, made[-1], read) if made else None
         if both:
             made[-1] = both
         else:
@@ -116,17 +123,49 @@ def _fewest(limits: ModbusLimits, reads: Iterable[Read]) -> list[Read]:
     return made
 
 
-def plan(limits: ModbusLimits, points: Sequence[Point | Watch]) -> list[Read]:
+def plan(limits: ModbusLimits, points: Sequence[Point | Watch], hole: int | None = None) -> list[Read]:
     """The fewest reads that fetch all points within the limits, in the order of functions and addresses.
 
     The parts of one value are joined first, so that no other value makes them fall into two reads. A place that the
     model forbids to read is left out: its point cannot be located.
+
+    `hole`: so many registers that nobody asked for cost less than another read; a model that states how many its
+    meter bears (`max_gap`) is the limit. None: as many as the model states.
     """
-    units: set[Read] = set()
-    for point in points:
-        parts = [_whole(limits, _read_of(at, limits)) for at in _places(point)]
-        units.update(_fewest(limits, (part for part in parts if not _forbidden(limits, part))))
-    return _fewest(limits, units)
+    gap = _gap(limits, hole)
+    units = {unit for point in points for unit in _units(limits, gap, point)}
+    return _fewest(limits, gap, units)
+
+
+def _gap(limits: ModbusLimits, hole: int | None) -> int:
+    if limits.max_gap is None:
+        return hole or 0
+    return limits.max_gap if hole is None else min(limits.max_gap, hole)
+
+
+def _units(limits: ModbusLimits, gap: int, point: Point | Watch) -> list[Read]:
+    """The reads of one point by itself."""
+    parts = [_whole(limits, _read_of(at, limits)) for at in _places(point)]
+    return _fewest(limits, gap, (part for part in parts if not _forbidden(limits, part)))
+
+
+def allowed(limits: ModbusLimits, points: Sequence[Point | Watch], read: Read) -> bool:
+    """Whether a read is one that `plan` can come to for some of the points, however many of them it joins.
+
+    It begins where one of their places begins and ends where one ends, and keeps to the model's limits.
+    """
+    units = [unit for point in points for unit in _units(limits, _gap(limits, None), point)]
+    units += [_whole(limits, _read_of(at, limits)) for point in points for at in _places(point)]
+    mine = [unit for unit in units if read.covers(unit)]
+    if read in mine:
+        return not _forbidden(limits, read)
+    most = limits.max_registers if read.function in (3, 4) else _MAX_BITS
+    return (
+        any(unit.address == read.address for unit in mine)
+        and any(unit.end == read.end for unit in mine)
+        and read.count <= most
+        and not (_alone(limits, read) or _forbidden(limits, read) or _blocks(limits, read))
+    )
 
 
 def _encoding(at: At, limits: ModbusLimits, bit_offset: int = 0) -> str:
@@ -179,13 +218,13 @@ def formula_of(target: Target, reads: Sequence[Read | None], point: Point | Watc
     Raises:
         KeyError: the reads do not fetch the point.
     """
-    limits = target.model.modbus
+    limits = limits_of(target)
 
     def source(at: At) -> str:
         return _source(at, limits, reads, first_byte, hexadecimal)
 
-    if isinstance(point, Watch):
-        return source(point.at) + _times(plain(point.scale))
+    if not isinstance(point, ModbusPoint):
+        return source(cast("ModbusWatch", point).at) + _times(plain(point.scale))
     tail = "".join(_times(ratio) for ratio in _ratios(target, point))
     if point.exponent:
         shift = f"{point.exponent.offset:+d}" if point.exponent.offset else ""

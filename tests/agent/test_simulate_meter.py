@@ -12,7 +12,7 @@ from agent.simulate_load import Load
 from agent.simulate_meter import Meter
 from agent.simulate_registers import Cell
 from config.library import with_points
-from config.model import At, ModbusLimits
+from config.modbus import At, ModbusLimits
 from config.plant import SimulatedMeter
 from config.quantity import QUANTITIES
 from drivers import Target, load

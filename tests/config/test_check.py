@@ -16,7 +16,7 @@ from config import text, zone
 from config.check import SiteFile, load_model, load_models, load_site, read_model
 from config.library import with_points
 from config.mistake import ConfigError
-from config.model import MeterModel
+from config.modbus import ModbusModel
 from config.site import Meter, Site
 from config.typed import read_as
 from config.zone import zone_of
@@ -272,7 +272,7 @@ def _blocks() -> list[str]:
 @pytest.mark.parametrize("block", _blocks(), ids=lambda block: block.split(":", 1)[0])
 def test_every_yaml_block_of_the_readme_loads(block: str, tmp_path: Path) -> None:
     if block.startswith("model:"):
-        assert read_as(MeterModel, block.encode(), "README.md")
+        assert read_as(ModbusModel, block.encode(), "README.md")
         assert read_model(block.encode(), "README.md").declared.points
         return
     whole = block

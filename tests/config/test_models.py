@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from config.check import load_models
-from config.model import TRUST_WORDS, At, Example, MeterModel, ModbusLimits, Point, Watch
+from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch
+from config.model import TRUST_WORDS, Example
 from config.quantity import quantity_of
 from drivers import Target, modbus
 from drivers.formula import evaluate
@@ -32,11 +33,11 @@ def frames_of(example: Example) -> tuple[list[bytes], list[bytes]]:
     return [bytes.fromhex(frame.request) for frame in example.frames], [bytes.fromhex(frame.answer) for frame in example.frames]
 
 
-def target_of(model: MeterModel, example: Example) -> Target:
+def target_of(model: ModbusModel, example: Example) -> Target:
     return Target(model, str(bytes.fromhex(example.frames[0].request)[0]), "rtu", ct=example.ct, vt=example.vt)
 
 
-def values_of(model: MeterModel, example: Example) -> dict[str, str | None]:
+def values_of(model: ModbusModel, example: Example) -> dict[str, str | None]:
     """All that an example's frames hold, by quantity; None where the meter says it has no value."""
     requests, answers = frames_of(example)
     made = {}
@@ -49,8 +50,8 @@ def values_of(model: MeterModel, example: Example) -> dict[str, str | None]:
     return made
 
 
-def places_of(item: Point | Watch) -> list[At]:
-    return [item.at] if isinstance(item, Watch) else [item.at, *(part.at for part in item.plus)]
+def places_of(item: ModbusPoint | ModbusWatch) -> list[At]:
+    return [item.at] if isinstance(item, ModbusWatch) else [item.at, *(part.at for part in item.plus)]
 
 
 def length_of(at: At) -> int:
@@ -115,7 +116,7 @@ def test_examples_prove_what_a_meter_says_when_it_has_no_value() -> None:
 # --- what is sent -------------------------------------------------------------------------------------------
 
 
-def reads_of(model: MeterModel, items: list[Point | Watch]) -> list[tuple[int, int, int]]:
+def reads_of(model: ModbusModel, items: list[ModbusPoint | ModbusWatch]) -> list[tuple[int, int, int]]:
     """Function, first address and count of the reads that are sent for points or watches."""
     target = Target(model, "1", "rtu")
     return [struct.unpack(">BHH", request.data[1:6]) for request in modbus.requests(target, items)]
@@ -143,15 +144,15 @@ def breaches(limits: ModbusLimits, read: tuple[int, int, int], wanted: list[tupl
     gap = 0
     for address in touched:
         gap = 0 if address in named | whole else gap + 1
-        if gap > limits.max_gap + (limits.align == 2):
-            yield f"bridges more than {limits.max_gap} registers at {address}"
+        if gap > (limits.max_gap or 0) + (limits.align == 2):
+            yield f"bridges more than {(limits.max_gap or 0)} registers at {address}"
 
 
 @each_model
 @pytest.mark.parametrize("chosen", ["defaults", "all points", "identity and settings"])
 def test_reads_stay_within_the_meters_limits_and_fetch_everything(name: str, chosen: str) -> None:
     model = MODELS[name]
-    choices: dict[str, list[Point | Watch]] = {
+    choices: dict[str, list[ModbusPoint | ModbusWatch]] = {
         "defaults": [point for point in model.points if point.default],
         "all points": list(model.points),
         "identity and settings": [*model.identity, *model.attest],
@@ -202,7 +203,7 @@ def test_a_model_has_the_sources_its_trust_level_claims(name: str) -> None:
 # --- the table in the documentation -------------------------------------------------------------------------
 
 
-def main_counter(model: MeterModel) -> str:
+def main_counter(model: ModbusModel) -> str:
     """The first counter of a model as a table cell: where it stands and what one count is worth."""
     if model.model.startswith("generic-"):
         return "from the site file"

@@ -19,7 +19,7 @@ from decimal import Decimal
 import pytest
 
 from config.check import load_models
-from config.model import MeterModel
+from config.modbus import ModbusModel
 from drivers import Target, modbus
 from drivers.formula import evaluate
 
@@ -378,7 +378,7 @@ def answer_to(request: bytes, table: Table) -> bytes:
     return frame + crc16(frame)
 
 
-def values_of(model: MeterModel, table: Table) -> dict[str, str | None]:
+def values_of(model: ModbusModel, table: Table) -> dict[str, str | None]:
     """What the YAML file makes of the table's registers, over the reads that the driver plans itself."""
     target = Target(model, "17", "rtu")
     requests = [request.data for request in modbus.requests(target, model.points)]

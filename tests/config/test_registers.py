@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from config.check import read_model
-from config.model import MeterModel, Point, Watch
+from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from config.registers import model_findings, point_findings
 from drivers import Target, load
 from drivers.formula import evaluate
@@ -66,7 +66,7 @@ def _answer(request: bytes) -> bytes:
     return bytes([unit, function, length]) + bytes(length + 2)
 
 
-def _read(model: MeterModel, read: Point | Watch) -> None:
+def _read(model: ModbusModel, read: ModbusPoint | ModbusWatch) -> None:
     """Requests, answers of zeros and the formula's value; raises where something cannot be read."""
     driver = load("modbus")
     target = Target(model, "1", "rtu", ct="400/5", vt="10000/100")
@@ -80,7 +80,7 @@ def test_a_point_that_passes_the_rules_has_a_request_and_a_formula() -> None:
     draw = random.Random(SEED)
     passed = set()
     for _ in range(20000):
-        point = Point.model_validate(_point(draw))
+        point = ModbusPoint.model_validate(_point(draw))
         if not list(point_findings([point], MODEL.declared.modbus)):
             passed.add(point.at.type)
             _read(MODEL.declared, point)
@@ -91,7 +91,7 @@ def test_a_watch_that_passes_the_rules_has_a_request_and_a_formula() -> None:
     draw = random.Random(SEED)
     passed = set()
     for _ in range(5000):
-        watch = Watch.model_validate({"name": "serial", "at": _at(draw), "scale": draw.choice(_SCALES)})
+        watch = ModbusWatch.model_validate({"name": "serial", "at": _at(draw), "scale": draw.choice(_SCALES)})
         model = MODEL.declared.model_copy(update={"identity": (watch,)})
         if not list(model_findings(model)):
             passed.add(watch.at.type)
@@ -100,7 +100,7 @@ def test_a_watch_that_passes_the_rules_has_a_request_and_a_formula() -> None:
 
 
 def test_parts_of_a_value_are_looked_at_like_the_value_itself() -> None:
-    point = Point.model_validate(
+    point = ModbusPoint.model_validate(
         {
             "quantity": "volume_forward",
             "at": {"address": 0, "type": "i32"},

@@ -89,12 +89,10 @@ def test_a_good_site_file_and_good_models_validate() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "address_above_247",
         "every_without_a_unit_word",
         "framing_unknown",
         "gateway_with_capital_letters",
         "key_misspelt",
-        "key_missing",
         "key_unknown",
         "meters_empty",
         "meters_not_a_list",

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from config.mistake import ConfigError, did_you_mean, listed, looks_secret, shown
-from config.model import At, MeterModel, Point
+from config.modbus import At, ModbusModel, ModbusPoint, modbus_address
 from config.site import Link, Meter, Mqtt, Site
 from config.typed import EXAMPLES, read_as
 
@@ -20,7 +20,7 @@ def _with(kind: type[BaseModel], **keys: Any) -> Any:
         Meter: {"id": "main", "link": "line1", "model": "eastron-sdm630", "address": "1"},
         Link: {},
         Mqtt: {"host": "192.168.1.5"},
-        Point: {"quantity": "voltage", "at": {"address": "0", "type": "u16"}},
+        ModbusPoint: {"quantity": "voltage", "at": {"address": "0", "type": "u16"}},
         At: {"address": "0", "type": "u16"},
         Site: {"gateway": "a/b", "links": {"l": {}}, "meters": [{"id": "m", "link": "l", "model": "x", "address": "1"}]},
     }
@@ -40,13 +40,13 @@ def test_a_time_span_that_does_not_divide_a_day_is_refused(written: object) -> N
 
 @pytest.mark.parametrize(("written", "address"), [("1", "1"), ("007", "7"), ("247", "247"), (12, "12")])
 def test_a_modbus_address_loses_its_leading_zeros(written: object, address: str) -> None:
-    assert _with(Meter, address=written).address == address
+    assert modbus_address(_with(Meter, address=written).address) == address
 
 
 @pytest.mark.parametrize("written", ["0", "248", "-1", "1.0", "0x10", "٣", "²", "", True, "12 ", "1" * 5000])
 def test_an_address_outside_1_to_247_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="address"):
-        _with(Meter, address=written)
+        modbus_address(_with(Meter, address=written).address)
 
 
 @pytest.mark.parametrize("written", ["400/5", "1", "10000/100", "2.5/1", "0.5", 1])
@@ -118,18 +118,18 @@ def test_registers_may_be_written_in_hexadecimal() -> None:
 @pytest.mark.parametrize("written", ["yes", "on", "1", "True", 1])
 def test_only_true_and_false_switch(written: object) -> None:
     with pytest.raises(ValueError, match="default"):
-        _with(Point, default=written)
+        _with(ModbusPoint, default=written)
 
 
 def test_a_scale_is_exact() -> None:
-    assert _with(Point, scale="0.10").scale == Decimal("0.10")
-    assert str(_with(Point, scale="1e-3").scale) == "0.001"
+    assert _with(ModbusPoint, scale="0.10").scale == Decimal("0.10")
+    assert str(_with(ModbusPoint, scale="1e-3").scale) == "0.001"
 
 
 @pytest.mark.parametrize("written", ["0,01", "1/100", "nan", "inf", "Infinity", "1_0", True, "", ".", "1e999"])
 def test_a_scale_that_is_no_decimal_number_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="scale"):
-        _with(Point, scale=written)
+        _with(ModbusPoint, scale=written)
 
 
 @pytest.mark.parametrize("written", ["nan", "11", "-1", "1s", True])
@@ -166,7 +166,7 @@ def _needed_keys(schema: dict[str, Any]) -> set[str]:
 
 
 def test_every_key_that_must_be_written_has_an_example_of_what_to_write() -> None:
-    needed = _needed_keys(Site.model_json_schema()) | _needed_keys(MeterModel.model_json_schema())
+    needed = _needed_keys(Site.model_json_schema()) | _needed_keys(ModbusModel.model_json_schema())
     assert needed == set(EXAMPLES)
 
 

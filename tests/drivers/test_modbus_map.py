@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from config.model import ModbusLimits, Point
+from config.modbus import ModbusLimits, ModbusPoint
 from drivers import modbus
 from drivers.formula import evaluate
 from drivers.modbus_map import Read, plan, words_of
@@ -19,11 +19,11 @@ def limits(**more: object) -> ModbusLimits:
     return ModbusLimits.model_validate(more)
 
 
-def reads(points: Sequence[Point], **more: object) -> list[tuple[int, int, int]]:
+def reads(points: Sequence[ModbusPoint], **more: object) -> list[tuple[int, int, int]]:
     return [(read.function, read.address, read.count) for read in plan(limits(**more), points)]
 
 
-def u16(*addresses: int) -> list[Point]:
+def u16(*addresses: int) -> list[ModbusPoint]:
     return [place("u16", address) for address in addresses]
 
 
@@ -131,7 +131,7 @@ def test_the_parts_of_one_value_are_joined_only_within_the_limits() -> None:
 # --- thousands of made-up maps ------------------------------------------------------------------------------
 
 
-def made_up(chance: random.Random) -> tuple[ModbusLimits, list[Point]]:
+def made_up(chance: random.Random) -> tuple[ModbusLimits, list[ModbusPoint]]:
     """Limits and points that a meter could have: nothing wanted is forbidden, no block or single is cut through."""
     align = chance.choice((1, 1, 2))
     most = chance.choice((8, 16, 40, 124, 125))
@@ -152,7 +152,7 @@ def made_up(chance: random.Random) -> tuple[ModbusLimits, list[Point]]:
     return made, [point for point in points if bearable(made, point)]
 
 
-def spans_of(point: Point) -> list[Read]:
+def spans_of(point: ModbusPoint) -> list[Read]:
     places = [point.at, *(part.at for part in point.plus)]
     return [Read(3, at.address, words_of(at)) for at in places]
 
@@ -163,7 +163,7 @@ def touched(made: ModbusLimits, read: Read) -> set[int]:
     return set(range(first - first % made.align, end + end % made.align))
 
 
-def bearable(made: ModbusLimits, point: Point) -> bool:
+def bearable(made: ModbusLimits, point: ModbusPoint) -> bool:
     for read in spans_of(point):
         registers = touched(made, read)
         if len(registers) > made.max_registers:
@@ -207,7 +207,7 @@ def test_in_thousands_of_maps_every_register_is_covered_and_no_limit_is_broken()
     assert planned > 10_000
 
 
-def longest_hole(made: ModbusLimits, read: Read, points: list[Point]) -> int:
+def longest_hole(made: ModbusLimits, read: Read, points: list[ModbusPoint]) -> int:
     wanted = set().union(*(touched(made, span) for point in points for span in spans_of(point)))
     longest = run = 0
     for register in range(read.address, read.end):
@@ -230,7 +230,7 @@ def test_no_plan_with_fewer_reads_exists() -> None:
         assert len(plan(made, points)) == fewest(made, points)
 
 
-def fewest(made: ModbusLimits, points: list[Point]) -> int:
+def fewest(made: ModbusLimits, points: list[ModbusPoint]) -> int:
     units = sorted({(span.address, span.end) for point in points for span in spans_of(point)})
 
     def borne(some: tuple[tuple[int, int], ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from config.model import MeterModel, Point, Watch
+from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from drivers import Target
 
 
@@ -15,9 +15,9 @@ def point(quantity: str, address: int, kind: str = "u16", **more: Any) -> dict[s
     return {"quantity": quantity, "at": place} | more
 
 
-def model(*points: dict[str, Any], identity: tuple[dict[str, Any], ...] = (), **limits: Any) -> MeterModel:
+def model(*points: dict[str, Any], identity: tuple[dict[str, Any], ...] = (), **limits: Any) -> ModbusModel:
     """A model of these points and limits."""
-    return MeterModel.model_validate(
+    return ModbusModel.model_validate(
         {
             "model": "test-meter",
             "revision": 1,
@@ -40,11 +40,11 @@ def target(*points: dict[str, Any], address: int = 1, framing: str = "rtu", **mo
     return Target(model(*points, **more), str(address), framing, **ratios)
 
 
-def place(kind: str, address: int, **more: Any) -> Point:
+def place(kind: str, address: int, **more: Any) -> ModbusPoint:
     """A point of no matter which quantity."""
-    return Point.model_validate(point("voltage", address, kind, **more))
+    return ModbusPoint.model_validate(point("voltage", address, kind, **more))
 
 
-def watch(kind: str, address: int, **more: Any) -> Watch:
+def watch(kind: str, address: int, **more: Any) -> ModbusWatch:
     """A register to watch."""
-    return Watch.model_validate({"name": "serial", "at": {"address": address, "type": kind} | more})
+    return ModbusWatch.model_validate({"name": "serial", "at": {"address": address, "type": kind} | more})

@@ -1,0 +1,85 @@
+"""A meter's declaration as the checks of its records need it, and a record's frames as bytes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.model import Point, Watch
+from drivers import Driver, Request, Target
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A meter's declaration and what follows from it.
+
+    Attributes:
+        n, leaf: its record and that record's leaf hash (base64url).
+        fields: as declared.
+        driver, target: None where the model is not usable.
+        points: the declared quantities' points.
+        serial: where the model keeps the serial number; None if it does not.
+    """
+
+    n: int
+    leaf: str
+    fields: Fields
+    driver: Driver | None = None
+    target: Target | None = None
+    points: Mapping[str, Point] = field(default_factory=dict)
+    serial: Watch | None = None
+
+    def reads(self, request: bytes) -> bool:
+        """Whether a request without transaction number is one that fetches the meter's declared quantities."""
+        return self._prescribed(request, list(self.points.values()))
+
+    def identifies(self, request: bytes) -> bool:
+        """Whether it is one that fetches the meter's serial number."""
+        return self.serial is not None and self._prescribed(request, [self.serial])
+
+    def asks(self, request: bytes) -> bool:
+        """Whether it is one of either."""
+        return self.reads(request) or self.identifies(request)
+
+    def _prescribed(self, request: bytes, points: Sequence[Point | Watch]) -> bool:
+        return bool(self.driver and self.target and self.driver.prescribes(self.target, points, request))
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A record's frames as bytes.
+
+    Attributes:
+        requests, answers, faults: of each frame; the fault is empty where there is none.
+        plain: the requests without transaction numbers.
+        asked, usable: `plain` and `answers` with empty bytes in place of those that have a fault.
+    """
+
+    requests: list[bytes]
+    answers: list[bytes]
+    faults: list[str]
+    plain: list[bytes]
+    asked: tuple[bytes, ...]
+    usable: list[bytes]
+
+
+def frames_of(fields: Fields, declaration: Declaration | None = None) -> Frames:
+    """A record's frames as bytes; their transaction numbers are known by the declared meter's driver."""
+    stated = fields["frames"]
+    requests = [bytes.fromhex(frame["request"]) for frame in stated]
+    answers = [bytes.fromhex(frame["answer"]) for frame in stated]
+    faults = [frame.get("fault", "") for frame in stated]
+    plain = requests
+    if declaration and declaration.driver and declaration.target:
+        plain = _plain(declaration.driver, declaration.target, requests)
+    asked = tuple(b"" if fault else request for request, fault in zip(plain, faults, strict=True))
+    usable = [b"" if fault else answer for answer, fault in zip(answers, faults, strict=True)]
+    return Frames(requests, answers, faults, plain, asked, usable)
+
+
+def _plain(driver: Driver, target: Target, requests: Sequence[bytes]) -> list[bytes]:
+    """Requests without their transaction numbers, so that two polls of the same registers are the same."""
+    return [driver.numbered(Request(data, 0, 0, 0), 0, target.framing).data if data else b"" for data in requests]

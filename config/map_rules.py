@@ -1,0 +1,61 @@
+"""What the map of every meter model must keep to, whatever its protocol: names once, scales and ranges that make sense.
+
+Each rule yields the path of keys to the place and a sentence. What this file does not know: places (`at`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from config.mistake import Path
+from config.model import Finding, MeterModel, Point
+
+GENERIC = "generic-"
+
+_DIGITS = 20  # a formula's numbers have at most so many in front of and behind the point
+
+
+def map_findings(model: MeterModel) -> Iterator[Finding]:
+    """What is wrong with a whole model's points, watches and examples, places apart."""
+    yield from points_findings(model.points)
+    names: dict[str, str] = {}
+    for section, watches in (("identity", model.identity), ("attest", model.attest)):
+        for index, watch in enumerate(watches):
+            if watch.name in names:
+                yield (section, index, "name"), f"{watch.name} stands twice, first under {names[watch.name]}"
+            names.setdefault(watch.name, section)
+            yield from scale_findings((section, index, "scale"), watch.scale)
+    told = {point.quantity for point in model.points}
+    for index, example in enumerate(model.examples):
+        for quantity in example.values:
+            if quantity not in told and not is_generic(model.model):
+                yield ("examples", index, "values", quantity), f"{quantity} is not among this model's points"
+
+
+def points_findings(points: Sequence[Point]) -> Iterator[Finding]:
+    """What is wrong with a list of points, places apart."""
+    first: dict[str, int] = {}
+    for index, point in enumerate(points):
+        path: Path = ("points", index)
+        if point.quantity in first:
+            yield (*path, "quantity"), f"{point.quantity} stands twice, first as entry {first[point.quantity] + 1}"
+        first.setdefault(point.quantity, index)
+        if point.range and point.range[0] >= point.range[1]:
+            yield (*path, "range"), "write the lowest value first, then the highest, such as [0, 300]"
+        yield from scale_findings((*path, "scale"), point.scale)
+
+
+def scale_findings(path: Path, scale: Decimal) -> Iterator[Finding]:
+    """What is wrong with a scale."""
+    if scale == 0:
+        yield path, "0 would make every value 0; write what one count is worth in the quantity's unit"
+        return
+    whole, _, fraction = f"{abs(scale):f}".partition(".")
+    if len(whole) > _DIGITS or len(fraction) > _DIGITS:
+        yield path, f"has more than {_DIGITS} digits in front of or behind the point"
+
+
+def is_generic(name: str) -> bool:
+    """Whether a model is a generic one."""
+    return name.startswith(GENERIC)
