@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench load clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,10 @@ format: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	@tests/system_packages.sh
 	$(BIN)/python tests/bench/bench.py
+
+load: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.load
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

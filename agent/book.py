@@ -1,60 +1,61 @@
 """The book of each meter: every poll that was due ends in a sealed reading or inside a sealed gap.
 
- 1. A reading closes an open gap in the same transaction, with the count of missed polls.
+A meter has one page for each interval at which it is read.
+
+ 1. A reading closes an open gap in the same transaction, with the count of missed polls: none, if the meter came back in
+    time for the very instant that the gap began with.
  2. The first miss opens a gap and keeps the frames that were exchanged; further misses of the same cause only count.
- 3. Instants nobody tried (the agent was off, the line was overrun, the disk refused) are counted from the schedule
-    when the next poll is told, so after a crash the hole is bounded by what the ledger holds.
+ 3. Instants nobody tried (the agent was off, the line was overrun, the disk refused) are counted from the schedule: at
+    the start and when the next poll is told, so after a crash the hole is bounded by what the ledger holds.
+ 4. When the wall clock is set, all pages are closed up to the time it showed, that is sealed, and they begin anew.
+ 5. A meter or an interval that was taken out of the site file is closed, so that nobody waits for it for ever.
 
 What this file does not know: how meters are asked (`agent.poll`), how records are written (`agent.ledger`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from agent import draft
-from agent.clock import Clock, from_stamp, stamp
+from agent.book_page import AGENT_STOPPED, OVERRUN, Gap, Page, Restart, resumed
+from agent.clock import Clock, ClockSteps
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.reading import Reading, frame_fields
 from agent.record import RecordError, parse
-from agent.schedule import SECOND, instants_between
-from drivers import Exchange
+from agent.schedule import MILLISECOND
+from agent.seal import base64url
+from drivers import Exchange, Instant
 
-AGENT_STOPPED = "agent_stopped"
-OVERRUN = "overrun"
+__all__ = ["AGENT_STOPPED", "OVERRUN", "Book"]
+
 LEDGER_FAILED = "ledger_failed"
+LINE_OPENING = "line_opening"
+OF_THE_LINE = (OVERRUN, LINE_OPENING)  # not the meter's silence: its line is told of
+REFUSED_BY_LEDGER = "refused_by_ledger"
 
 
 @dataclass(slots=True)
-class _Page:
+class _Meter:
     """What the book knows of one meter.
 
     Attributes:
         source: the meter as named in its records, without the count.
-        every_ns: its interval.
-        last_due: the newest instant that is accounted for on disk; None before the first.
-        gap_since, gap_cause: of the open gap; None and empty without one.
-        hole: why instants nobody told about are missing.
-        told: the serial number in the newest identity record.
+        pages: one for each interval at which it is read, by that interval in milliseconds.
+        told: the number in the newest identity record.
         accepted: the one in the newest identity record that matched.
         strange: the one that was last told of as another meter's.
-        turn: what is told of a meter is written in the order it was told.
     """
 
     source: dict[str, Any]
-    every_ns: int
-    last_due: int | None = None
-    gap_since: int | None = None
-    gap_cause: str = ""
-    hole: str = AGENT_STOPPED
+    pages: dict[int, Page]
     told: str = ""
     accepted: str = ""
     strange: str = ""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Book:
@@ -64,154 +65,262 @@ class Book:
         self._ledger = ledger
         self._clock = clock
         self._log = log
-        self._pages: dict[str, _Page] = {}
+        self._meters: dict[str, _Meter] = {}
+        self.steps = ClockSteps(clock)
 
-    def enter(self, meter: str, serial: str, declared: str, every_s: int, past: LedgerReader) -> None:
-        """Opens a meter's page where the ledger left off.
+    # --- the beginning ----------------------------------------------------------------------------------------
+
+    def enter(self, meter: str, serial: str, declared: str, intervals_ms: Sequence[int], past: LedgerReader) -> None:
+        """Opens a meter's pages where the ledger left off.
 
         Args:
             meter: its id.
             serial: as on its plate, empty if not known.
             declared: leaf hash of its declaration, base64url.
-            every_s: its interval in seconds.
-            past: the ledger as it is on disk.
+            intervals_ms: how often it is read, in milliseconds, one for each of its schedules.
+            past: the ledger as it is on disk, the start of the agent and the meter's declaration in it.
         """
         source = {"id": meter, "serial": serial, "serial_from": "plate", "declared": declared}
-        page = _Page(source, every_s * SECOND)
-        for kind in ("reading", "gap"):
-            for _, payload in past.meter_records(meter, kind, newest_first=True):
-                _resume(page, parse(payload))
-                break
+        entered = _Meter(source, resumed(past, meter, intervals_ms, self._restart(past)))
         for _, payload in past.meter_records(meter, "identity", newest_first=True):
             fields = parse(payload)
-            page.told = page.told or fields["found"]
+            entered.told = entered.told or fields["found"]
             if fields["match"]:
-                page.accepted = fields["found"]
+                entered.accepted = fields["found"]
                 break
-        self._pages[meter] = page
+        self._meters[meter] = entered
+
+    async def begin(self, past: LedgerReader) -> None:
+        """Seals how long the agent was not running, and the end of what is no longer read.
+
+        Once, when all meters are entered and nothing is told yet. Without it the first is sealed as each meter is told
+        of, the second never.
+        """
+        restart = self._restart(past)
+        drafts: list[draft.Fields] = []
+        pages: list[tuple[_Meter, Page]] = []
+        for meter in self._meters.values():
+            for before in meter.pages.values():
+                page = replace(before)
+                drafts += self._gaps(meter.source, page, page.catch_up(restart.began_ns))
+                pages.append((meter, page))
+        for source, page in self._taken_out(past, restart):
+            drafts += self._gaps(source, page, page.take_out(restart.began_ns))
+        if not drafts or await self._append(None, "", drafts):
+            for meter, page in pages:
+                meter.pages[page.every_ms] = page
+
+    def _restart(self, past: LedgerReader) -> Restart:
+        return Restart.of(past, self._clock.instant(), self._clock.boot)
+
+    def _taken_out(self, past: LedgerReader, restart: Restart) -> Iterator[tuple[dict[str, Any], Page]]:
+        """What was read once and is not any more, with the meter as its records must name it."""
+        for meter in past.meters():
+            declared = list(islice(past.meter_records(meter, "meter", newest_first=True), 2))
+            intervals = {each["every_ms"] for _, payload in declared for each in parse(payload)["meter"]["schedules"]}
+            entered = self._meters.get(meter)
+            left_over = intervals - set(entered.pages if entered else ())
+            if not left_over:
+                continue
+            source = entered.source if entered else _source(past, meter, *declared[0])
+            for page in resumed(past, meter, left_over, restart).values():
+                yield source, page
+
+    def serial_of(self, meter: str) -> str:
+        """The number by which a meter is known: declared, else told before; empty if neither."""
+        entered = self._meters[meter]
+        return entered.source["serial"] or entered.accepted
+
+    # --- what is told -----------------------------------------------------------------------------------------
 
     async def taken(self, reading: Reading) -> None:
-        """A meter was read: seals the reading, and before it the end of a gap. Returns when that is on disk."""
-        page = self._pages[reading.meter]
-        async with page.turn:
-            await self._taken(page, reading)
+        """A meter was read: seals the reading, and before it the end of a gap. Returns when that is on disk.
 
-    async def _taken(self, page: _Page, reading: Reading) -> None:
-        drafts = self._hole(page, reading.due_ns)
-        since, cause = page.gap_since, page.gap_cause
-        if drafts:
-            since, cause = from_stamp(drafts[0]["since"]), drafts[0]["cause"]
-        missed = 0
-        if since is not None:
-            missed = max(1, instants_between(since, reading.due_ns, page.every_ns))
-            drafts.append(self._gap(page, "closed", cause, since, reading.due_ns, missed))
-        drafts.append(draft.reading(self._clock, page.source, reading))
-        if not await self._append(page, drafts):
+        A second reading for an instant that is accounted for is not sealed: no poll may count twice.
+        """
+        if await self._is_of_this_time(reading.epoch):
+            await self._taken(self._meters[reading.meter], reading)
+
+    async def missed(
+        self, meter: str, every_ms: int, due_ns: int, cause: str, hint: str, epoch: int, exchanges: Sequence[Exchange] = ()
+    ) -> None:
+        """A poll failed as a whole: opens a gap, or counts on in the open one. `epoch`: of the steps when it began."""
+        if await self._is_of_this_time(epoch):
+            await self._missed(self._meters[meter], every_ms, due_ns, cause, hint, exchanges)
+
+    async def identified(self, meter: str, found: str, formula: str, exchanges: Sequence[Exchange], way: str) -> bool:
+        """A meter told its number; whether it is the one declared. Sealed when it is news. `way`: `register` or `frame`."""
+        await self._is_of_this_time(self.steps.count)
+        return await self._identified(self._meters[meter], found, formula, exchanges, way)
+
+    async def own_number(self, meter: str, found: str, formula: str, exchanges: Sequence[Exchange], address: str) -> bool:
+        """A meter's answer carries its own number; whether it is the meter declared.
+
+        A number that is the address it was asked under was checked with the answer: where the plate has another serial
+        number beside it, that one stays.
+        """
+        source = self._meters[meter].source
+        if source["serial"] and not draft.same_serial(source["serial"], found) and draft.same_serial(found, address):
+            return True
+        return await self.identified(meter, found, formula, exchanges, "frame")
+
+    async def _is_of_this_time(self, epoch: int) -> bool:
+        """Whether what was asked when the clock had been set so often can still be told; deals with a clock that was set."""
+        if self.steps.pending():
+            await self.clock_was_set()
+        return epoch == self.steps.count
+
+    async def _taken(self, meter: _Meter, reading: Reading) -> None:
+        page = meter.pages[reading.every_ms].turned()
+        if page.is_told(reading.due_ns):
             return
-        page.last_due, page.gap_since, page.gap_cause, page.hole = reading.due_ns, None, "", OVERRUN
-        if missed:
-            self._log.info("meter.back", meter=reading.meter, missed=missed, cause=cause)
-
-    async def missed(self, meter: str, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange] = ()) -> None:
-        """A poll failed as a whole: opens a gap, or counts on in the open one."""
-        page = self._pages[meter]
-        async with page.turn:
-            await self._missed(page, due_ns, cause, hint, exchanges)
-
-    async def _missed(self, page: _Page, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]) -> None:
-        if page.gap_since is not None and page.gap_cause == cause:
-            page.last_due = due_ns
+        gaps = page.catch_up(reading.due_ns)
+        back = page.close(reading.due_ns) if page.gap_since is not None else None
+        drafts = self._gaps(meter.source, page, [*gaps, back] if back else gaps)
+        drafts.append(draft.reading(self._clock, meter.source, reading))
+        page.last_due, page.hole = reading.due_ns, OVERRUN
+        if not await self._append_page(meter, page, drafts):
             return
-        drafts: list[draft.Fields] = []
-        since = due_ns
+        self._tell_overrun(reading.meter, gaps)
+        if back:
+            self._log.info("meter.back", meter=reading.meter, missed=back.missed, cause=back.cause)
+
+    async def _missed(
+        self, meter: _Meter, every_ms: int, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]
+    ) -> None:
+        page = meter.pages[every_ms].turned()
+        if page.is_told(due_ns):
+            return
+        if page.gap_since is not None and (page.gap_cause == cause or page.gap_since == due_ns):
+            return  # it counts by itself; the same instant again has its cause already
+        gaps = page.catch_up(due_ns)
         if page.gap_since is not None:
-            missed = max(1, instants_between(page.gap_since, due_ns, page.every_ns))
-            drafts.append(self._gap(page, "closed", page.gap_cause, page.gap_since, due_ns, missed))
-        elif holes := self._hole(page, due_ns):
-            since = from_stamp(holes[0]["since"])
-        missed = instants_between(since, due_ns, page.every_ns) + 1
-        drafts.append(self._gap(page, "opened", cause, since, due_ns, missed, exchanges))
-        if await self._append(page, drafts):
-            page.last_due, page.gap_since, page.gap_cause, page.hole = due_ns, since, cause, OVERRUN
-            self._log.warning("meter.silent", meter=page.source["id"], cause=cause, hint=hint)
+            gaps.append(page.close(due_ns))
+        opened = page.open(due_ns, cause)
+        drafts = [*self._gaps(meter.source, page, gaps), *self._gaps(meter.source, page, [opened], frames=exchanges)]
+        name = meter.source["id"]
+        if await self._append_page(meter, page, drafts):
+            self._tell_overrun(name, gaps)
+            if cause not in OF_THE_LINE:
+                self._log.warning("meter.silent", meter=name, cause=cause, hint=hint)
 
-    async def identified(self, meter: str, found: str, formula: str, exchanges: Sequence[Exchange]) -> bool:
-        """A serial number was read from a meter; whether it is the one declared. Sealed when it is news."""
-        page = self._pages[meter]
-        async with page.turn:
-            return await self._identified(page, found, formula, exchanges)
-
-    async def _identified(self, page: _Page, found: str, formula: str, exchanges: Sequence[Exchange]) -> bool:
-        meter = page.source["id"]
-        expected = page.source["serial"] or page.accepted
+    async def _identified(self, meter: _Meter, found: str, formula: str, exchanges: Sequence[Exchange], way: str) -> bool:
+        name = meter.source["id"]
+        expected = meter.source["serial"] or meter.accepted
         match = not expected or draft.same_serial(expected, found)
-        if found != page.told:
-            record = draft.identity(self._clock, page.source, expected, found, formula, exchanges)
-            if not await self._append(page, [record]):
+        if found != meter.told:
+            record = draft.identity(self._clock, meter.source, expected, found, formula, exchanges)
+            before, meter.told = meter.told, found
+            if not await self._append(None, name, [record]):
+                meter.told = before
                 return False
-            page.told = found
         if match:
-            if page.source["serial_from"] != "register":
-                self._log.info("meter.identified", meter=meter, serial=found)
-            page.accepted = found
-            page.strange = ""
-            page.source = page.source | {"serial": expected or found, "serial_from": "register"}
-        elif page.strange != found:
-            page.strange = found
-            self._log.error(
-                "meter.exchanged",
-                meter=meter,
-                expected=expected,
-                found=found,
-                hint="Another meter answers under this address. If it was replaced, write its serial number into site.yaml.",
-            )
+            if meter.source["serial_from"] != way:
+                self._log.info("meter.identified", meter=name, serial=found)
+            meter.accepted = found
+            meter.strange = ""
+            meter.source = meter.source | {"serial": expected or found, "serial_from": way}
+        elif meter.strange != found:
+            meter.strange = found
+            hint = "Another meter answers under this address. If it was replaced, write its serial number into site.yaml."
+            self._log.error("meter.exchanged", meter=name, expected=expected, found=found, hint=hint)
         return match
 
-    def _hole(self, page: _Page, due_ns: int) -> list[draft.Fields]:
-        """The opening of a gap over instants that nobody told about; empty if there are none."""
-        if page.gap_since is not None or page.last_due is None:
-            return []
-        since = page.last_due + page.every_ns
-        missed = instants_between(since, due_ns, page.every_ns)
-        return [self._gap(page, "opened", page.hole, since, due_ns, missed)] if missed else []
+    def _tell_overrun(self, meter: str, gaps: Sequence[Gap]) -> None:
+        missed = sum(gap.missed for gap in gaps if gap.state == "opened" and gap.cause == OVERRUN)
+        if missed:
+            self._log.warning("meter.overrun", meter=meter, missed=missed)
 
-    def _gap(
+    # --- the wall clock was set -------------------------------------------------------------------------------
+
+    async def clock_was_set(self) -> bool:
+        """Deals with a wall clock that was set: closes all pages, seals it, begins them anew. Whether it was."""
+        step = self.steps.pending()
+        if step is None:
+            return False
+        before, after = step
+        drafts: list[draft.Fields] = []
+        for meter in self._meters.values():
+            for page in meter.pages.values():
+                drafts += self._gaps(meter.source, page, page.end(before.wall_ns), moment=before)
+                page.begin_anew(after.wall_ns)
+        drafts.append(draft.clock_set(self._clock, before, after))
+        self.steps.accept(after)
+        step_ms = (after.wall_ns - before.wall_ns) // MILLISECOND
+        self._log.warning("clock.set", seconds=step_ms / 1000, hint="All meters are read by the new time from now on.")
+        await self._append(None, "", drafts)
+        return True
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def _gaps(
         self,
-        page: _Page,
-        state: str,
-        cause: str,
-        since: int,
-        due: int,
-        missed: int,
-        exchanges: Sequence[Exchange] = (),
-    ) -> draft.Fields:
-        frames = frame_fields(exchanges)
-        fields = {"state": state, "cause": cause, "since": stamp(since), "due": stamp(due), "missed": missed, "frames": frames}
-        return draft.gap(self._clock, page.source, **fields)
+        source: draft.Fields,
+        page: Page,
+        gaps: Sequence[Gap],
+        *,
+        frames: Sequence[Exchange] = (),
+        moment: Instant | None = None,
+    ) -> list[draft.Fields]:
+        return [
+            draft.gap(
+                self._clock,
+                source,
+                page.every_ms,
+                gap.state,
+                gap.cause,
+                gap.since_ns,
+                gap.due_ns,
+                missed=gap.missed,
+                frames=frame_fields(frames),
+                moment=moment,
+            )
+            for gap in gaps
+        ]
 
-    async def _append(self, page: _Page, drafts: list[draft.Fields]) -> bool:
-        """Whether the records are on disk. If not, the instant stays unaccounted and becomes part of a gap."""
-        meter = page.source["id"]
+    async def _append_page(self, meter: _Meter, page: Page, drafts: Sequence[draft.Fields]) -> bool:
+        """The same for records that turn a page, which is turned at once: polls may be told faster than the disk takes them."""
+        meter.pages[page.every_ms] = page
+        if await self._append(page, meter.source["id"], drafts):
+            page.before = None
+            return True
+        page.failed = True
+        if meter.pages[page.every_ms] is page:
+            meter.pages[page.every_ms] = page.turned_back()
+        return False
+
+    async def _append(self, page: Page | None, meter: str, drafts: Sequence[draft.Fields]) -> bool:
+        """Whether the records are on disk. If not, the instant stays unaccounted and becomes part of a gap.
+
+        They are in the ledger's queue when this first gives way to others: what is told is written in that order.
+        """
+        told = {"meter": meter} if meter else {}
         try:
             await self._ledger.append(*drafts)
         except LedgerError as error:
-            if page.hole != LEDGER_FAILED:
-                self._log.critical("ledger.failed", meter=meter, reason=str(error), hint=error.hint)
-            page.hole = LEDGER_FAILED
-            return False
+            if page is None or page.before is None or page.before.hole != LEDGER_FAILED:
+                self._log.critical("ledger.failed", **told, reason=str(error), hint=error.hint)
+            hole = LEDGER_FAILED
         except RecordError as error:
-            self._log.error("ledger.refused", meter=meter, reason=str(error), hint="Report this: the reading is not sealed.")
-            page.hole = "refused_by_ledger"
-            return False
-        return True
+            self._log.error("ledger.refused", **told, reason=str(error), hint="Report this: the reading is not sealed.")
+            hole = REFUSED_BY_LEDGER
+        else:
+            return True
+        if page:
+            page.hole = hole
+        return False
 
 
-def _resume(page: _Page, fields: dict[str, Any]) -> None:
-    """Takes the newer of a meter's last reading and last gap record."""
-    due = from_stamp(fields["due"])
-    if page.last_due is not None and due < page.last_due:
-        return
-    if fields["kind"] == "reading":
-        page.last_due = due
-    elif fields["state"] == "opened":
-        page.last_due, page.gap_since, page.gap_cause = due, from_stamp(fields["since"]), fields["cause"]
+def _source(past: LedgerReader, meter: str, n: int, declaration: bytes) -> dict[str, Any]:
+    """A meter that is not entered any more, as its records must name it. `n`: of its newest declaration."""
+    serial = parse(declaration)["meter"]["serial"]
+    newest = next((fields["meter"] for fields in _counted(past, meter)), {"serial": serial, "serial_from": "plate"})
+    told = {"serial": serial or newest["serial"], "serial_from": newest["serial_from"]}
+    return {"id": meter, **told, "declared": base64url(past.leaf(n))}
+
+
+def _counted(past: LedgerReader, meter: str) -> Iterator[dict[str, Any]]:
+    """A meter's newest records that name it as a source."""
+    for _, payload in past.meter_records(meter, newest_first=True):
+        if (fields := parse(payload))["kind"] != "meter":
+            yield fields

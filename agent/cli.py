@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
 from agent import __version__
-from agent.cli_audit import export, trace, verify
+from agent.cli_audit import completeness, export, trace, verify
 from agent.terminal import failure, read_settings, site_options, told
 
 EXAMPLE = "site.example.yaml"
@@ -46,14 +48,16 @@ def _only_our_packages() -> None:
 def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
     with told():
+        from agent.forecast import described, line_times
         from agent.polled import polled_meters
         from config.check import load_site
+        from config.protocols import spoken
         from config.settings import unused_passwords
+        from drivers.adapter import adapter_of
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
-        for name in loaded.site.links:
-            polled_meters(loaded, name)
+        lines = line_times(loaded, {name: polled_meters(loaded, name) for name in loaded.site.links})
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt]):
             click.echo(str(mistake), err=True)
     plan = loaded.site
@@ -61,12 +65,19 @@ def check(site: Path | None, state: Path | None) -> None:
     for name, link in plan.links.items():
         meters = [meter.id for meter in plan.meters if meter.link == name]
         where = link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
-        click.echo(f"  {name} ({where}, {link.frames}): {', '.join(meters) or 'no meters'}")
+        titles = dict.fromkeys(spoken(loaded.models[meter].declared.protocol, link.frames) for meter in meters)
+        click.echo(f"  {name} ({', '.join([where, *titles])}): {', '.join(meters) or 'no meters'}")
+        lasting = adapter_of(link.serial) if link.serial else None
+        if lasting and str(lasting) != link.serial:
+            advice = f"write  serial: {lasting}  there, for {link.serial} may have another number when it is plugged in again."
+            click.echo(f"  {name}: {advice}")
     for meter in plan.meters:
         model = loaded.model_of(meter).declared
         if model.trust.level in "CD":
             map_trust = f"the register map of {model.model} is trust level {model.trust.level}"
             click.echo(f"  {meter.id}: {map_trust}: compare the meter's display with `meterseal read {meter.id}`.")
+    for line in lines:
+        click.echo("\n".join(described(line)))
 
 
 @main.command(short_help="Make the gateway's key and its enrolment form.")
@@ -119,7 +130,9 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
     with told():
         import asyncio
 
+        from agent.by_hand import Asked, conversation
         from agent.clock import Clock
+        from agent.control import ControlError, ask, whole
         from agent.link_settings import settings_of
         from agent.polled import polled_meters
         from agent.read_once import read_meter
@@ -127,45 +140,75 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
         from config.mistake import did_you_mean
         from drivers.link import Link
 
-        loaded = load_site(read_settings(site, state).site)
+        settings = read_settings(site, state)
+        loaded = load_site(settings.site)
         found = next((each for each in loaded.site.meters if each.id == meter), None)
         if found is None:
             names = [each.id for each in loaded.site.meters]
             raise failure(f"There is no meter {meter} in the site file.{did_you_mean(meter, names)}")
-        polled = next(each for each in polled_meters(loaded, found.link) if each.id == meter)
+        polled = whole([each for each in polled_meters(loaded, found.link) if each.id == meter])
 
         async def once() -> tuple[str, bool]:
-            return await read_meter(Link(settings_of(loaded, found.link), Clock()), polled, identify)
+            link = Link(settings_of(loaded, found.link), Clock())
+            directly: Asked = partial(conversation, link)
+            await link.open()
+            try:
+                return await read_meter(directly, polled, identify)
+            finally:
+                await link.close()
 
         click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, address {found.address} on {found.link}")
-        text, complete = asyncio.run(once())
+        # The agent that runs holds the port: it reads the meter between its own polls.
+        try:
+            answer = ask(settings.state, {"do": "read", "meter": meter, "introduce": identify})
+        except ControlError as error:
+            raise failure(str(error)) from None
+        if answer and "error" in answer:
+            raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip())
+        text, complete = (answer["text"], answer["complete"]) if answer else asyncio.run(once())
     click.echo(text)
     if not complete:
         raise click.exceptions.Exit(1)
 
 
-@main.command(short_help="Newest readings, open gaps, what is delivered.")
+@main.command(short_help="Newest readings, today's account, open gaps, what is delivered.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--alive", is_flag=True, help="Only say whether the agent runs (for health checks).")
 @site_options
 def status(as_json: bool, alive: bool, site: Path | None, state: Path | None) -> None:
-    """Show the newest reading of every meter, open gaps and what is delivered."""
+    """Show every meter's newest reading and its day so far, open gaps, how busy the lines are and what is delivered."""
     with told():
         import time
 
         from agent.ledger_file import LedgerReader
         from agent.state import LEDGER_FILE, is_running
-        from agent.status import as_text, status_of
+        from agent.status import status_of
+        from agent.status_text import as_text
         from config.check import load_site
 
         settings = read_settings(site, state)
         if alive:
             raise click.exceptions.Exit(0 if is_running(settings.state) else 1)
         with closing(LedgerReader(settings.state / LEDGER_FILE)) as reader:
-            seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns())
+            seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns(), _live(settings.state))
     click.echo(json.dumps(seen.as_json(), indent=2) if as_json else as_text(seen))
-    if not seen.running or any(each.note for each in seen.meters):
+    if not seen.ok:
         raise click.exceptions.Exit(1)
+
+
+def _live(state: Path) -> dict[str, Any] | None:
+    """What the running agent tells of itself; None where none runs, or it does not answer."""
+    from agent.state import is_running
+
+    if not is_running(state):
+        return None
+    from agent.control import ControlError, ask
+
+    try:
+        return ask(state, {"do": "live"})
+    except ControlError as error:
+        click.echo(str(error), err=True)
+        return None
 
 
 @main.command(short_help="Run the simulated meters of a plant file.")
@@ -215,5 +258,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, export):
+for _verb in (verify, trace, completeness, export):
     main.add_command(_verb)

@@ -1,13 +1,14 @@
-"""The auditor's verbs: verify, trace, export. They read a ledger or a bundle and never change either.
+"""The auditor's verbs: verify, trace, completeness, export. They read a ledger or a bundle and never change either.
 
 Exit codes: 0 nothing found; 1 something found; 2 it could not be checked, or nobody confirmed the key.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import closing
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,65 @@ def trace(
     raise click.exceptions.Exit(story.exit_code)
 
 
+@click.command(short_help="How many polls were read, per meter and day.")
+@click.argument("words", metavar="[METER]... [PATH]", nargs=-1)
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), help="Up to this day, such as 2026-11-22; else the newest in the records."
+)
+@click.option("--days", type=click.IntRange(1, 4000), help="How many days; else 7, or the one of --day.")
+@click.option("--zone", help="Whose midnight begins a day, such as Asia/Shanghai; else the site's, or UTC.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@site_options
+def completeness(
+    words: tuple[str, ...],
+    day: datetime | None,
+    days: int | None,
+    zone: str | None,
+    as_json: bool,
+    site: Path | None,
+    state: Path | None,
+) -> None:
+    """How many polls were due, read and missed, per meter and day, from the records alone.
+
+    METERs, else all; PATH (with a / or a dot in it): a bundle, a ledger file or a state directory; else this gateway's own
+    ledger. Exit code 1 if a meter's day is below 90 %. Whether the records are genuine, `meterseal verify` tells.
+    """
+    from agent.days import completeness as count
+    from agent.days import last_day
+    from agent.days_text import days_text
+
+    with told():
+        settings = read_settings(site, state)
+        name, tz = _named_zone(zone, settings.site)
+        path, meters = _path_among(words)
+        with closing(_opened(path, settings.state)) as log:
+            newest = day.date() if day else last_day(log, tz)
+            if newest is None:
+                raise failure(f"{path or settings.state}: there is no record in it")
+            first = newest - timedelta(days=(days or (1 if day else 7)) - 1)
+            seen = count(log, tz, name, first, newest, meters)
+        _all_known(meters, seen.meters)
+    click.echo(json.dumps(seen.fields(), indent=2) if as_json else days_text(seen, tz))
+    raise click.exceptions.Exit(1 if seen.low else 0)
+
+
+def _path_among(words: tuple[str, ...]) -> tuple[Path | None, list[str]]:
+    """The path and the meters among words; a meter's id has neither a slash nor a dot."""
+    paths = [word for word in words if "/" in word or "." in word]
+    if len(paths) > 1:
+        raise failure(f"Give one file or directory, not {len(paths)}: {', '.join(paths)}")
+    return Path(paths[0]) if paths else None, [word for word in words if word not in paths]
+
+
+def _all_known(meters: list[str], known: list[str]) -> None:
+    from config.mistake import did_you_mean
+
+    for meter in meters:
+        if meter not in known:
+            path = f"\nIf it is a file or a directory, write ./{meter}" if Path(meter).exists() else ""
+            raise failure(f"There is no record of a meter {meter}.{did_you_mean(meter, known)}{path}")
+
+
 @click.command(short_help="Write a bundle for an auditor.")
 @click.argument("file", type=_PATH)
 @click.option("--until", type=click.IntRange(min=1), help="Only records before this number.")
@@ -154,7 +214,18 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
 
 def _zone(site: Path) -> tzinfo:
     """The site's time zone; UTC where there is no site file at hand."""
+    return _named_zone(None, site)[1]
+
+
+def _named_zone(given: str | None, site: Path) -> tuple[str, tzinfo]:
+    """A zone's name and the zone: the one given, else the site's; UTC where there is no site file at hand."""
     from config.check import load_site
     from config.zone import zone_of
 
-    return zone_of(load_site(site).site.timezone) or UTC if site.is_file() else UTC
+    if given is None and not site.is_file():
+        return "UTC", UTC
+    name = given or load_site(site).site.timezone
+    try:
+        return name, zone_of(name)
+    except KeyError as error:
+        raise failure(f"--zone: {error.args[0]}") from None

@@ -22,6 +22,7 @@ State = Literal["synchronized", "unsynchronized", "unknown"]
 # The kernel's bound on its own error grows by 500 ppm while nothing disciplines it; chronyd without `rtcsync`
 # leaves the UNSYNC flag set although it keeps the bound at some milliseconds. So the bound decides, not the flag.
 _BELIEVED_MS = 1000
+STEP_NS = 1_000_000_000  # less than this is no step: records carry the error bound anyway
 
 
 class _Timex(ctypes.Structure):
@@ -66,6 +67,15 @@ class Clock:
         """Returns after a span of this clock's time."""
         await asyncio.sleep(seconds)
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Returns once an event is set, at the latest after a span of this clock's time."""
+        waiting = {asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.sleep(seconds))}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
     def trust(self) -> Trust:
         """Whether the wall clock is kept by NTP, PTP or GPS, as far as the kernel knows."""
         try:
@@ -77,6 +87,36 @@ class Clock:
             return Trust("unknown", None)
         error_ms = -(-int(timex.maxerror) // 1000)
         return Trust("synchronized" if error_ms < _BELIEVED_MS else "unsynchronized", error_ms)
+
+
+class ClockSteps:
+    """Watches whether the wall clock is set while time goes on.
+
+    Attributes:
+        count: how often it was.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_ns = _offset_ns(clock.instant())
+        self.count = 0
+
+    def pending(self) -> tuple[Instant, Instant] | None:
+        """This moment by the clock as it was and as it is, if it was set and nobody has dealt with it yet."""
+        now = self._clock.instant()
+        if abs(_offset_ns(now) - self._offset_ns) <= STEP_NS:
+            self._offset_ns = _offset_ns(now)  # a clock that is led gently to the right time is not set
+            return None
+        return Instant(now.uptime_ns + self._offset_ns, now.uptime_ns), now
+
+    def accept(self, after: Instant) -> None:
+        """What was pending is dealt with."""
+        self._offset_ns = _offset_ns(after)
+        self.count += 1
+
+
+def _offset_ns(moment: Instant) -> int:
+    return moment.wall_ns - moment.uptime_ns
 
 
 @lru_cache(maxsize=1)

@@ -1,50 +1,89 @@
 """The account of a meter's polls and of its records: every scheduled poll is a reading, or counted as missed. Pure.
 
  1. Per meter, the count in readings, gaps and identity records goes up by one, from 0.
- 2. Due instants rise by the declared interval. A gap opens with `since` (its first missed instant) and closes with
-    `due` (the first instant that is not part of it) and the number of all instants between.
+ 2. Per interval at which it is read, due instants rise by that interval. A gap opens with `since` (its first missed
+    instant) and closes with `due` (the first instant that is not part of it) and the number of all instants between.
  3. So between two instants told none is left over. Instants that nobody speaks of are a finding, and so are instants
-    told twice, except where the clock was set: then the schedule begins anew.
+    told twice. Where the clock was set, the schedule begins anew with the first instant by the new time.
+ 4. A gap still open at the end of the log goes up to the log's last time; that of a schedule which is not declared any
+    more, up to the declaration that left it out. A schedule that was taken out begins anew if it comes back.
 
-What this file does not know: frames, values, signatures.
+What this file does not know: frames, values, signatures, days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.report import MeterAccount
+from agent.account import READ, UNTOLD, MeterAccount
 from agent.timeline import milliseconds
 
 Problem = tuple[str, str]
-OFF = "agent_stopped"
+# Is told of polls as they are accounted for: interval, outcome (see `agent.account`), first instant, how many. Both times in
+# milliseconds.
+Told = Callable[[int, str, int, int], None]
+TAKEN_OUT = "taken_out"
 EARLY_MS = 1000
 LATE_MS = 120_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Gap:
-    since: str
+    """An open gap: its first instant, why, and how many are known to be missed."""
+
+    told: str
+    since: int
+    cause: str
     missed: int
-    off: bool
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """One interval's instants so far.
+
+    Attributes:
+        last_due: the newest instant told; None: the next one begins the account.
+        gap: the open one.
+        fresh: the clock was set, or the agent began, since the last instant told.
+        anew: where the clock was set since then: the instant before the first one by the new time.
+        gone: when a declaration left it out.
+    """
+
+    last_due: int | None = None
+    gap: _Gap | None = None
+    fresh: bool = False
+    anew: int | None = None
+    gone: int | None = None
+
+    def is_told_up_to(self, instant: int, every_ms: int) -> bool:
+        """Whether its instants before one are accounted for, as far as they ever will be."""
+        if self.anew is not None:
+            return False  # the agent may have been off when the clock was set: then the time before is told afterwards
+        if self.gone is not None or self.last_due is None:
+            return True
+        return (self.gap.since if self.gap else self.last_due + every_ms) >= instant
 
 
 class Coverage:
-    """One meter's account while its records go by. `clock_set`: how often the clock was set before the first."""
+    """One meter's account while its records go by. `told` hears of polls as they are accounted for."""
 
-    def __init__(self, meter: str, clock_set: int) -> None:
+    def __init__(self, meter: str, told: Told | None = None) -> None:
         self.account = MeterAccount(meter)
+        self._told = told
         self._count = -1
-        self._last_due: int | None = None
-        self._gap: _Gap | None = None
-        self._clock_set = clock_set
+        self._schedules: dict[int, _Schedule] = {}
 
-    def declared(self, meter: Mapping[str, Any]) -> None:
-        """Takes a declaration."""
+    # --- what goes by -----------------------------------------------------------------------------------------
+
+    def declared(self, meter: Mapping[str, Any], time: str) -> None:
+        """Takes a declaration and its record's time."""
         self.account.serial = meter["serial"]
         self.account.model = f"{meter['model']} revision {meter['revision']}, trust {meter['trust']}"
+        kept = {schedule["every_ms"] for schedule in meter["schedules"]}
+        for every_ms, schedule in self._schedules.items():
+            schedule.gone = None if every_ms in kept else schedule.gone or milliseconds(time)
 
     def count(self, stated: int) -> Iterator[Problem]:
         """Takes a record's count."""
@@ -53,81 +92,117 @@ class Coverage:
             yield "METER-COUNT", f"count {stated} after {self._count}: {missing}" if self._count >= 0 else f"begins with {stated}"
         self._count = stated
 
-    def reading(self, fields: Mapping[str, Any], every_s: int, clock_set: int) -> Iterator[Problem]:
-        """Takes a reading.
+    def clock_set(self, after: str) -> None:
+        """The wall clock was set to a time: each schedule goes on with its first instant from then on."""
+        now = milliseconds(after)
+        for every_ms, schedule in self._schedules.items():
+            schedule.fresh = True
+            schedule.anew = -(-now // every_ms) * every_ms - every_ms
+            if schedule.gap is None and schedule.last_due is not None:
+                schedule.last_due = schedule.anew
 
-        Args:
-            fields: of the record.
-            every_s: the declared interval.
-            clock_set: how often the clock was set up to here.
-        """
+    def started(self) -> None:
+        """The agent began: in the time before, the clock may have been set unseen."""
+        for schedule in self._schedules.values():
+            schedule.fresh = True
+
+    def reading(self, fields: Mapping[str, Any]) -> Iterator[Problem]:
+        """Takes a reading."""
+        every_ms = fields["every_ms"]
+        schedule = self._schedules.setdefault(every_ms, _Schedule())
         due, time = milliseconds(fields["due"]), milliseconds(fields["time"])
-        if clock_set == self._clock_set and not -EARLY_MS <= time - due <= 1000 * every_s + LATE_MS:
+        if not schedule.fresh and not -EARLY_MS <= time - due <= every_ms + LATE_MS:
             yield "CLOCK", f"was read at {fields['time']}, too far from {fields['due']}, which it answers for"
-        yield from self._advance(fields["due"], due, every_s, clock_set)
-        if self._gap:
-            yield "GAP", f"is a reading, but the gap since {self._gap.since} was never closed"
-            self._settle(self._gap.missed)
-        self.account.readings += 1
-        self._last_due = due
+        if schedule.gap:
+            yield "GAP", f"is a reading, but the gap since {schedule.gap.told} was never closed"
+            self._close(schedule, every_ms, due)
+        yield from self._advance(schedule, fields["due"], due, every_ms)
+        self._tell(every_ms, READ, due, 1)
+        schedule.last_due = due
 
-    def gap(self, fields: Mapping[str, Any], every_s: int, clock_set: int) -> Iterator[Problem]:
-        """Takes a gap record; arguments as for `reading`."""
+    def gap(self, fields: Mapping[str, Any]) -> Iterator[Problem]:
+        """Takes a gap record."""
+        every_ms = fields["every_ms"]
+        schedule = self._schedules.setdefault(every_ms, _Schedule())
         since, due = milliseconds(fields["since"]), milliseconds(fields["due"])
-        between = max(0, (due - since) // (1000 * every_s))
+        gap = _Gap(fields["since"], since, fields["cause"], fields["missed"])
         if fields["state"] == "opened":
-            yield from self._opened(fields, since, due, between, every_s, clock_set)
-            return
-        if self._gap is None:
-            yield "GAP", f"closes a gap since {fields['since']} that never opened"
+            yield from self._opened(schedule, gap, fields["due"], due, every_ms)
+        else:
+            yield from self._closed(schedule, gap, fields["due"], due, every_ms)
+
+    # --- gaps -------------------------------------------------------------------------------------------------
+
+    def _opened(self, schedule: _Schedule, gap: _Gap, told: str, due: int, every_ms: int) -> Iterator[Problem]:
+        if schedule.gap:
+            yield "GAP", f"opens a gap while the one since {schedule.gap.told} is open"
+            self._close(schedule, every_ms, gap.since)
+        yield from self._advance(schedule, gap.told, gap.since, every_ms)
+        between = max(0, (due - gap.since) // every_ms)
+        # Up to and with the instant that has just been missed, or up to the one that is read next.
+        if gap.missed not in (between, between + 1) or due < gap.since:
+            yield "GAP", f"counts {gap.missed} missed polls from {gap.told} to {told}, there are {between}"
+        self.account.gaps += gap.cause != TAKEN_OUT
+        schedule.gap = gap
+        schedule.last_due = max(due, gap.since)
+
+    def _closed(self, schedule: _Schedule, gap: _Gap, told: str, due: int, every_ms: int) -> Iterator[Problem]:
+        between = max(0, (due - gap.since) // every_ms)
+        if schedule.gap is None:
+            yield "GAP", f"closes a gap since {gap.told} that never opened"
             self.account.gaps += 1
-        elif fields["since"] != self._gap.since:
-            yield "GAP", f"closes a gap since {fields['since']}, the open one began {self._gap.since}"
-        if fields["missed"] != max(1, between):
-            yield "GAP", f"counts {fields['missed']} missed polls from {fields['since']} to {fields['due']}, there are {between}"
-        self._gap = self._gap or _Gap(fields["since"], 0, fields["cause"] == OFF)
-        self._settle(fields["missed"])
-        self._last_due = due - 1000 * every_s
-        self._clock_set = clock_set
+        elif (gap.since, gap.cause) != (schedule.gap.since, schedule.gap.cause):
+            opened = f"began {schedule.gap.told} by {schedule.gap.cause}"
+            yield "GAP", f"closes a gap since {gap.told} by {gap.cause}, the open one {opened}"
+        if gap.missed != between or due < gap.since:
+            yield "GAP", f"counts {gap.missed} missed polls from {gap.told} to {told}, there are {between}"
+        schedule.gap = gap
+        self._close(schedule, every_ms, due)
+        if gap.cause == TAKEN_OUT:
+            schedule.last_due = None
+        elif schedule.anew is not None:
+            schedule.last_due = schedule.anew
 
-    def _opened(
-        self, fields: Mapping[str, Any], since: int, due: int, between: int, every_s: int, clock_set: int
-    ) -> Iterator[Problem]:
-        yield from self._advance(fields["since"], since, every_s, clock_set)
-        if self._gap:
-            yield "GAP", f"opens a gap while the one since {self._gap.since} is open"
-            self._settle(self._gap.missed)
-        if fields["missed"] not in (between, between + 1):
-            yield "GAP", f"counts {fields['missed']} missed polls from {fields['since']} to {fields['due']}, there are {between}"
-        self.account.gaps += 1
-        self._gap = _Gap(fields["since"], fields["missed"], fields["cause"] == OFF)
-        self._last_due = due
-
-    def _advance(self, told: str, due: int, every_s: int, clock_set: int) -> Iterator[Problem]:
-        """Moves the account on to an instant; problems if some are left over or told twice."""
+    def _advance(self, schedule: _Schedule, told: str, due: int, every_ms: int) -> Iterator[Problem]:
+        """Moves a schedule on to an instant; problems if some are left over or told twice."""
         self.account.first_due = self.account.first_due or told
         self.account.last_due = max(self.account.last_due, told)
-        set_since, self._clock_set = clock_set != self._clock_set, clock_set
-        if self._last_due is None:
+        fresh, schedule.fresh, schedule.anew = schedule.fresh, False, None
+        if due % every_ms:
+            yield "GAP", f"{told} is no instant of a schedule of {every_ms} ms"
+        if schedule.last_due is None:
             return
-        left = (due - self._last_due) // (1000 * every_s) - 1
-        if due <= self._last_due and not set_since:
+        left = (due - schedule.last_due) // every_ms - 1
+        if due <= schedule.last_due and not fresh:
             yield "GAP", f"{told} was accounted for already"
         elif left > 0:
             yield "GAP", f"nothing is said about {left} scheduled polls before {told}"
-            self.account.unaccounted += left
+            self._tell(every_ms, UNTOLD, schedule.last_due + every_ms, left)
 
-    def _settle(self, missed: int) -> None:
-        """Enters the open gap's misses and forgets it."""
-        if self._gap and self._gap.off:
-            self.account.off += missed
-        else:
-            self.account.missed += missed
-        self._gap = None
+    def _close(self, schedule: _Schedule, every_ms: int, until: int) -> None:
+        """Enters an open gap up to, not including, an instant, and forgets it."""
+        if schedule.gap:
+            count = -(-(until - schedule.gap.since) // every_ms)
+            self._tell(every_ms, schedule.gap.cause, schedule.gap.since, max(0, count))
+            schedule.last_due = max(schedule.gap.since, until) - every_ms
+            schedule.gap = None
 
-    def close(self) -> MeterAccount:
-        """The account at the end of the log; a gap still open counts with what its opening said."""
-        self.account.gap_open = self._gap is not None
-        if self._gap:
-            self._settle(self._gap.missed)
+    def _tell(self, every_ms: int, outcome: str, first: int, count: int) -> None:
+        self.account.of(every_ms).add(outcome, count)
+        if self._told and count:
+            self._told(every_ms, outcome, first, count)
+
+    def is_told_up_to(self, instant: int) -> bool:
+        """Whether every schedule's instants before one are accounted for."""
+        return all(schedule.is_told_up_to(instant, every_ms) for every_ms, schedule in self._schedules.items())
+
+    def close(self, until: str) -> MeterAccount:
+        """The account at the end of the log, whose last time is `until`: what is still open goes up to then."""
+        end = milliseconds(until) if until else 0
+        for every_ms, schedule in self._schedules.items():
+            if schedule.gap:
+                self.account.gap_open |= schedule.gone is None
+                reached = (end if schedule.gone is None else schedule.gone) + 1
+                known = schedule.gap.since + schedule.gap.missed * every_ms
+                self._close(schedule, every_ms, max(known, reached))
         return self.account

@@ -8,8 +8,27 @@ from typing import Any
 
 from config.model import Point, Watch
 from drivers import Driver, Request, Target
+from drivers.errors import NoValue
 
 Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A record's frames as bytes.
+
+    Attributes:
+        requests, answers, faults: of each frame; the fault is empty where there is none.
+        plain: the requests without transaction numbers.
+        asked, usable: `plain` and `answers` with empty bytes in place of those that have a fault.
+    """
+
+    requests: list[bytes]
+    answers: list[bytes]
+    faults: list[str]
+    plain: list[bytes]
+    asked: tuple[bytes, ...]
+    usable: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,15 @@ class Declaration:
     points: Mapping[str, Point] = field(default_factory=dict)
     serial: Watch | None = None
 
+    def quantities(self, every_ms: int | None = None) -> list[str]:
+        """What is declared to be read, or to be read at one interval."""
+        return [
+            name
+            for schedule in self.fields["schedules"]
+            if every_ms in (None, schedule["every_ms"])
+            for name in schedule["quantities"]
+        ]
+
     def reads(self, request: bytes) -> bool:
         """Whether a request without transaction number is one that fetches the meter's declared quantities."""
         return self._prescribed(request, list(self.points.values()))
@@ -40,30 +68,34 @@ class Declaration:
         """Whether it is one that fetches the meter's serial number."""
         return self.serial is not None and self._prescribed(request, [self.serial])
 
+    @property
+    def tells_number(self) -> bool:
+        """Whether its answers to reading requests may carry the meter's own number."""
+        return self.target is not None and self.target.framing == "own"
+
     def asks(self, request: bytes) -> bool:
         """Whether it is one of either."""
         return self.reads(request) or self.identifies(request)
 
+    def located(self, frames: Frames, point: Point | Watch) -> tuple[str | None, str]:
+        """The formula of a point over a record's good frames, None without one; and why a good answer holds no value of it."""
+        if self.driver is None or self.target is None:
+            return None, ""
+        try:
+            return self.driver.locate(self.target, frames.asked, point, frames.usable), ""
+        except NoValue as error:
+            return None, error.cause
+        except KeyError:
+            return None, ""
+
+    def number_formula(self, frames: Frames) -> str | None:
+        """Where the meter's own number stands in its answers; None where it does not."""
+        if self.driver is None or self.target is None:
+            return None
+        return self.driver.frame_serial(self.target, frames.asked, frames.usable)
+
     def _prescribed(self, request: bytes, points: Sequence[Point | Watch]) -> bool:
         return bool(self.driver and self.target and self.driver.prescribes(self.target, points, request))
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """A record's frames as bytes.
-
-    Attributes:
-        requests, answers, faults: of each frame; the fault is empty where there is none.
-        plain: the requests without transaction numbers.
-        asked, usable: `plain` and `answers` with empty bytes in place of those that have a fault.
-    """
-
-    requests: list[bytes]
-    answers: list[bytes]
-    faults: list[str]
-    plain: list[bytes]
-    asked: tuple[bytes, ...]
-    usable: list[bytes]
 
 
 def frames_of(fields: Fields, declaration: Declaration | None = None) -> Frames:

@@ -14,7 +14,8 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from agent.ledger_file import LedgerError, LedgerReader
 from agent.record import parse
 from agent.simulate import Simulator, load_plant, site_for
 from agent.state import LEDGER_FILE
-from agent.status import Status, as_text, delivery_text, status_of
+from agent.status import Status, status_of
+from agent.status_text import as_text, delivery_text, notes
 from config.check import SiteFile, load_models, load_site
+from config.protocols import PROTOCOLS
 
 FOLDER = Path("demo")
 _MARK = "made-by-meterseal-demo"
@@ -66,20 +69,21 @@ async def _show(folder: Path) -> int:
     plant_file.write_bytes((files("config") / "plant.example.yaml").read_bytes())
     plant = load_plant(plant_file)
     async with demo_broker(folder) as (broker, port), Simulator(plant, load_models(()), folder) as simulator:
-        meters = len(plant.meters)
-        _step(f"{meters} simulated meters are on their lines; the broker is {broker}.")
+        spoken = dict.fromkeys(_title(simulator.meter(meter.id).model.protocol) for meter in plant.meters)
+        _step(f"{len(plant.meters)} simulated meters are on their lines and speak {_listed(spoken)}; the broker is {broker}.")
         site_file = folder / "site.yaml"
         mqtt = f"mqtt:\n  - host: 127.0.0.1\n    port: {port}\n"
         site_file.write_text(site_for(plant, simulator, gateway=_GATEWAY) + "commit_seconds: 0.2\n" + mqtt, "utf-8")
         await _meterseal(folder, "check")
         await _meterseal(folder, "init", quiet=True)
+        site = load_site(site_file)
         async with _agent(folder):
-            await _watch(folder, load_site(site_file))
+            await _watch(folder, site)
         newest = _last_reading(folder, next(m.id for m in plant.meters if _TRACED in str(m.start)))
-    return await _audit(folder, newest, meters)
+    return await _audit(folder, newest, site)
 
 
-async def _audit(folder: Path, newest: tuple[str, str], meters: int) -> int:
+async def _audit(folder: Path, newest: tuple[str, str], site: SiteFile) -> int:
     """What an auditor does: trace one value, verify everything, and find a forgery."""
     _step("One value, traced back to its meter and to the bytes it came from:")
     traced = await _meterseal(folder, "trace", newest[0], _TRACED, newest[1])
@@ -89,13 +93,28 @@ async def _audit(folder: Path, newest: tuple[str, str], meters: int) -> int:
     _step(f"A copy of the ledger in which one digit of record {changed} was changed:")
     found = await _meterseal(folder, "verify", str(forged), "--key", (folder / "state" / "key.vkey").read_text("utf-8").strip())
     with contextlib.closing(LedgerReader(folder / "state" / LEDGER_FILE)) as reader:
-        records = reader.size()
-    as_it_should = traced == 0 and clean == 0 and found == 1
-    click.echo("")
-    click.echo(f"Shown: {meters} meters read, {records} records sealed and delivered; one value traced, the ledger verified,")
+        records, unread = reader.size(), _unread(reader, site)
+    click.echo(f"\nShown: {_meters_read(site, unread)};")
+    click.echo(f"       {records} records sealed and delivered, one value traced, the ledger verified,")
     click.echo(f"       and the forgery in record {changed} {'found and named' if found == 1 else 'NOT FOUND'}.")
     click.echo(f"Files: {folder} (site.yaml, plant.yaml, state/ with ledger and key, agent.log, forged.sqlite)")
-    return 0 if as_it_should else 1
+    return 0 if (traced, clean, found, unread) == (0, 0, 1, []) else 1
+
+
+def _meters_read(site: SiteFile, unread: list[str]) -> str:
+    """How many meters were read, by protocol, and which were not."""
+    read = Counter(_title(site.model_of(meter).declared.protocol) for meter in site.site.meters if meter.id not in unread)
+    text = f"{read.total()} of {len(site.site.meters)} meters read, {_listed(f'{count} {name}' for name, count in read.items())}"
+    return f"{text}; NOT READ: {_listed(unread)}" if unread else text
+
+
+def _title(protocol: str) -> str:
+    return PROTOCOLS[protocol].title
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = [*names] or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _step(text: str) -> None:
@@ -180,15 +199,18 @@ async def _live(folder: Path, site: SiteFile, reader: LedgerReader, until: float
 
 
 def _table(status: Status, rest: float) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     delivered = "; ".join(f"{name}: {delivery_text(count, status.records)}" for name, count in status.delivered.items())
-    table = Table(title=f"meterseal  {status.records} records sealed", caption=f"delivered to {delivered}   {rest:.0f} s left")
+    title = f"meterseal  {status.records} records sealed, delivered to {delivered}   {rest:.0f} s left"
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, min_width=78)  # 20 meters fit into a terminal of 24 lines
     for column in ("Meter", "Last values", "Age", "Record", ""):
         table.add_column(column, justify="right" if column in ("Age", "Record") else "left", no_wrap=True)
+    words = notes(status)
     for meter in status.meters:
         age = "" if meter.age_s is None else f"{meter.age_s} s"
-        table.add_row(meter.meter, "   ".join(meter.values), age, "" if meter.n is None else str(meter.n), meter.note)
+        table.add_row(meter.meter, "   ".join(meter.values), age, "" if meter.n is None else str(meter.n), words[meter.meter])
     return table
 
 
@@ -201,6 +223,19 @@ def _last_reading(folder: Path, meter: str) -> tuple[str, str]:
     finally:
         reader.close()
     raise OSError(None, f"{meter} was never read", str(folder / "agent.log"))
+
+
+def _unread(reader: LedgerReader, site: SiteFile) -> list[str]:
+    """The meters of which no reading holds a good value."""
+    return [
+        meter.id
+        for meter in site.site.meters
+        if not any(
+            "quality" not in value
+            for _, payload in reader.meter_records(meter.id, "reading", newest_first=True)
+            for value in parse(payload)["values"]
+        )
+    ]
 
 
 def _forge(folder: Path) -> tuple[Path, int]:

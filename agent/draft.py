@@ -46,8 +46,11 @@ def configuration(clock: Clock, digest: str, who: str) -> Fields:
     return _head("config", clock) | {"digest": digest, "who": who}
 
 
-def declaration(meter: Meter, model: ModelFile, framing: str, every_s: int, quantities: Sequence[str]) -> Fields:
-    """What is declared of a meter: everything needed to judge and recompute its readings."""
+def declaration(meter: Meter, model: ModelFile, framing: str, schedules: Sequence[tuple[int, Sequence[str]]]) -> Fields:
+    """What is declared of a meter: everything needed to judge and recompute its readings.
+
+    `schedules`: intervals in milliseconds, each with the quantities that are read at it.
+    """
     ratios = {name: ratio for name, ratio in (("ct", meter.ct), ("vt", meter.vt)) if ratio}
     return {
         "id": meter.id,
@@ -60,8 +63,7 @@ def declaration(meter: Meter, model: ModelFile, framing: str, every_s: int, quan
         "framing": framing,
         "address": meter.address,
         "place": meter.place,
-        "every_s": every_s,
-        "quantities": list(quantities),
+        "schedules": [{"every_ms": every_ms, "quantities": list(quantities)} for every_ms, quantities in schedules],
         **ratios,
     }
 
@@ -75,15 +77,45 @@ def reading(clock: Clock, source: Fields, taken: Reading) -> Fields:
     """One poll of a meter, with its frames and values."""
     return _head("reading", clock, taken.answered) | {
         "meter": source,
+        "every_ms": taken.every_ms,
         "due": stamp(taken.due_ns),
         "frames": frame_fields(taken.exchanges),
         "values": [value.fields() for value in taken.values],
     }
 
 
-def gap(clock: Clock, source: Fields, **fields: Any) -> Fields:
-    """Polls of a meter are missing: `opened` or `closed`, why, since when, how many."""
-    return _head("gap", clock) | {"meter": source} | fields
+def gap(
+    clock: Clock,
+    source: Fields,
+    every_ms: int,
+    state: str,
+    cause: str,
+    since_ns: int,
+    due_ns: int,
+    *,
+    missed: int,
+    frames: Sequence[Fields] = (),
+    moment: Instant | None = None,
+) -> Fields:
+    """Polls of a meter are missing: `opened` or `closed`, why, since when, how many. `moment`: when, by default now."""
+    return _head("gap", clock, moment) | {
+        "meter": source,
+        "every_ms": every_ms,
+        "state": state,
+        "cause": cause,
+        "since": stamp(since_ns),
+        "due": stamp(due_ns),
+        "missed": missed,
+        "frames": list(frames),
+    }
+
+
+def clock_set(clock: Clock, before: Instant, after: Instant) -> Fields:
+    """The wall clock was set: what it would have shown, and shows."""
+    # In whole milliseconds, as every record has its time.
+    step_ms = after.wall_ns // 1_000_000 - before.wall_ns // 1_000_000
+    times = {"step_ms": step_ms, "before": stamp(before.wall_ns), "after": stamp(after.wall_ns)}
+    return _head("clock", clock, after) | times
 
 
 def identity(clock: Clock, source: Fields, expected: str, found: str, formula: str, exchanges: Sequence[Exchange]) -> Fields:

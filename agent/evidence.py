@@ -21,10 +21,12 @@ from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch
 from config.quantity import quantity_of
 from drivers import Driver, Target
-from drivers.errors import FormulaError, MeterError, NoValue
+from drivers.errors import FormulaError, MeterError
 from drivers.formula import Outcome, evaluate
 
 Problem = tuple[str, str]
+OTHER_METER = "other_meter"
+LEFT_OUT = "left_out"
 _MOST_CACHED = 4096
 
 
@@ -40,6 +42,7 @@ class Evidence:
         models: the model files by digest.
         driver_of: the driver of a protocol's name; raises KeyError.
         model_of: the model in a file's bytes and a name for messages; raises ConfigError.
+        alone: only some of a log's readings are looked at: what a meter refused before is not known.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Evidence:
         models: Mapping[str, bytes],
         driver_of: Callable[[str], Driver],
         model_of: Callable[[bytes, str], ModelFile],
+        *,
+        alone: bool = False,
     ) -> None:
         self._models = models
         self._driver_of = driver_of
@@ -54,6 +59,8 @@ class Evidence:
         self._read: dict[str, MeterModel | str] = {}
         self._located: dict[tuple[str, tuple[bytes, ...]], dict[str, str | None]] = {}
         self._found: dict[str, tuple[str, str]] = {}
+        self._alone = alone
+        self._refused: set[tuple[str, str]] = set()
         self.in_force: dict[str, Declaration] = {}
 
     # --- declarations -----------------------------------------------------------------------------------------
@@ -69,7 +76,8 @@ class Evidence:
         declared = (meter["model"], meter["revision"], meter["trust"])
         if declared != (model.model, model.revision, model.trust.level):
             yield "DECLARATION", f"declares {declared[0]} revision {declared[1]}, its model file is another"
-        missing = [name for name in meter["quantities"] if not any(point.quantity == name for point in model.points)]
+        told = {point.quantity for point in model.points}
+        missing = [name for name in Declaration(n, leaf, meter).quantities() if name not in told]
         if missing:
             yield "DECLARATION", f"declares {', '.join(missing)}, which the model does not tell"
         try:
@@ -96,7 +104,8 @@ class Evidence:
     def _declaration(self, n: int, leaf: str, meter: Fields, model: MeterModel) -> Declaration:
         driver = self._driver_of(model.protocol)
         target = Target(model, meter["address"], meter["framing"], meter.get("ct"), meter.get("vt"))
-        points = {point.quantity: point for point in model.points if point.quantity in meter["quantities"]}
+        wanted = Declaration(n, leaf, meter).quantities()
+        points = {point.quantity: point for point in model.points if point.quantity in wanted}
         serial = next((watch for watch in model.identity if watch.name == "serial"), None)
         driver.requests(target, list(points.values()))  # a meter of which nothing can be asked is told here
         return Declaration(n, leaf, meter, driver, target, points, serial)
@@ -116,6 +125,8 @@ class Evidence:
         if fields["kind"] != "reading":
             return
         found, found_under = self._found.get(source["id"], ("", ""))
+        if source["serial_from"] == "frame":
+            yield from _own_number(declaration, frames_of(fields, declaration), stated)
         if source["serial_from"] != "plate" or (stated and not declared):
             if not found or not same_serial(stated, found):
                 told = f"the meter told {found}" if found else "no record shows that the meter told it"
@@ -136,7 +147,10 @@ class Evidence:
         for name in sorted({name for name in stated if stated.count(name) > 1}):
             yield "VALUE", f"{name} is stated twice"
         if declaration:
-            for name in declaration.fields["quantities"]:
+            declared = declaration.quantities(fields["every_ms"])
+            if not declared:
+                yield "DECLARATION", f"is read every {fields['every_ms']} ms, which is not declared for this meter"
+            for name in declared:
                 if name not in stated:
                     yield "VALUE", f"{name} is declared, yet nothing is said about it"
         yield from self._values(declaration, frames, fields)
@@ -157,10 +171,10 @@ class Evidence:
         declaration = self.in_force.get(source["id"])
         frames = frames_of(fields, declaration)
         if declaration and declaration.target:
-            yield from self._frames(declaration, frames, declaration.identifies)
-            expected = self._formula(declaration, frames, declaration.serial)
-            if fields["formula"] != expected:
-                yield "FORMULA", f"states {fields['formula']}, the model gives {expected or 'none'}"
+            yield from self._frames(declaration, frames, declaration.asks if declaration.tells_number else declaration.identifies)
+            expected = (self._formula(declaration, frames, declaration.serial), declaration.number_formula(frames))
+            if fields["formula"] not in expected:
+                yield "FORMULA", f"states {fields['formula']}, the model gives {' or '.join(filter(None, expected)) or 'none'}"
         outcome = _evaluated(fields["formula"], frames.usable)
         if isinstance(outcome, str):
             yield "FORMULA", outcome
@@ -179,11 +193,10 @@ class Evidence:
         if declaration is None or declaration.target is None or declaration.driver is None:
             return
         frames = frames_of(fields, declaration)
-        yield from self._frames(
-            declaration, frames, lambda request: declaration.reads(request) or declaration.identifies(request)
-        )
-        answered = (asked for asked, answer in zip(frames.asked, frames.usable, strict=True) if answer)
-        if any(declaration.reads(asked) and not declaration.identifies(asked) for asked in answered):
+        yield from self._frames(declaration, frames, declaration.asks)
+        if fields["cause"] != OTHER_METER and any(
+            any(declaration.located(frames, point)) for point in declaration.points.values()
+        ):
             yield "GAP", "a poll that the meter answered properly is counted as missed"
 
     def _frames(self, declaration: Declaration, frames: Frames, prescribed: Callable[[bytes], bool]) -> Iterator[Problem]:
@@ -215,7 +228,7 @@ class Evidence:
             yield "FORMULA", f"states formula {stated or 'none'}, the model gives {formula or 'none: no good frame holds it'}"
         yield from _unit(name, value)
         if formula is None:
-            yield from _absent(value, frames)
+            yield from self._absent(declaration, frames, value, point)
             return
         outcome = _evaluated(formula, frames.usable)
         if isinstance(outcome, str):
@@ -223,26 +236,49 @@ class Evidence:
         else:
             yield from _stated(value, outcome, point)
 
+    def _absent(self, declaration: Declaration | None, frames: Frames, value: Fields, point: Point | None) -> Iterator[Problem]:
+        """Problems with a value that no good frame holds."""
+        if "value" in value:
+            yield "VALUE", f"states {value['value']}, but no good frame holds it"
+            return
+        cause = value.get("cause", "")
+        why = declaration.located(frames, point)[1] if declaration and point else ""
+        meter = declaration.fields["id"] if declaration else ""
+        if cause == LEFT_OUT:
+            right = self._alone or (meter, value["quantity"]) in self._refused
+        elif why:
+            right = cause == why
+        else:
+            right = cause in {*frames.faults, "no_answer"}
+            self._refused.add((meter, value["quantity"]))
+        if value.get("quality") != "bad" or not right:
+            words = f"it is bad, {why}" if why else "it must be bad, with the fault of a frame as the cause"
+            yield "QUALITY", f"no good frame holds it: {words}"
+
     def _formula(self, declaration: Declaration, frames: Frames, point: Point | Watch | None) -> str | None:
         """The formula that the model gives over the good frames, None where none of them holds the point."""
         if point is None or declaration.driver is None or declaration.target is None:
             return None
         if declaration.target.framing == "own":  # where a value stands follows from the answer's own content
-            return _located(declaration.driver, declaration.target, frames, point)
+            return declaration.located(frames, point)[0]
         if len(self._located) > _MOST_CACHED:
             self._located.clear()
         located = self._located.setdefault((declaration.leaf, frames.asked), {})
         name = point.name if isinstance(point, Watch) else point.quantity
         if name not in located:
-            located[name] = _located(declaration.driver, declaration.target, frames, point)
+            located[name] = declaration.located(frames, point)[0]
         return located[name]
 
 
-def _located(driver: Driver, target: Target, frames: Frames, point: Point | Watch) -> str | None:
-    try:
-        return driver.locate(target, frames.asked, point, frames.usable)
-    except (KeyError, NoValue):
-        return None
+def _own_number(declaration: Declaration, frames: Frames, stated: str) -> Iterator[Problem]:
+    """Problems with a serial number that is said to stand in the frames themselves."""
+    if declaration.target is None:
+        return
+    formula = declaration.number_formula(frames)
+    outcome = _evaluated(formula, frames.usable) if formula else "none of its frames carries one"
+    found = outcome if isinstance(outcome, str) else outcome.value or ""
+    if not same_serial(stated, found):
+        yield "DECLARATION", f"states serial number {stated or 'none'} as carried by its frames: {found or 'they carry none'}"
 
 
 def _evaluated(formula: str, answers: Sequence[bytes]) -> Outcome | str:
@@ -260,14 +296,6 @@ def _unit(name: str, value: Fields) -> Iterator[Problem]:
         return
     if "value" in value and value.get("unit") != unit:
         yield "UNIT", f"is stated in {value.get('unit', 'no unit')}, its unit is {unit}"
-
-
-def _absent(value: Fields, frames: Frames) -> Iterator[Problem]:
-    """Problems with a value that no good frame holds."""
-    if "value" in value:
-        yield "VALUE", f"states {value['value']}, but no good frame holds it"
-    elif value.get("quality") != "bad" or value.get("cause") not in {*frames.faults, "no_answer"}:
-        yield "QUALITY", "no good frame holds it: it must be bad, with the fault of a frame as the cause"
 
 
 def _stated(value: Fields, outcome: Outcome, point: Point | None) -> Iterator[Problem]:

@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -32,7 +31,6 @@ from agent.pause import LONGEST, Pause
 from agent.window import Window
 from config.site import Mqtt
 
-_READ_AT_ONCE = 32
 _TICK_SECONDS = 1.0
 _SHORTEST_SILENCE = 10.0
 _LEAVE_SECONDS = 0.5
@@ -66,7 +64,7 @@ class _Stream:
     to_read: int
     copies_from: int
     copies: deque[Message]
-    unsent: deque[tuple[int, bytes]] = field(default_factory=deque)
+    unsent: deque[tuple[int, Message]] = field(default_factory=deque)
     checkpoint: str | None = None
     copy_is_next: bool = True
 
@@ -110,7 +108,8 @@ class Forwarder:
             LedgerError: the ledger's file cannot be opened.
         """
         reader = LedgerReader(self._ledger.path)
-        wakers = [asyncio.create_task(self._wake_on_growth()), asyncio.create_task(self._wake_on_tick())]
+        self._ledger.tell_growth(self._wake)
+        ticking = asyncio.create_task(self._wake_on_tick())
         pause = Pause()
         try:
             self._next = reader.cursors().get(self._destination.name, 0)
@@ -125,15 +124,8 @@ class Forwarder:
                 await self._clock.sleep(pause.next())
         finally:
             self._connected = False
-            for waker in wakers:
-                waker.cancel()
+            ticking.cancel()
             reader.close()
-
-    async def _wake_on_growth(self) -> None:
-        async with self._ledger.grown:
-            while True:
-                await self._ledger.grown.wait()
-                self._wake.set()
 
     async def _wake_on_tick(self) -> None:
         """Deadlines are looked at once a second: cheaper than a timer for every message."""
@@ -247,19 +239,18 @@ class Forwarder:
         if self._refusal and (stream.window.records or self._clock.monotonic() < self._refused_until):
             return None
         if not stream.unsent and stream.to_read < self._ledger.size:
-            stream.unsent.extend(islice(reader.payloads(stream.to_read), _READ_AT_ONCE))
+            stream.unsent.extend(topics.records(self._base, stream.to_read, self._ledger.newest, reader))
             stream.to_read = stream.unsent[-1][0] + 1 if stream.unsent else stream.to_read
         if not stream.unsent:
             return None
-        n, payload = stream.unsent[0]
-        message = topics.record(self._base, payload)
+        n, message = stream.unsent[0]
         if message.size > stream.limits.largest_packet:
             if not stream.window.records:  # else those before it come first
                 self._refused(stream, n, message, publish_refused(TOO_LARGE, "", message.topic))
             return None
         stream.unsent.popleft()
         if n >= stream.copies_from and self._retains:
-            stream.copies.extend(topics.copies(self._base, payload, reader))
+            stream.copies.extend(topics.copies(self._base, message, reader))
             stream.copies_from = n + 1
         return n, message
 

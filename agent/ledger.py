@@ -29,6 +29,7 @@ from agent.clock import from_stamp, stamp
 from agent.ledger_file import SCHEMA, LedgerError
 from agent.ledger_head import Head, head_of
 from agent.merkle import Frontier
+from agent.newest import Newest
 from agent.record import EMPTY_LOG, RecordError
 from agent.seal import Key, Record, seal
 
@@ -38,6 +39,7 @@ _COUNTED = ("reading", "gap", "identity")
 _MOST_IN_ONE_COMMIT = 2000
 
 Draft = Mapping[str, Any]
+_Answer = tuple[asyncio.Future[Any], Exception | None, Any]
 
 
 @dataclass(slots=True)
@@ -67,7 +69,8 @@ class Ledger:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._error: LedgerError | None = None
         self._cursors: dict[str, int] = {}
-        self.grown = asyncio.Condition()
+        self.newest = Newest()
+        self._grown: set[asyncio.Event] = set()
 
     @classmethod
     async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0) -> Ledger:
@@ -101,6 +104,10 @@ class Ledger:
         job = await self._do(_Job(self._loop.create_future(), drafts=drafts))
         return job.result
 
+    def tell_growth(self, event: asyncio.Event) -> None:
+        """Has an event set whenever there may be more on disk."""
+        self._grown.add(event)
+
     async def keep_model(self, digest: str, text: bytes) -> None:
         """Keeps a model file; when it returns, it is on disk."""
         await self._do(_Job(self._loop.create_future(), model=(digest, text)))
@@ -127,9 +134,6 @@ class Ledger:
             raise self._error or LedgerError("the ledger is closed")
         self._jobs.put(job)
         await job.done
-        if job.drafts or job.checkpoint:
-            async with self.grown:
-                self.grown.notify_all()
         return job
 
     # --- the writing thread -----------------------------------------------------------------------------------
@@ -138,11 +142,11 @@ class Ledger:
         try:
             with closing(_connect(self.path)) as database:
                 self._head = head_of(self.path, self.gateway, self._key.public)
-                self._answer(self._opened, None)
+                self._answer([(self._opened, None, None)])
                 self._write(database)
         except (LedgerError, sqlite3.Error, OSError) as error:
             self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
-            self._answer(self._opened, self._error)
+            self._answer([(self._opened, self._error, None)])
 
     def _write(self, database: sqlite3.Connection) -> None:
         """Commits what is waiting until it is told to stop."""
@@ -163,8 +167,7 @@ class Ledger:
 
     def _commit(self, database: sqlite3.Connection, jobs: list[_Job]) -> None:
         if self._error:
-            for job in jobs:
-                self._answer(job.done, None if job.stop else self._error, job)
+            self._refuse(jobs, self._error)
             return
         try:
             database.execute("BEGIN IMMEDIATE")
@@ -176,24 +179,30 @@ class Ledger:
             self._error = LedgerError(f"nothing more is sealed: the disk says {error}", _disk_hint(error))
             if database.in_transaction:
                 database.rollback()
-            for job in jobs:
-                self._answer(job.done, None if job.stop else self._error, job)
+            self._refuse(jobs, self._error)
             return
         self._head = head
-        for job, refusal in zip(jobs, refusals, strict=True):
-            self._answer(job.done, refusal, job)
+        self.newest.add(writing.sealed)
+        self._answer([(job.done, refusal, job) for job, refusal in zip(jobs, refusals, strict=True)])
 
-    def _answer(self, future: asyncio.Future[Any], error: Exception | None, result: Any = None) -> None:
-        def tell() -> None:
+    def _refuse(self, jobs: list[_Job], error: LedgerError) -> None:
+        self._answer([(job.done, None if job.stop else error, job) for job in jobs])
+
+    def _answer(self, answers: list[_Answer]) -> None:
+        """Tells all who wait, by one call into their loop however many they are."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell, answers)
+
+    def _tell(self, answers: list[_Answer]) -> None:
+        for future, error, result in answers:
             if future.done():
-                return
+                continue
             if error:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(tell)
+        for event in self._grown:
+            event.set()
 
 
 class _Writing:
@@ -209,21 +218,20 @@ class _Writing:
         self._boot = head.boot
         self._offset_ms = head.offset_ms
         self._checkpoint_size = head.checkpoint_size
+        self.sealed: list[Record] = []
 
     def take(self, job: _Job) -> Exception | None:
         """Does one job; what it returns is why it was refused without harm to the others."""
         before = (self._frontier, self._prev, dict(self._counts), self._boot, self._offset_ms)
-        self._database.execute("SAVEPOINT job")
+        count = len(self.sealed)
         try:
             for draft in job.drafts:
                 job.result.append(self._append(draft))
         except (RecordError, ValueError, KeyError, TypeError) as error:
-            self._database.execute("ROLLBACK TO job")
             self._frontier, self._prev, self._counts, self._boot, self._offset_ms = before
+            del self.sealed[count:]
             job.result.clear()
             return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
-        finally:
-            self._database.execute("RELEASE job")
         if job.model:
             self._database.execute("INSERT INTO model VALUES (?, ?) ON CONFLICT DO NOTHING", job.model)
         if job.checkpoint or job.stop or self._frontier.size - self._checkpoint_size >= _CHECKPOINT_EVERY:
@@ -231,7 +239,8 @@ class _Writing:
         return None
 
     def finish(self, cursors: Mapping[str, int]) -> Head:
-        """Writes the tree's edge and the destinations' cursors; the head after the transaction."""
+        """Writes the records, the tree's edge and the destinations' cursors; the head after the transaction."""
+        self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", map(_row, self.sealed))
         for cursor in cursors.items():
             self._database.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next", cursor)
         hashes = b"".join(self._frontier.hashes)
@@ -242,6 +251,7 @@ class _Writing:
         return Head(self._frontier, self._prev, self._counts, self._boot, self._offset_ms, self._checkpoint_size)
 
     def _append(self, draft: Draft) -> Record:
+        """Seals a draft, and before it the step of the clock that it shows."""
         clock = draft["clock"]
         offset_ms = from_stamp(draft["time"]) // 1_000_000 - clock["uptime_ms"]
         step_ms = offset_ms - self._offset_ms
@@ -259,9 +269,7 @@ class _Writing:
             draft = {**draft, "meter": {**draft["meter"], "count": count}}
             self._counts[meter] = count
         record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self._key)
-        self._database.execute(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?)", (record.n, record.leaf, draft["kind"], meter or None, record.payload)
-        )
+        self.sealed.append(record)
         self._frontier = self._frontier.append(record.leaf)
         self._prev = record.leaf
         return record
@@ -273,6 +281,11 @@ class _Writing:
         note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self._key)
         self._database.execute("INSERT INTO checkpoint VALUES (?, ?)", (size, note))
         self._checkpoint_size = size
+
+
+def _row(record: Record) -> tuple[int, bytes, str, str | None, bytes]:
+    meter = record.fields["meter"]["id"] if "meter" in record.fields else None
+    return record.n, record.leaf, record.fields["kind"], meter, record.payload
 
 
 def _connect(path: Path) -> sqlite3.Connection:

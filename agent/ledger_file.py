@@ -29,6 +29,7 @@ CREATE TABLE record (           -- the log: payload is canonical JSON with its s
     payload BLOB NOT NULL
 ) STRICT;
 CREATE INDEX record_of_meter ON record (meter, n) WHERE meter IS NOT NULL;
+CREATE INDEX record_of_rare_kind ON record (kind, n, meter) WHERE kind NOT IN ('reading', 'gap');
 CREATE TABLE checkpoint (       -- signed notes over the log's size and root
     size INTEGER PRIMARY KEY,
     note TEXT NOT NULL
@@ -51,6 +52,9 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = 1;
 """
 
+
+_OFTEN = ("reading", "gap")
+_RARE = "kind NOT IN ('reading', 'gap')"  # in the words of the index, or SQLite does not see that it is meant
 
 T = TypeVar("T", bytes, str)
 _WORDS = {bytes: "blob", str: "text"}
@@ -129,17 +133,33 @@ class LedgerReader:
         last = 2**62 if stop is None else stop
         yield from self._values(bytes, "SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last)
 
-    def meter_records(self, meter: str, kind: str | None = None, newest_first: bool = False) -> Iterator[tuple[int, bytes]]:
-        """A meter's records, its declarations among them, optionally of one kind only."""
-        order = "DESC" if newest_first else "ASC"
-        query = f"SELECT n, payload FROM record WHERE meter = ? AND kind = coalesce(?, kind) ORDER BY n {order}"  # noqa: S608  order is one of two words
-        yield from self._values(bytes, query, meter, kind)
+    def meter_records(
+        self, meter: str, kind: str | None = None, newest_first: bool = False, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, bytes]]:
+        """A meter's records, its declarations among them, optionally of one kind, from n = start up to, not including, stop."""
+        within = "n >= ? AND n < ? ORDER BY n " + ("DESC" if newest_first else "ASC")
+        span = start, 2**62 if stop is None else stop
+        if kind is None:
+            yield from self._values(bytes, f"SELECT n, payload FROM record WHERE meter = ? AND {within}", meter, *span)  # noqa: S608  fixed text
+        elif kind in _OFTEN:
+            query = f"SELECT n, payload FROM record WHERE meter = ? AND kind = ? AND {within}"  # noqa: S608  fixed text
+            yield from self._values(bytes, query, meter, kind, *span)
+        else:
+            query = f"SELECT n, payload FROM record WHERE {_RARE} AND kind = ? AND +meter = ? AND {within}"  # noqa: S608  fixed text
+            yield from self._values(bytes, query, kind, meter, *span)
 
     def kind_records(self, kind: str, newest_first: bool = True) -> Iterator[tuple[int, bytes]]:
         """All records of one kind."""
+        rare = "" if kind in _OFTEN else f"{_RARE} AND "
         order = "DESC" if newest_first else "ASC"
-        query = f"SELECT n, payload FROM record WHERE kind = ? ORDER BY n {order}"  # noqa: S608  order is one of two words
+        query = f"SELECT n, payload FROM record WHERE {rare}kind = ? ORDER BY n {order}"  # noqa: S608  fixed text
         yield from self._values(bytes, query, kind)
+
+    def meters(self) -> list[str]:
+        """The ids of all meters that have records, in alphabetical order."""
+        following = "SELECT min(meter) FROM record WHERE meter > id"  # one look into the index each, however many records
+        query = f"WITH RECURSIVE each(id) AS (VALUES ('') UNION SELECT ({following}) FROM each) SELECT id FROM each WHERE id > ''"  # noqa: S608  fixed text
+        return [row[0] for row in self._rows(query)]
 
     def checkpoints(self) -> list[str]:
         """The signed notes, oldest first."""
@@ -163,9 +183,8 @@ class LedgerReader:
 
     def newest_counted(self) -> dict[str, int]:
         """For each meter the n of its newest record that carries a count."""
-        kinds = "kind IN ('reading', 'gap', 'identity')"
-        query = f"SELECT meter, max(n) FROM record WHERE meter IS NOT NULL AND {kinds} GROUP BY meter"  # noqa: S608  fixed text
-        return dict(self._rows(query))
+        query = "SELECT n FROM record WHERE meter = ? AND kind IN ('reading', 'gap', 'identity') ORDER BY n DESC LIMIT 1"
+        return {meter: row[0] for meter in self.meters() for row in self._rows(query, meter)}
 
     def cursors(self) -> dict[str, int]:
         """How far each destination has acknowledged: the next n to deliver."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.check import SiteFile
-from drivers.link import LinkSettings
+from drivers.link_settings import LinkSettings
 
 
 def settings_of(site: SiteFile, name: str) -> LinkSettings:

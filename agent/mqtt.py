@@ -19,6 +19,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -114,8 +115,7 @@ class Connection:
 
     def publish(self, message: Message) -> int:
         """Hands a message to paho; the packet identifier that its acknowledgement will carry."""
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves its __init__ unannotated
-        properties.ContentType = message.content_type
+        properties = _properties(message.content_type)
         return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties).mid
 
     def leave(self) -> None:
@@ -149,6 +149,14 @@ class Connection:
                 self._client.disconnect()
             else:
                 self._client.loop_start()
+
+
+@lru_cache(maxsize=8)
+def _properties(content_type: str) -> Properties:
+    """The properties of a publish; paho reads them and changes nothing."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves its __init__ unannotated
+    properties.ContentType = content_type
+    return properties
 
 
 def _client(destination: Mqtt, client_id: str, password: str | None, will: Message) -> Client:

@@ -1,208 +1,326 @@
-"""Polling: one task a link asks its meters in the order they are due, and tells the book what came of it.
+"""Polling: one task a link asks its meters, in the order of `agent.agenda`, and tells the book what came of it.
 
- 1. A failed exchange is asked again once, as a new exchange that is recorded too; a refusal is not.
- 2. A meter that was silent gets one request a turn, without a second try, until it answers again.
- 3. After a link was opened, and after a meter was silent, the meter is identified before anything is sealed: it may
+ 1. One request is a slice; between two of them whoever is more urgent comes first. Somebody who reads a meter by hand is
+    served before all others.
+ 2. After a link was opened, and after a meter was silent, the meter is identified before anything is sealed: it may
     have been exchanged. Another serial number under the same address is never sealed as the old meter.
- 4. A link that is gone is opened again by itself, first at once, then ever more slowly up to once a minute.
+ 3. The line goes on while values are computed and the disk is still writing. It waits only for a meter that has many of
+    its polls still unwritten.
 
-The line goes on while the disk is still writing: what is told to the book is awaited only when a meter has several
-of its polls still unwritten.
-
-What this file does not know: bytes (drivers do), records (the book does).
+What this file does not know: bytes (drivers do), records (the book does), when to open the link (`agent.line`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
-
-from agent.book import Book
+from agent.agenda import Agenda, Lapsed, PolledMeter, Schedule
+from agent.book import LINE_OPENING, OVERRUN, Book
+from agent.by_hand import Readers
 from agent.clock import Clock
+from agent.line import Line
 from agent.polled import Polled
-from agent.reading import Reading, values_of
-from agent.schedule import SECOND, first_due, next_due
+from agent.reading import Reading, meter_number, serial_in, tells, values_of
+from agent.schedule import SECOND
+from agent.turn import Turn, take_slice
 from config.model import Watch
-from drivers import Exchange, Request
+from drivers import Exchange
 from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
-from drivers.formula import evaluate
 from drivers.link import Link
 
 _LONGEST_NAP = 5.0
 _PATIENCE_FOR_LINK = 2.0
 _MOST_UNWRITTEN = 4
+_UNWRITTEN_MS = 3000
+_UNREAD = 3
 
 
 class LinkPoller:
-    """Polls the meters of one link until it is cancelled."""
+    """Polls the meters of one link until it is cancelled.
 
-    def __init__(self, link: Link, meters: Sequence[Polled], clock: Clock, book: Book, log: Any) -> None:
+    Attributes:
+        line: its line.
+        by_hand: who reads meters by hand over it.
+    """
+
+    def __init__(self, link: Link, polled: Sequence[Polled], clock: Clock, book: Book, log: Any) -> None:
         self._link = link
-        self._meters = tuple(meters)
         self._clock = clock
         self._book = book
         self._log = log
-        self._open = asyncio.Event()
-        self._down = LinkDown("not_open", f"{link.settings.name} is not open yet")
-        self._down_since = time.monotonic()
-        self._known: set[str] = set()
-        self._silent: set[str] = set()
-        self._refusals: dict[str, str] = {}
-        self._telling: dict[str, list[asyncio.Task[None]]] = {}
+        asked = [(each.driver, first) for each in polled for first in each.driver.requests(each.target, each.points)[:1]]
+        self._opening_s = max((link.opening_s(driver, request) for driver, request in asked), default=0.0)
+        self.line = Line(link, clock, log, self._opening_s)
+        self._agenda = Agenda(polled, link.settings.hole_bytes)
+        self.by_hand = Readers(link, self.line)
+        self._wake = link.heard
+        self._epoch = -1
+        self._opened = 0
+        self._overruns = 0
 
     async def run(self) -> None:
         """Polls for ever."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_open())
+                tasks.create_task(self.line.keep_open(self._needed_in, self._wake))
                 tasks.create_task(self._poll())
         finally:
-            await asyncio.gather(*(task for tasks in self._telling.values() for task in tasks))
+            await asyncio.gather(*(task for meter in self._agenda.meters.values() for task in meter.telling))
             await self._link.close()
 
-    async def _keep_open(self) -> None:
-        name = self._link.settings.name
-        while True:
-            tries = AsyncRetrying(
-                retry=retry_if_exception_type(LinkDown),
-                wait=wait_exponential_jitter(initial=1, max=60),
-                sleep=self._clock.sleep,
-                before_sleep=self._cannot_open,
-            )
-            async for attempt in tries:
-                with attempt:
-                    await self._link.open()
-            self._known.clear()
-            self._open.set()
-            self._log.info("link.up", link=name)
-            why = await self._link.lost()
-            self._open.clear()
-            self._down_since = time.monotonic()
-            self._down = LinkDown("connection_lost", why)
-            self._log.warning("link.down", link=name, reason=why, hint=self._down.hint)
-
-    def _cannot_open(self, attempt: RetryCallState) -> None:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        if isinstance(error, LinkDown):
-            if attempt.attempt_number == 1:
-                self._log.warning("link.down", link=self._link.settings.name, reason=str(error), hint=error.hint)
-            self._down = error
+    def live(self) -> dict[str, Any]:
+        """How the line stands at this moment, for people."""
+        meters = {
+            name: {"failures": meter.health.failures, "dead": meter.health.dead, "left_out": sorted(meter.left_out)}
+            for name, meter in self._agenda.meters.items()
+        }
+        return {
+            "open": self._link.is_open,
+            "busy_percent": self.line.busy_percent(),
+            "waiting": sum(schedule.turn is not None for schedule in self._agenda.schedules),
+            "overruns": self._overruns,
+            "meters": meters,
+        }
 
     async def _poll(self) -> None:
-        now = self._clock.now_ns()
-        due = [(first_due(meter.every_s * SECOND, now), order) for order, meter in enumerate(self._meters)]
-        heapq.heapify(due)
         while True:
-            instant, order = due[0]
-            await self._until(instant)
-            meter = self._meters[order]
-            await self._turn(meter, instant)
-            heapq.heapreplace(due, (next_due(instant, meter.every_s * SECOND, self._clock.now_ns()), order))
+            if self._book.steps.pending():
+                await self._book.clock_was_set()
+            if self._epoch != self._book.steps.count:
+                # At the start, instants in the time in which the line is listened to could not be kept.
+                opening_ns = int(self._opening_s * SECOND) if self._epoch < 0 else 0
+                self._epoch = self._book.steps.count
+                self._agenda.begin_anew(self._clock.now_ns() + opening_ns, self._epoch)
+            self._take_up()
+            now_ns, now = self._clock.now_ns(), self._clock.monotonic()
+            if self.by_hand and self.by_hand.ready_at() <= time.monotonic():
+                await self.by_hand.serve()
+            elif schedule := self._agenda.next(now_ns, now, self._is_ready, self.line.port):
+                await self._slice(schedule)
+            else:
+                await self._rest()
 
-    async def _until(self, instant: int) -> None:
-        """Returns when the wall clock shows the instant, also if it was stepped meanwhile."""
-        while (rest := (instant - self._clock.now_ns()) / SECOND) > 0:
-            await self._clock.sleep(min(rest, _LONGEST_NAP))
-            if rest > 2 * 86400:  # the clock was set back by days: the schedule must begin anew
-                return
+    def _take_up(self) -> None:
+        now_ns, now = self._clock.now_ns(), self._clock.monotonic()
+        for lapsed in self._agenda.take_up(now_ns):
+            self._lapse(lapsed)
+        if self.line.times_opened != self._opened:
+            self._opened = self.line.times_opened
+            self._agenda.reopened(now_ns, now)
+        if self.line.is_open:
+            self._agenda.probe(now, now_ns)
 
-    async def _turn(self, meter: Polled, due_ns: int) -> None:
+    def _lapse(self, lapsed: Lapsed) -> None:
+        schedule, turn, health = lapsed.schedule, lapsed.turn, lapsed.schedule.meter.health
+        if lapsed.unasked:
+            self._count_overrun(lapsed.unasked)
+            return
+        schedule.missing = True
+        if turn is not None and turn.begun:
+            self._finish(schedule, turn)
+        elif health.failing:
+            self._miss(schedule, lapsed.due_ns, self._epoch, health.cause, health.hint)
+        elif turn is not None and self.line.is_opening(turn.due_ns):
+            self._miss(schedule, turn.due_ns, turn.epoch, LINE_OPENING, "its line was just opened and is listened to first")
+        elif turn is not None:
+            self._count_overrun(1)
+            self._miss(schedule, turn.due_ns, turn.epoch, OVERRUN, "its line had no time for it")
+
+    def _count_overrun(self, polls: int) -> None:
+        before, self._overruns = self._overruns, self._overruns + polls
+        if before == 0 or len(str(before)) < len(str(self._overruns)):  # the first, the tenth, the hundredth, ...
+            hint = "Read its meters less often, or fewer quantities, or use a faster line; `meterseal check` tells what fits."
+            self._log.warning("link.overrun", link=self._link.settings.name, polls=self._overruns, hint=hint)
+
+    def _is_ready(self, schedule: Schedule) -> bool:
+        return self._ready_at(schedule) <= time.monotonic()
+
+    def _ready_at(self, schedule: Schedule) -> float:
+        """From when on the next request of a schedule's turn waits for nothing."""
+        turn, meter = schedule.turn, schedule.meter
+        if turn is None:
+            return 0.0
+        pending = turn.pending if turn.probe or meter.known else meter.number or turn.pending
+        return self._link.ready_at(schedule.polled.driver, pending[0]) if pending else 0.0
+
+    def _needed_in(self) -> float:
+        """In how many seconds the line is needed next."""
+        if self.by_hand or self._agenda.is_wanted:
+            return 0.0
+        silent = self._agenda.silent_in(self._clock.monotonic()) if self.line.is_open else _LONGEST_NAP
+        return max(0.0, min(silent, self._agenda.due_in(self._clock.now_ns())))
+
+    async def _rest(self) -> None:
+        """Returns when something may have come up: an instant, an answer that is no longer owed, a reader by hand."""
+        self._wake.clear()
+        now_ns, now = self._clock.now_ns(), self._clock.monotonic()
+        ready_at = [self._ready_at(schedule) for schedule in self._agenda.waiting(now_ns, now)]
+        ready_at += [self.by_hand.ready_at()] if self.by_hand else []
+        naps = [at - time.monotonic() for at in ready_at]
+        naps += [self._agenda.silent_in(now)] if self.line.is_open else []
+        nap = min([*naps, self._agenda.due_in(now_ns), _LONGEST_NAP])
+        await self._clock.wait(self._wake, max(0.0, nap))
+
+    # --- what is done in it -----------------------------------------------------------------------------------
+
+    async def _slice(self, schedule: Schedule) -> None:
+        turn, meter = schedule.turn, schedule.meter
+        if turn is None:
+            return
+        begun, busy_s = time.monotonic(), self._link.busy_s
         try:
-            if not self._open.is_set():
-                # A line that has just gone may be back at once; one that stays away must not hold up every turn.
-                async with asyncio.timeout(max(0.0, self._down_since + _PATIENCE_FOR_LINK - time.monotonic())):
-                    await self._open.wait()
-            await self._ask(meter, due_ns)
-        except (TimeoutError, LinkDown) as error:
-            down = error if isinstance(error, LinkDown) else self._down
-            self._known.discard(meter.id)
-            await self._tell(meter, self._book.missed(meter.id, due_ns, down.cause, f"{down}. {down.hint}"))
-
-    async def _ask(self, meter: Polled, due_ns: int) -> None:
-        if not await self._is_itself(meter, due_ns):
+            await self.line.wait_open(_PATIENCE_FOR_LINK)
+            if not (turn.probe or meter.known) and (watch := turn.meter.serial):
+                await self._identify(schedule, turn, watch)
+            elif turn.pending:
+                await take_slice(turn, self._link, schedule.plan, meter.health)
+        except LinkDown as error:
+            self._lost(schedule, turn, error)
             return
-        exchanges: list[Exchange] = []
-        for request in meter.driver.requests(meter.target, meter.points):
-            tried = await self._exchange(meter, request)
-            exchanges += tried
-            if isinstance(tried[-1].error, NoAnswer):
-                break  # the rest of this turn would only wait for the same silence
-        usable = [exchange for exchange in exchanges if exchange.error is None]
-        if not usable:
-            await self._failed(meter, due_ns, exchanges)
-            return
-        self._silent.discard(meter.id)
-        self._tell_refusals(meter, exchanges)
-        values = values_of(meter.driver, meter.target, meter.points, exchanges)
-        await self._tell(meter, self._book.taken(Reading(meter.id, due_ns, usable[0].first, tuple(exchanges), values)))
+        finally:
+            used_s = self._link.busy_s - busy_s
+            turn.used_s += used_s
+            self.line.used(used_s, turn.meter.port)
+        if not turn.pending:
+            if schedule.turn is turn:
+                schedule.turn = None
+                self._finish(schedule, turn)
+            await self._let_write(schedule)
+        if used_s:
+            await self.line.heard(anything=self._link.heard_at >= begun)
 
-    async def _tell(self, meter: Polled, told: Coroutine[Any, Any, None]) -> None:
-        """Lets the book write while the line goes on; waits where a meter's polls come faster than the disk takes them."""
-        earlier = self._telling.get(meter.id, [])
-        for task in earlier:
+    def _lost(self, schedule: Schedule, turn: Turn, error: LinkDown) -> None:
+        """The link went away in a turn: what was read in it before is sealed, or its instant is missed."""
+        schedule.turn = None
+        if not turn.probe and self._tells(turn):
+            self._finish(schedule, turn)
+        elif not turn.probe:
+            schedule.missing = True
+            tried = [*turn.unidentified, *turn.exchanges]
+            self._miss(schedule, turn.due_ns, turn.epoch, error.cause, f"{error}. {error.hint}", tried)
+        schedule.meter.known = False
+
+    def _tells(self, turn: Turn) -> bool:
+        """Whether a turn brought an answer that can be used."""
+        if turn.probe:
+            return bool(turn.usable or turn.refused)
+        polled = turn.meter
+        return bool(turn.usable) and tells(polled.driver, polled.target, polled.points, turn.exchanges)
+
+    def _finish(self, schedule: Schedule, turn: Turn) -> None:
+        """A turn is over: its answers become a reading, or its instant is missed."""
+        health = schedule.meter.health
+        if not self._tells(turn):
+            self._failed(schedule, turn)
+            return
+        was_dead, was_failing = health.dead, health.failing
+        health.answered()
+        schedule.took_ns = turn.took_ns
+        if not turn.probe:
+            self._taken(schedule, turn)
+        if was_dead:
+            self._agenda.returned(schedule.meter, self._clock.now_ns())
+        elif was_failing:
+            self._agenda.catch_up(schedule.meter, self._clock.now_ns())
+
+    def _taken(self, schedule: Schedule, turn: Turn) -> None:
+        schedule.missing = False
+        self._tell_refusals(schedule, turn)
+        self._tell(schedule.meter, self._seal(turn, frozenset(schedule.plan.left_out)))
+
+    def _failed(self, schedule: Schedule, turn: Turn) -> None:
+        tried = [*turn.unidentified, *turn.exchanges]
+        error = next((each.error for each in reversed(tried) if each.error), None)
+        error = error or Refused("nothing_to_read", "it has refused all that is read from it")
+        place = f"{turn.meter.id} at address {turn.meter.target.address} on {self._link.settings.name}"
+        hint = f"{place}: {error}. {error.hint}"
+        if isinstance(error, NoAnswer):
+            schedule.meter.known = False
+        if not isinstance(error, Refused):
+            schedule.meter.health.failed(self._clock.monotonic(), error.cause, hint)
+            self._agenda.spent(self._clock.monotonic(), turn.used_s)
+        if not turn.probe:
+            schedule.missing = True
+            self._miss(schedule, turn.due_ns, turn.epoch, error.cause, hint, tried)
+
+    async def _seal(self, turn: Turn, left_out: frozenset[str]) -> None:
+        """Computes the values and has them written; while this runs, the line goes on."""
+        polled, exchanges = turn.meter, tuple(turn.exchanges)
+        number, formula = meter_number(polled.driver, polled.target, exchanges)
+        if number and not await self._book.own_number(polled.id, number, formula, exchanges, polled.target.address):
+            words = f"{number} answers"
+            await self._book.missed(polled.id, polled.every_ms, turn.due_ns, "other_meter", words, turn.epoch, exchanges)
+            return
+        values = values_of(polled.driver, polled.target, polled.points, exchanges, left_out)
+        first = turn.usable[0].first
+        await self._book.taken(Reading(polled.id, polled.every_ms, turn.due_ns, first, exchanges, values, turn.epoch))
+
+    def _miss(
+        self, schedule: Schedule, due_ns: int, epoch: int, cause: str, hint: str, exchanges: Sequence[Exchange] = ()
+    ) -> None:
+        polled = schedule.polled
+        told = self._book.missed(polled.id, polled.every_ms, due_ns, cause, hint, epoch, tuple(exchanges))
+        self._tell(schedule.meter, told)
+
+    def _tell(self, meter: PolledMeter, told: Coroutine[Any, Any, None]) -> None:
+        """Lets the book write while the line goes on."""
+        for task in meter.telling:
             if task.done():
                 task.result()  # the book tells what the disk refuses; anything else is a fault of ours and is raised here
-        pending = [task for task in earlier if not task.done()]
-        self._telling[meter.id] = [*pending, asyncio.create_task(told)]
-        if len(pending) >= _MOST_UNWRITTEN:
-            await pending[0]
+        meter.telling = [*(task for task in meter.telling if not task.done()), asyncio.create_task(told)]
 
-    async def _exchange(self, meter: Polled, request: Request) -> list[Exchange]:
-        """One exchange, and a second one if the first failed and the meter was not silent before."""
-        tried = [await self._link.exchange(meter.driver, request)]
-        error = tried[0].error
-        if error and not isinstance(error, Refused) and meter.id not in self._silent:
-            tried.append(await self._link.exchange(meter.driver, request))
-        return tried
+    async def _let_write(self, schedule: Schedule) -> None:
+        """Waits where a meter's polls come faster than the disk takes them."""
+        most = max(_MOST_UNWRITTEN, _UNWRITTEN_MS // schedule.polled.every_ms)
+        while len(pending := [task for task in schedule.meter.telling if not task.done()]) >= most:
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _failed(self, meter: Polled, due_ns: int, exchanges: list[Exchange]) -> None:
-        error = exchanges[-1].error or MeterError("no_answer", "no answer")
-        if isinstance(error, NoAnswer):
-            self._silent.add(meter.id)
-            self._known.discard(meter.id)
-        hint = f"{meter.id} at address {meter.target.address} on {self._link.settings.name}: {error}. {error.hint}"
-        await self._tell(meter, self._book.missed(meter.id, due_ns, error.cause, hint, exchanges))
+    # --- who it is --------------------------------------------------------------------------------------------
 
-    async def _is_itself(self, meter: Polled, due_ns: int) -> bool:
-        """Whether the meter may be read; reads its serial number where it has not yet been since it was connected."""
-        watch = meter.serial
-        if watch is None or meter.id in self._known:
-            return True
-        exchanges = await self._exchange(meter, meter.driver.requests(meter.target, [watch])[0])
-        error = exchanges[-1].error
-        if isinstance(error, NoAnswer):
-            await self._failed(meter, due_ns, exchanges)
-            return False
-        found, formula = _serial_in(meter, watch, exchanges)
+    async def _identify(self, schedule: Schedule, turn: Turn, watch: Watch) -> None:
+        """Reads a meter's serial number where it has not yet been since it was connected; ends the turn if it is another's."""
+        polled, meter = turn.meter, schedule.meter
+        asking = Turn(polled, turn.due_ns, turn.before_ns, turn.epoch, deque(meter.number), put_back=turn.put_back)
+        while asking.pending:
+            await take_slice(asking, self._link, schedule.plan, meter.health)
+            if asking.put_back and not turn.put_back:
+                turn.put_back, turn.before_ns, turn.unidentified = True, asking.before_ns, asking.exchanges
+                return  # silent or damaged once: others go first
+        exchanges = asking.exchanges
+        found, formula = serial_in(polled.driver, polled.target, watch, exchanges)
+        if not found and self._may_tell_yet(meter, exchanges[-1].error):
+            turn.unidentified += exchanges
+            turn.pending.clear()
+            return
         if not found:
-            reason = str(error) if error else "the register is empty"
-            self._log.warning("meter.unidentified", meter=meter.id, reason=reason, hint="The plate's number is taken instead.")
-        elif not await self._book.identified(meter.id, found, formula, exchanges):
-            words = f"serial number {found} answers"
-            await self._tell(meter, self._book.missed(meter.id, due_ns, "other_meter", words, exchanges))
+            reason = str(exchanges[-1].error or "the register is empty")
+            self._log.warning("meter.unidentified", meter=polled.id, reason=reason, hint="The plate's number is taken instead.")
+        elif not await self._book.identified(polled.id, found, formula, exchanges, "register"):
+            schedule.turn, schedule.missing = None, True
+            turn.pending.clear()
+            self._miss(schedule, turn.due_ns, turn.epoch, "other_meter", f"serial number {found} answers", exchanges)
+            return
+        meter.known, meter.unread = True, 0
+
+    def _may_tell_yet(self, meter: PolledMeter, error: MeterError | None) -> bool:
+        """Whether a serial number that was not told may be the next time. A meter that never tells it is read nevertheless."""
+        if error is None or isinstance(error, Refused):
             return False
-        self._known.add(meter.id)
-        return True
+        meter.unread += meter.health.alive
+        return meter.unread < _UNREAD
 
-    def _tell_refusals(self, meter: Polled, exchanges: list[Exchange]) -> None:
-        refused = next((exchange.error for exchange in exchanges if isinstance(exchange.error, Refused)), None)
-        cause = refused.cause if refused else ""
-        if refused and self._refusals.get(meter.id) != cause:
-            self._log.warning("meter.refused", meter=meter.id, cause=cause, reason=str(refused), hint=refused.hint)
-        self._refusals[meter.id] = cause
-
-
-def _serial_in(meter: Polled, watch: Watch, exchanges: list[Exchange]) -> tuple[str, str]:
-    """The serial number in the last exchange and its formula; empty where it holds none. Zero is no serial number."""
-    if exchanges[-1].error:
-        return "", ""
-    requests = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
-    formula = meter.driver.locate(meter.target, requests, watch, answers)
-    found = evaluate(formula, answers).value or ""
-    return ("", "") if not found.strip("0 ") else (found, formula)
+    def _tell_refusals(self, schedule: Schedule, turn: Turn) -> None:
+        meter, refused = schedule.meter, turn.refused
+        if refused is None:
+            return
+        new = schedule.plan.left_out - meter.left_out
+        meter.left_out |= new
+        if new or meter.refusal != refused.cause:
+            left = {"left_out": ", ".join(sorted(new))} if new else {}
+            words = {"cause": refused.cause, "reason": str(refused), "hint": refused.hint}
+            self._log.warning("meter.refused", meter=turn.meter.id, **words, **left)
+        meter.refusal = refused.cause

@@ -18,13 +18,22 @@ _LONGEST = LONGEST_FORMULA - 40  # a poll with repeated exchanges has larger num
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A meter as its link's poller needs it."""
+    """One schedule of a meter as its link's poller needs it.
+
+    Attributes:
+        id: the meter's.
+        driver, target: how it is spoken to.
+        points: what is read.
+        every_ms: how often, in milliseconds.
+        port: baud rate and format of its port; None on TCP.
+    """
 
     id: str
     driver: Driver
     target: Target
     points: tuple[Point, ...]
-    every_s: int
+    every_ms: int
+    port: tuple[int, str] | None = None
 
     @property
     def serial(self) -> Watch | None:
@@ -38,18 +47,25 @@ def polled_meters(site: SiteFile, link: str) -> list[Polled]:
     Raises:
         ConfigError: a point is put together from so many parts that its formula is no record's any more.
     """
-    polled = [_polled(site, meter) for meter in site.site.meters if meter.link == link]
+    polled = [each for meter in site.site.meters if meter.link == link for each in _polled(site, meter)]
     mistakes = [mistake for meter in polled for mistake in _formulas_too_long(site, meter)]
     if mistakes:
         raise ConfigError(mistakes)
     return polled
 
 
-def _polled(site: SiteFile, meter: Meter) -> Polled:
+def target_of(site: SiteFile, meter: Meter) -> Target:
+    """A meter as its driver needs it."""
     model = site.model_of(meter).declared
     framing = site.link_of(meter).frames if model.protocol == "modbus" else "own"
-    target = Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt)
-    return Polled(meter.id, load(model.protocol), target, site.points_of(meter), meter.every or site.site.every)
+    return Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt)
+
+
+def _polled(site: SiteFile, meter: Meter) -> list[Polled]:
+    target = target_of(site, meter)
+    driver = load(target.model.protocol)
+    port = site.port_of(meter) if site.link_of(meter).serial else None
+    return [Polled(meter.id, driver, target, points, every_ms, port) for every_ms, points in site.schedules_of(meter)]
 
 
 def _formulas_too_long(site: SiteFile, meter: Polled) -> Iterator[Mistake]:

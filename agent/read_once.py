@@ -4,54 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agent.by_hand import Asked, together
 from agent.polled import Polled
-from agent.reading import values_of
+from agent.reading import meter_number, serial_in, values_of
 from config.model import Watch
 from drivers import Exchange
 from drivers.errors import MeterError, NoAnswer
-from drivers.formula import evaluate
-from drivers.link import Link
 
 
-async def read_meter(link: Link, meter: Polled, introduce: bool = False) -> tuple[str, bool]:
+async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tuple[str, bool]:
     """The meter's frames, values and identity as text, and whether every value was read.
 
     Args:
-        link, meter: what to read over which line.
+        ask: asks requests of one conversation, with all that follows from them.
+        meter: what to read.
         introduce: also ask the meter by its protocol's own means who it is (Modbus: device identification).
 
     Raises:
-        LinkDown: the port or connection cannot be opened, or was lost.
+        LinkDown: the port or connection was lost.
     """
-    await link.open()
-    try:
-        lines: list[str] = []
-        exchanges: list[Exchange] = []
-        for request in meter.driver.requests(meter.target, meter.points):
-            exchange = await link.exchange(meter.driver, request)
-            exchanges.append(exchange)
-            lines += _frames(exchange)
-            if isinstance(exchange.error, NoAnswer):
-                break  # the rest would only meet the same silence
-        if not any(exchange.error is None for exchange in exchanges):
-            return "\n".join(lines), False
-        values = values_of(meter.driver, meter.target, meter.points, exchanges)
-        lines.append("")
-        width = max(len(value.quantity) for value in values)
-        for value in values:
-            shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
-            doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
-            lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
-        identified = await _identity(link, meter, meter.target.model.identity)
-        if introduce:
-            identified += ["", *await _introduction(link, meter)]
-        return "\n".join(lines + identified), all(value.value is not None for value in values)
-    finally:
-        await link.close()
+    lines: list[str] = []
+    exchanges: list[Exchange] = []
+    for requests in together(meter.driver.requests(meter.target, meter.points)):
+        made = await ask(meter, requests)
+        exchanges += made
+        lines += [line for exchange in made for line in _frames(exchange)]
+        if isinstance(made[-1].error, NoAnswer):
+            break  # the rest would only meet the same silence
+    if not any(exchange.error is None for exchange in exchanges):
+        return "\n".join(lines), False
+    values = values_of(meter.driver, meter.target, meter.points, exchanges)
+    lines.append("")
+    width = max(len(value.quantity) for value in values)
+    for value in values:
+        shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
+        doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
+        lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
+    number, _ = meter_number(meter.driver, meter.target, exchanges)
+    if number:
+        lines += ["", f"its own number, in every answer: {number}"]
+    lines += await _identity(ask, meter, meter.target.model.identity)
+    if introduce:
+        lines += ["", *await _introduction(ask, meter)]
+    return "\n".join(lines), all(value.value is not None for value in values)
 
 
 def _frames(exchange: Exchange) -> list[str]:
-    lines = [f">> {exchange.request.hex(' ')}"]
+    lines = [f">> {exchange.request.hex(' ')}"] if exchange.request else []
     if exchange.answer:
         lines.append(f"<< {exchange.answer.hex(' ')}   {exchange.ms} ms")
     if exchange.error:
@@ -63,19 +62,21 @@ def _trouble(error: MeterError) -> list[str]:
     return [f"   {error}", f"   {error.hint}"]
 
 
-async def _identity(link: Link, meter: Polled, watches: Sequence[Watch]) -> list[str]:
+async def _identity(ask: Asked, meter: Polled, watches: Sequence[Watch]) -> list[str]:
     lines: list[str] = []
     for watch in watches:
-        exchange = await link.exchange(meter.driver, meter.driver.requests(meter.target, [watch])[0])
-        if exchange.error:
-            lines.append(f"{watch.name.replace('_', ' ')}: not readable ({exchange.error})")
-            continue
-        formula = meter.driver.locate(meter.target, [exchange.request], watch, [exchange.answer])
-        lines.append(f"{watch.name.replace('_', ' ')}: {evaluate(formula, [exchange.answer]).value or 'empty'}")
+        conversations = together(meter.driver.requests(meter.target, [watch]))
+        exchanges = [made for requests in conversations for made in await ask(meter, requests)]
+        name = watch.name.replace("_", " ")
+        if exchanges and exchanges[-1].error:
+            lines.append(f"{name}: not readable ({exchanges[-1].error})")
+        elif exchanges:
+            found, _ = serial_in(meter.driver, meter.target, watch, exchanges)
+            lines.append(f"{name}: {found or 'empty'}")
     return ["", *lines] if lines else []
 
 
-async def _introduction(link: Link, meter: Polled) -> list[str]:
+async def _introduction(ask: Asked, meter: Polled) -> list[str]:
     """What the meter says of itself; most meters do not know the question."""
     lines: list[str] = []
     asked: set[int] = set()
@@ -85,7 +86,7 @@ async def _introduction(link: Link, meter: Polled) -> list[str]:
         request = meter.driver.identification_request(meter.target, following)
         if request is None:
             return ["this protocol has no identification of its own"]
-        exchange = await link.exchange(meter.driver, request)
+        exchange = (await ask(meter, [request]))[-1]
         lines += _frames(exchange)
         if exchange.error:
             break

@@ -88,6 +88,13 @@ def encode(value: Mapping[str, Any]) -> bytes:
     return _ENCODER.encode(value).encode("utf-8")
 
 
+def encode_around_signature(fields: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """`encode` of a record without `sig` and `x`, cut where `sig` belongs: both parts joined are its canonical bytes."""
+    before = encode({key: value for key, value in fields.items() if key < "sig"})
+    behind = encode({key: value for key, value in fields.items() if key > "sig"})
+    return before[:-1] + b",", behind[1:]
+
+
 def signed_part(fields: Mapping[str, Any]) -> bytes:
     """The canonical bytes of a record without `sig` and `x`: what is signed and hashed."""
     return canonical({key: value for key, value in fields.items() if key not in UNSIGNED})

@@ -12,59 +12,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.account import MeterAccount, Tally, interval
 from agent.findings import CLASSES, Findings, printable
 
 NOT_CHECKED = (
     "whether each meter itself told the truth (a wrong current transformer, a manipulated meter, another device on the line)",
     "whether somebody had a copy of the private key: only checkpoints held outside bound what it could rewrite",
 )
-
-
-@dataclass(slots=True)
-class MeterAccount:
-    """What became of one meter's scheduled polls.
-
-    Attributes:
-        id, serial, model: as declared last; `model` with revision and trust level.
-        readings: polls that ended in a reading.
-        missed: polls counted in gaps.
-        off: polls that fell into a time in which the gateway was not running.
-        unaccounted: polls of which nothing is said at all (each is a finding too).
-        gaps: how many gaps were opened.
-        gap_open: whether the last one is still open.
-        first_due, last_due: the first and last scheduled instant told.
-    """
-
-    id: str
-    serial: str = ""
-    model: str = ""
-    readings: int = 0
-    missed: int = 0
-    off: int = 0
-    unaccounted: int = 0
-    gaps: int = 0
-    gap_open: bool = False
-    first_due: str = ""
-    last_due: str = ""
-
-    @property
-    def expected(self) -> int:
-        """How many polls the schedule has between the first and the last instant told."""
-        return self.readings + self.missed + self.off + self.unaccounted
-
-    @property
-    def completeness(self) -> str:
-        """Readings in per cent of the expected ones, cut to two decimals: `99.98`."""
-        hundredths = 10000 * self.readings // self.expected if self.expected else 0
-        return f"{hundredths // 100}.{hundredths % 100:02d}"
-
-    def fields(self) -> dict[str, Any]:
-        """For `--json`."""
-        names = ("id", "serial", "model", "readings", "missed", "off", "unaccounted", "gaps", "gap_open", "first_due", "last_due")
-        return {name: getattr(self, name) for name in names} | {
-            "expected": self.expected,
-            "completeness_percent": self.completeness,
-        }
 
 
 @dataclass(slots=True)
@@ -174,14 +128,15 @@ class Report:
     def _log_text(self) -> str:
         accounts = self.meters.values()
         gaps, still_open = sum(a.gaps for a in accounts), sum(a.gap_open for a in accounts)
+        total = sum((account.total for account in accounts), Tally())
         outside = _plural(self.outside, "checkpoint") if self.outside else "no checkpoint"
         confirmed = "confirmed by --key" if self.confirmed else "NOT CONFIRMED"
         rows = [
             ("gateway", self.gateway or "unknown"),
             ("records", f"{self.records}, {self.time_from} to {self.time_to}" if self.records else "0"),
             ("meters", str(len(self.meters))),
-            ("readings", "not looked at (--fast)" if self.fast else str(sum(a.readings for a in accounts))),
-            ("gaps", f"{gaps} ({still_open} still open), {_plural(sum(a.missed for a in accounts), 'poll')} missed"),
+            ("readings", "not looked at (--fast)" if self.fast else str(total.read)),
+            ("gaps", f"{gaps} ({still_open} still open), {_plural(total.missed, 'poll')} missed"),
             ("starts", f"{self.starts}, {self.crashes} of them after a crash"),
             ("checkpoint", self._checkpoint_text()),
             ("outside", f"{outside} held elsewhere was given"),
@@ -200,11 +155,7 @@ class Report:
         return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered"
 
     def _completeness_text(self) -> str:
-        lines = [
-            f"{account.id:<12}{account.readings}/{account.expected} polls read, {account.completeness} %   "
-            f"serial {account.serial or 'not known'}, {account.model}"
-            for account in self.meters.values()
-        ]
+        lines = [line for account in self.meters.values() for line in _account_lines(account)]
         return "" if self.fast or not lines else "\n".join(["COMPLETENESS", *lines])
 
     def _limits_text(self) -> str:
@@ -213,3 +164,16 @@ class Report:
 
 def _plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _account_lines(account: MeterAccount) -> list[str]:
+    """A meter's line; below it one for each schedule where it has several."""
+    total = account.total
+    read = f"{total.read}/{total.expected} polls read, {total.completeness} %"
+    lines = [f"{account.id:<12}{read}   serial {account.serial or 'not known'}, {account.model}"]
+    if len(account.schedules) > 1:
+        lines += [
+            f"{'':<12}  every {interval(every_ms)}: {tally.read}/{tally.expected}, {tally.completeness} %"
+            for every_ms, tally in sorted(account.schedules.items())
+        ]
+    return lines

@@ -19,13 +19,15 @@ from typing import Any
 from agent import __version__, draft
 from agent.book import Book
 from agent.clock import Clock
+from agent.control import listening
+from agent.forecast import line_times
 from agent.forward import Forwarder
 from agent.keys import load_key
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.link_settings import settings_of
 from agent.poll import LinkPoller
-from agent.polled import polled_meters
+from agent.polled import polled_meters, target_of
 from agent.record import parse
 from agent.seal import Key, base64url
 from agent.state import LEDGER_FILE, only_agent
@@ -46,6 +48,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     """
     clock = clock or Clock()
     meters = {name: polled_meters(site, name) for name in site.site.links}
+    line_times(site, meters)  # refuses what cannot fit
     key = load_key(state)
     with only_agent(state):
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
@@ -61,7 +64,8 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             log.info(
                 "agent.started", meters=len(site.site.meters), links=len(links), brokers=len(forwarders), records=ledger.size
             )
-            reason = await _work(pollers, forwarders, ledger, clock)
+            async with listening(state, dict(zip(links, pollers, strict=True)), meters):
+                reason = await _work(pollers, forwarders, ledger, book, clock)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -86,7 +90,9 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, c
     leaves = before | {meter: record.leaf for meter, record in zip(new, declared, strict=True)}
     book = Book(ledger, clock, log)
     for meter in site.site.meters:
-        book.enter(meter.id, meter.serial, base64url(leaves[meter.id] or b""), meter.every or site.site.every, past)
+        intervals = [every_ms for every_ms, _ in site.schedules_of(meter)]
+        book.enter(meter.id, meter.serial, base64url(leaves[meter.id] or b""), intervals, past)
+    await book.begin(past)
     return book
 
 
@@ -115,9 +121,8 @@ def _user() -> str:
 
 
 def _declaration(site: SiteFile, meter: Meter) -> draft.Fields:
-    quantities = [point.quantity for point in site.points_of(meter)]
-    every_s = meter.every or site.site.every
-    return draft.declaration(meter, site.model_of(meter), site.link_of(meter).frames, every_s, quantities)
+    schedules = [(every_ms, [point.quantity for point in points]) for every_ms, points in site.schedules_of(meter)]
+    return draft.declaration(meter, site.model_of(meter), target_of(site, meter).framing, schedules)
 
 
 def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
@@ -127,7 +132,7 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
     return None
 
 
-async def _work(pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, clock: Clock) -> str:
+async def _work(pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock) -> str:
     """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[str] = loop.create_future()
@@ -141,6 +146,7 @@ async def _work(pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], 
     await _cancel(polling)
     reason = stopped.result() if stopped.done() else "fault"
     if ledger.error is None:
+        await book.clock_was_set()  # what was under way when it was set is told of before the end
         await ledger.append(draft.stop(clock, reason))
         await ledger.checkpoint()
     await _let_forwarders_catch_up(ledger, forwarders)

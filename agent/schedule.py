@@ -7,6 +7,7 @@ is a whole number of quarter hours. Pure.
 from __future__ import annotations
 
 SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
 
 
 def first_due(every_ns: int, now_ns: int) -> int:
@@ -14,16 +15,18 @@ def first_due(every_ns: int, now_ns: int) -> int:
     return -(-now_ns // every_ns) * every_ns
 
 
+def newest_due(every_ns: int, now_ns: int) -> int:
+    """The newest due instant that has come, now included."""
+    return now_ns // every_ns * every_ns
+
+
 def next_due(due_ns: int, every_ns: int, now_ns: int) -> int:
     """The due instant that follows one just dealt with.
 
     Whoever is later than a whole interval goes on with the newest instant that has passed: the ones between are
-    missed, and the meter's book says so. A wall clock set back by more than an interval starts a new series.
+    missed, and the meter's book says so.
     """
-    following = due_ns + every_ns
-    if now_ns < due_ns - every_ns:
-        return first_due(every_ns, now_ns)
-    return max(following, now_ns // every_ns * every_ns)
+    return max(due_ns + every_ns, newest_due(every_ns, now_ns))
 
 
 def instants_between(since_ns: int, due_ns: int, every_ns: int) -> int:

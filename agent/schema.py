@@ -1,6 +1,8 @@
 """Which fields each kind of record has: closed, so an unknown signed key is a rejection.
 
-The one definition of the record format's content; `docs/record.md` is tested against it.
+The one definition of the record format's content; `docs/record.md` is tested against it. What passes here lies inside
+the strict profile of `agent.record` too, so that what we made ourselves is checked once: no check may let a text with
+a control character or a lone surrogate pass, nor any other kind of value than those of the profile.
 """
 
 from __future__ import annotations
@@ -12,46 +14,59 @@ from typing import Any
 
 from agent.record import FORMAT, RecordError
 
-Check = Callable[[Any, str], None]
+# Where a value stands, as the steps to it: put into words only where something is wrong with it.
+Place = tuple["Place", str | int] | tuple[str]
+Check = Callable[[Any, Place], None]
+
+
+def _wrong(place: Place, what: str) -> RecordError:
+    return RecordError(f"{_words(place)} {what}")
+
+
+def _words(place: Place) -> str:
+    if len(place) == 1:
+        return place[0]
+    step = f"[{place[1]}]" if isinstance(place[1], int) else f".{place[1]}"
+    return _words(place[0]) + step
 
 
 def _text(pattern: str, what: str) -> Check:
-    compiled = re.compile(pattern)
+    matches = re.compile(pattern).fullmatch
 
-    def check(value: Any, place: str) -> None:
-        if type(value) is not str or not compiled.fullmatch(value):
-            raise RecordError(f"{place} is not {what}")
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not str or not matches(value):
+            raise _wrong(place, f"is not {what}")
 
     return check
 
 
 def _integer(low: int, high: int = 2**53 - 1) -> Check:
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, place: Place) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise RecordError(f"{place} is not an integer from {low} to {high}")
+            raise _wrong(place, f"is not an integer from {low} to {high}")
 
     return check
 
 
-def _boolean(value: Any, place: str) -> None:
+def _boolean(value: Any, place: Place) -> None:
     if type(value) is not bool:
-        raise RecordError(f"{place} is not true or false")
+        raise _wrong(place, "is not true or false")
 
 
 def _one_of(*words: str) -> Check:
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, place: Place) -> None:
         if type(value) is not str or value not in words:
-            raise RecordError(f"{place} is none of {', '.join(words)}")
+            raise _wrong(place, f"is none of {', '.join(words)}")
 
     return check
 
 
 def _list(inner: Check) -> Check:
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, place: Place) -> None:
         if type(value) is not list:
-            raise RecordError(f"{place} is not a list")
+            raise _wrong(place, "is not a list")
         for index, item in enumerate(value):
-            inner(item, f"{place}[{index}]")
+            inner(item, (place, index))
 
     return check
 
@@ -61,16 +76,16 @@ def _object(fields: Mapping[str, Check]) -> Check:
     checks = {name.rstrip("?"): check for name, check in fields.items()}
     required = [name for name in fields if not name.endswith("?")]
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, place: Place) -> None:
         if type(value) is not dict:
-            raise RecordError(f"{place} is not an object")
+            raise _wrong(place, "is not an object")
         for name in required:
             if name not in value:
-                raise RecordError(f"{place}.{name} is missing")
+                raise _wrong((place, name), "is missing")
         for name, inner in value.items():
             if name not in checks:
-                raise RecordError(f"{place}.{name} is not a field of this kind")
-            checks[name](inner, f"{place}.{name}")
+                raise _wrong((place, name), "is not a field of this kind")
+            checks[name](inner, (place, name))
 
     return check
 
@@ -78,7 +93,7 @@ def _object(fields: Mapping[str, Check]) -> Check:
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
-def _time(value: Any, place: str) -> None:
+def _time(value: Any, place: Place) -> None:
     """RFC 3339 in UTC with milliseconds, a day and time that exist; leap seconds are not written."""
     try:
         if type(value) is str and _TIME.fullmatch(value):
@@ -86,10 +101,10 @@ def _time(value: Any, place: str) -> None:
             return
     except ValueError:  # 31 February, 24:00
         pass
-    raise RecordError(f"{place} is not a time in UTC with milliseconds")
+    raise _wrong(place, "is not a time in UTC with milliseconds")
 
 
-TEXT = _text(r"[^\x00]{0,400}", "a text of at most 400 characters")
+TEXT = _text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}", "a text of at most 400 characters without control characters")
 WORD = _text(r"[a-z][a-z0-9_]{0,47}", "a word")
 NAME = _text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", "a name")
 TIME = _time
@@ -100,6 +115,8 @@ HEX = _text(r"([0-9a-f]{2})*", "bytes in hexadecimal")
 DIGITS = _text(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "a decimal number")
 QUANTITY = _text(r"[a-z][a-z0-9_]*(\.[a-z0-9]+)*", "a quantity")
 FORMULA = _text(r"[0-9a-z@:!*/+().^\[\]-]{1,300}", "a formula")
+
+EVERY_MS = _integer(1, 86_400_000)
 
 FRAME = _object({"request": HEX, "answer": HEX, "ms": _integer(0), "fault?": WORD})
 VALUE = _object(
@@ -134,8 +151,7 @@ DECLARATION = _object(
         "ct?": TEXT,
         "vt?": TEXT,
         "place": TEXT,
-        "every_s": _integer(1, 86400),
-        "quantities": _list(QUANTITY),
+        "schedules": _list(_object({"every_ms": EVERY_MS, "quantities": _list(QUANTITY)})),
     }
 )
 SOURCE = _object(
@@ -173,14 +189,15 @@ KINDS: dict[str, dict[str, Check]] = {
         "formula": FORMULA,
         "frames": _list(FRAME),
     },
-    "reading": {"meter": SOURCE, "due": TIME, "frames": _list(FRAME), "values": _list(VALUE)},
+    "reading": {"meter": SOURCE, "every_ms": EVERY_MS, "due": TIME, "frames": _list(FRAME), "values": _list(VALUE)},
     "gap": {
         "meter": SOURCE,
+        "every_ms": EVERY_MS,
         "state": _one_of("opened", "closed"),
         "cause": WORD,
         "since": TIME,
         "due": TIME,
-        "missed": _integer(1),
+        "missed": _integer(0),
         "frames": _list(FRAME),
     },
     "clock": {"step_ms": _integer(-(2**53) + 1), "before": TIME, "after": TIME},
@@ -198,4 +215,4 @@ def check_record(fields: Mapping[str, Any]) -> None:
     kind = fields.get("kind")
     if not isinstance(kind, str) or kind not in _CHECKS:
         raise RecordError(f"{str(kind)[:40]} is not a kind of record")
-    _CHECKS[kind](fields, kind)
+    _CHECKS[kind](fields, (kind,))

@@ -21,7 +21,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agent.record import FORMAT, UNSIGNED, RecordError, canonical, encode, leaf_hash, signed_part
+from agent.record import FORMAT, UNSIGNED, RecordError, encode_around_signature, leaf_hash, signed_part
 from agent.schema import check_record
 
 PAYLOAD_TYPE = "application/vnd.meterseal.record.v1+json"
@@ -103,9 +103,10 @@ def seal(draft: Mapping[str, Any], *, gateway: str, n: int, prev: bytes, key: Ke
     header = {"meterseal": FORMAT, "gateway": gateway, "n": n, "prev": base64url(prev), "key": key.name}
     fields = {**draft, **header}
     check_record(fields)
-    body = canonical(fields)
-    signature = key.sign(pre_authentication(body))
-    return Record(n, encode({**fields, "sig": base64url(signature)}), leaf_hash(body), fields)
+    before, behind = encode_around_signature(fields)
+    body = before + behind
+    signature = base64url(key.sign(pre_authentication(body)))
+    return Record(n, b'%s"sig":"%s",%s' % (before, signature.encode("ascii"), behind), leaf_hash(body), fields)
 
 
 def unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Meters are made from their meter models, so a simulated one answers what the model says of the real one, and plays the
 faults that the plant file writes for it. Whoever wrote a wrong model finds no fault here: the simulation believes it.
 
-What this file does not know: registers (`agent.simulate_meter`), faults (`agent.simulate_faults`), lines
-(`agent.simulate_line`).
+What this file does not know: protocols (`agent.simulate_protocols`), faults (`agent.simulate_faults`), lines
+(`agent.simulate_line`), and which plants make sense (`agent.simulate_plant`).
 """
 
 from __future__ import annotations
@@ -12,83 +12,26 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self
 
 import click
 
 from agent.clock import Clock
-from agent.simulate_line import Line, PtyLine, Station, TcpLine
-from agent.simulate_meter import Meter, NotFitting, Now
-from config.library import is_generic, load_models, read_bytes, unknown_model, with_points
-from config.mistake import ConfigError, Mistake, did_you_mean, path_text
-from config.modbus import ModbusModel
-from config.model import Finding, ModelFile
-from config.plant import Plant, SimulatedMeter, plant_findings
-from config.registers import point_findings
-from config.text import read_text
-from config.typed import typed
+from agent.simulate_group import Station
+from agent.simulate_line import Line, PtyLine, TcpLine
+from agent.simulate_meter import Now
+from agent.simulate_plant import fitting_findings, load_plant, meter_of
+from agent.simulate_protocols import AnsweringMeter
+from config.library import load_models
+from config.mistake import ConfigError, Mistake, path_text
+from config.model import ModelFile
+from config.plant import Plant, plant_findings
+from config.protocols import spoken
 
-_FRAMING = {"tcp": "Modbus TCP", "rtu": "Modbus RTU", "ascii": "Modbus ASCII"}
-
-
-def load_plant(path: Path | str, models: Mapping[str, ModelFile] | None = None) -> Plant:
-    """The plant in a file; with `models`, also checked against them.
-
-    Raises:
-        ConfigError: with every mistake that was found, in the order of the lines.
-    """
-    document = read_text(read_bytes(Path(path)), str(path))
-    plant, mistakes = typed(Plant, document)
-    if plant is not None:
-        mistakes += [document.mistake(place, message) for place, message in plant_findings(plant)]
-        if models is not None:
-            mistakes += [document.mistake(place, message) for place, message in _model_findings(plant, models)]
-    if plant is None or mistakes:
-        raise ConfigError(mistakes)
-    return plant
-
-
-def _model_findings(plant: Plant, models: Mapping[str, ModelFile]) -> Iterator[Finding]:
-    """What is wrong between a plant's meters and their models."""
-    for index, declared in enumerate(plant.meters):
-        place = ("meters", index)
-        if declared.model not in models:
-            yield (*place, "model"), unknown_model(declared.model, models)
-            continue
-        if is_generic(declared.model) and not declared.points:
-            yield place, f"points is missing: {declared.model} knows no registers; write them as in a site file"
-            continue
-        if declared.points and not is_generic(declared.model):
-            yield (*place, "points"), f"only generic models take points; {declared.model} has its own: take points out"
-            continue
-        wrong = list(point_findings(declared.points, cast("ModbusModel", models[declared.model].declared).modbus))
-        yield from (((*place, *path), message) for path, message in wrong)
-        if not wrong:
-            yield from _meter_findings(place, declared, models[declared.model])
-
-
-def _meter_findings(place: tuple[str, int], declared: SimulatedMeter, model: ModelFile) -> Iterator[Finding]:
-    try:
-        _meter(declared, model, Clock())
-    except KeyError as error:
-        name = str(error.args[0])
-        key = "start" if name in declared.start else "hold"
-        watched = () if key == "start" else (*model.declared.identity, *model.declared.attest)
-        known = [*(point.quantity for point in model.declared.points), *(watch.name for watch in watched)]
-        yield (*place, key, name), f"{declared.model} does not tell {name}.{did_you_mean(name, known)}".removesuffix(".")
-    except NotFitting as error:
-        if error.name in declared.hold:
-            yield (*place, "hold", error.name), str(error)
-        else:
-            yield (*place, "serial") if error.name.startswith("serial") else place, str(error)
-
-
-def _meter(declared: SimulatedMeter, model: ModelFile, clock: Now) -> Meter:
-    chosen = with_points(model, declared.points) if declared.points else model
-    return Meter(declared, cast("ModbusModel", chosen.declared), clock)
+__all__ = ["Simulator", "load_plant", "run_plant", "site_for"]
 
 
 class Simulator:
@@ -108,7 +51,7 @@ class Simulator:
     """
 
     def __init__(self, plant: Plant, models: Mapping[str, ModelFile], run_dir: Path, clock: Now | None = None) -> None:
-        findings = [*plant_findings(plant), *_model_findings(plant, models)]
+        findings = [*plant_findings(plant), *fitting_findings(plant, models)]
         if findings:
             raise ConfigError(Mistake("plant", 0, 0, path_text(path), message) for path, message in findings)
         self.plant = plant
@@ -120,9 +63,12 @@ class Simulator:
             self._lines[name] = TcpLine(name, listen, self.played) if on_tcp else PtyLine(name, listen, self.played, run_dir)
         self._stations: dict[str, Station] = {}
         for declared in plant.meters:
-            station = Station(_meter(declared, models[declared.model], clock or Clock()))
+            station = Station(meter_of(declared, models[declared.model], clock or Clock()))
             self._stations[declared.id] = station
-            self._lines[declared.on].stations[declared.address] = station
+            self._lines[declared.on].attach(station)
+        for line in self._lines.values():
+            if not line.groups:
+                line.group("modbus")  # where no meter hangs, a gateway still says that nobody is there
 
     async def __aenter__(self) -> Self:
         self._run_dir.mkdir(parents=True, exist_ok=True)
@@ -165,8 +111,8 @@ class Simulator:
 
     # --- meters: all of these raise KeyError for an id or a name that there is not ------------------------------
 
-    def meter(self, meter_id: str) -> Meter:
-        """A meter at work."""
+    def meter(self, meter_id: str) -> Any:
+        """A meter at work, an object of its protocol's own class."""
         return self._stations[meter_id].meter
 
     def requests(self, meter_id: str) -> int:
@@ -175,18 +121,18 @@ class Simulator:
 
     def truth(self, meter_id: str, quantity: str) -> str:
         """The value a meter's registers state now, plate ratios applied, in the quantity's unit; or `missing`."""
-        return self.meter(meter_id).truth(quantity)
+        return self._stations[meter_id].meter.truth(quantity)
 
     def hold(self, meter_id: str, name: str, value: str) -> None:
         """Keeps a quantity, or a register of the model's identity or attest such as `serial`, at a value.
 
         `missing` gives what the model says stands for "not available". Raises ValueError if the value does not fit.
         """
-        self.meter(meter_id).hold(name, value)
+        self._stations[meter_id].meter.hold(name, value)
 
     def release(self, meter_id: str, name: str) -> None:
         """Lets what was held move again."""
-        self.meter(meter_id).release(name)
+        self._stations[meter_id].meter.release(name)
 
 
 def site_for(plant: Plant, simulator: Simulator, gateway: str = "demo/simulated") -> str:
@@ -202,11 +148,13 @@ def site_for(plant: Plant, simulator: Simulator, gateway: str = "demo/simulated"
     return "\n".join(lines) + "\n"
 
 
-def _site_meter(meter: Meter) -> str:
+def _site_meter(meter: AnsweringMeter) -> str:
     declared = meter.declared
     keys = {"id": declared.id, "link": declared.on, "model": declared.model, "address": str(declared.address)}
     text = "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in keys.items())
     text += f", serial: {json.dumps(meter.serial)}"
+    if declared.baud:
+        text += f", baud: {declared.baud}, format: 8N1"
     for key, ratio in (("ct", declared.ct), ("vt", declared.vt)):
         if any(point.ratio in (key, "ct_vt") for point in meter.model.points):
             text += f", {key}: {json.dumps(ratio or '1')}"
@@ -229,17 +177,26 @@ async def run_plant(path: Path, run_dir: Path, stop_event: asyncio.Event | None 
     models = load_models()
     plant = load_plant(path, models)
     async with Simulator(plant, models, run_dir) as simulator:
-        for name, listen in plant.listen.items():
-            speed = f" at {listen.baud} baud" if listen.baud else ""
-            click.echo(f"{simulator.address_of(name)}  ({name}, {_FRAMING[listen.frames]}{speed})")
-            for declared in plant.meters:
-                if declared.on == name:
-                    serial = simulator.meter(declared.id).serial
-                    click.echo(f"  address {declared.address:>3}  {declared.id:<12} {declared.model}, serial number {serial}")
+        for name in plant.listen:
+            click.echo(f"{simulator.address_of(name)}  ({name}, {_carried(plant, name, models)})")
+            for meter in (simulator.meter(declared.id) for declared in plant.meters if declared.on == name):
+                declared = meter.declared
+                click.echo(f"  address {declared.address:>3}  {declared.id:<12} {declared.model}, serial number {meter.serial}")
         site = run_dir / "simulated-site.yaml"  # never site.yaml, which may be a person's own work
         site.write_text(site_for(plant, simulator), "utf-8")
         click.echo(f"A site file that fits: {site}  (meterseal run --site {site}). Stop with Ctrl-C.")
         await stop.wait()
+
+
+def _carried(plant: Plant, name: str, models: Mapping[str, ModelFile]) -> str:
+    """The protocols and speeds on a line, as electricians call them."""
+    listen = plant.listen[name]
+    meters = [(models[each.model].declared.protocol, each.baud or listen.baud) for each in plant.meters if each.on == name]
+    told = []
+    for protocol, baud in dict.fromkeys(meters or [("modbus", listen.baud)]):
+        title = spoken(protocol, listen.frames)
+        told.append(f"{title} at {baud} baud" if baud else title)
+    return ", ".join(told)
 
 
 def _stopped_by_signal() -> asyncio.Event:

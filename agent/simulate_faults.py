@@ -1,33 +1,39 @@
 """Scripted faults of simulated meters: when one strikes, and what then leaves the meter instead of a plain answer.
 
+The same bytes in every protocol:
+
     late                the whole answer, `delay_ms` after the request; also if another request came in between
     short               the last `count` bytes are missing
-    short_data          `count` registers (bytes of bits) fewer than asked for, checksum and length right
-    wrong_unit          another meter's address, checksum right
-    wrong_function      the sister function (3 and 4, 1 and 2), checksum right
-    wrong_transaction   the transaction number of the request before (TCP)
     noise, trailing     `count` random bytes in front, behind
     echo                the request itself in front, as on a two-wire line whose adapter hears itself
-    exception           a refusal with `code`
     silence             nothing
     slow                byte by byte with `delay_ms` between them
-    checksum            the last byte of the checksum inverted
+    checksum            one byte changed on the way (Modbus: the last byte of the checksum inverted)
 
-What this file does not know: ports and time; it gives delays and bytes.
+Made by each protocol from its own frames, where it plays them (`agent.simulate_protocols`, for Modbus
+`agent.simulate_modbus_faults`):
+
+    exception           its error reply, with `code`
+    wrong_unit          another meter's address, checksum right
+    wrong_function      an answer to another kind of request (Modbus: functions 3 and 4, 1 and 2), checksum right
+    short_data          `count` registers (bytes of bits) fewer than asked for, checksum and length right
+    wrong_transaction   the transaction number of the request before (Modbus TCP)
+
+What this file does not know: protocols, ports and time; it gives delays and bytes.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
-from agent.simulate_frames import Heard, framed
 from config.plant import Fault
 
 Piece = tuple[float, bytes]
+# What leaves the meter instead of its answer, for the kinds of faults that need the protocol's frames.
+Own = Mapping[str, Callable[[Fault], bytes]]
 
-_SISTERS = {1: 2, 2: 1, 3: 4, 4: 3}
+COMMON = ("late", "short", "noise", "trailing", "echo", "silence", "slow", "checksum")
 _LATE_MS = 500
 _SLOW_MS = 20
 
@@ -49,126 +55,49 @@ class Script:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """All a fault needs to be played."""
-
-    fault: Fault
-    heard: Heard
-    answer: bytes
-    framing: str
-    random: random.Random
-
-    def frame(self, answer: bytes | None = None, unit: int | None = None, transaction: int | None = None) -> bytes:
-        """The answer's frame, with something in it changed."""
-        return framed(
-            self.framing,
-            self.heard.unit if unit is None else unit,
-            self.answer if answer is None else answer,
-            self.heard.transaction if transaction is None else transaction,
-        )
-
-    def count(self, usual: int) -> int:
-        return self.fault.count or usual
-
-    def garbage(self) -> bytes:
-        """Random bytes; never a colon, which would begin an ASCII frame."""
-        return bytes(self.random.choice([byte for byte in range(256) if byte != 0x3A]) for _ in range(self.count(3)))
+def _garbage(fault: Fault, source: random.Random) -> bytes:
+    """Random bytes; never a colon, which would begin a Modbus ASCII frame."""
+    return bytes(source.choice([byte for byte in range(256) if byte != 0x3A]) for _ in range(fault.count or 3))
 
 
-def _late(scene: _Scene) -> list[Piece]:
-    delay = scene.fault.delay_ms
-    return [((_LATE_MS if delay is None else delay) / 1000, scene.frame())]
+def _delay(fault: Fault, usual_ms: int) -> float:
+    return (usual_ms if fault.delay_ms is None else fault.delay_ms) / 1000
 
 
-def _short(scene: _Scene) -> list[Piece]:
-    whole = scene.frame()
-    return [(0.0, whole[: max(1, len(whole) - scene.count(2))])]
+def _changed_byte(answer: bytes) -> bytes:
+    """The answer with its middle byte inverted: no sum, parity or CRC fits it then."""
+    middle = len(answer) // 2
+    return answer[:middle] + bytes(byte ^ 0xFF for byte in answer[middle : middle + 1]) + answer[middle + 1 :]
 
 
-def _short_data(scene: _Scene) -> list[Piece]:
-    function, data = scene.answer[0], scene.answer[2:]
-    if function in _SISTERS:
-        size = 2 if function in (3, 4) else 1
-        data = data[: max(0, len(data) - size * scene.count(1))]
-        return [(0.0, scene.frame(bytes([function, len(data)]) + data))]
-    return [(0.0, scene.frame(scene.answer[:-1]))]
-
-
-def _wrong_unit(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.frame(unit=scene.heard.unit % 247 + 1))]
-
-
-def _wrong_function(scene: _Scene) -> list[Piece]:
-    refused, function = scene.answer[0] & 0x80, scene.answer[0] & 0x7F
-    return [(0.0, scene.frame(bytes([refused | _SISTERS.get(function, 3)]) + scene.answer[1:]))]
-
-
-def _wrong_transaction(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.frame(transaction=(scene.heard.transaction - 1) & 0xFFFF))]
-
-
-def _noise(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.garbage() + scene.frame())]
-
-
-def _trailing(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.frame() + scene.garbage())]
-
-
-def _echo(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.heard.data + scene.frame())]
-
-
-def _exception(scene: _Scene) -> list[Piece]:
-    return [(0.0, scene.frame(bytes([scene.heard.pdu[0] | 0x80, scene.fault.code])))]
-
-
-def _silence(_: _Scene) -> list[Piece]:
-    return []
-
-
-def _slow(scene: _Scene) -> list[Piece]:
-    gap = (_SLOW_MS if scene.fault.delay_ms is None else scene.fault.delay_ms) / 1000
-    return [(index * gap, bytes([byte])) for index, byte in enumerate(scene.frame())]
-
-
-def _checksum(scene: _Scene) -> list[Piece]:
-    whole = bytearray(scene.frame())
-    if scene.framing == "ascii":
-        whole[-3] = ord("0") if whole[-3] != ord("0") else ord("1")
-    else:
-        whole[-1] ^= 0xFF
-    return [(0.0, bytes(whole))]
-
-
-_PLAYED: dict[str, Callable[[_Scene], list[Piece]]] = {
-    "late": _late,
-    "short": _short,
-    "short_data": _short_data,
-    "wrong_unit": _wrong_unit,
-    "wrong_function": _wrong_function,
-    "wrong_transaction": _wrong_transaction,
-    "noise": _noise,
-    "echo": _echo,
-    "exception": _exception,
-    "silence": _silence,
-    "slow": _slow,
-    "checksum": _checksum,
-    "trailing": _trailing,
-}
-
-
-def pieces(fault: Fault | None, heard: Heard, answer: bytes, framing: str, source: random.Random) -> list[Piece]:
+def pieces(fault: Fault | None, request: bytes, answer: bytes, own: Own, source: random.Random) -> list[Piece]:
     """What leaves the meter for a request, and when: pairs of delay in seconds and bytes, in their order.
 
     Args:
         fault: the one that strikes, None for a plain answer.
-        heard: the request.
-        answer: the meter's right answer (PDU).
-        framing: of the line.
+        request: the request's frame.
+        answer: the frame of the meter's right answer.
+        own: the kinds that the protocol plays itself, before the common ones.
         source: where random bytes come from.
     """
+    kind = fault.kind if fault else ""
     if fault is None:
-        return [(0.0, framed(framing, heard.unit, answer, heard.transaction))]
-    return _PLAYED[fault.kind](_Scene(fault, heard, answer, framing, source))
+        return [(0.0, answer)]
+    if kind in own:
+        return [(0.0, own[kind](fault))]
+    match kind:
+        case "late":
+            return [(_delay(fault, _LATE_MS), answer)]
+        case "short":
+            return [(0.0, answer[: max(1, len(answer) - (fault.count or 2))])]
+        case "noise":
+            return [(0.0, _garbage(fault, source) + answer)]
+        case "trailing":
+            return [(0.0, answer + _garbage(fault, source))]
+        case "echo":
+            return [(0.0, request + answer)]
+        case "slow":
+            return [(index * _delay(fault, _SLOW_MS), answer[index : index + 1]) for index in range(len(answer))]
+        case "checksum":
+            return [(0.0, _changed_byte(answer))]
+    return []

@@ -1,13 +1,15 @@
 """Where simulated meters answer: a TCP listener or a pseudo-terminal, with all meters that hang on it.
 
-All meters of a line hear every request, the one with the address answers; on Modbus TCP an address that nobody has is
-refused with exception 0BH, as a gateway does, elsewhere the line stays silent. A line with a baud rate is half duplex:
-bytes leave one after the other, 11 bits each, and not before the request has had its own time on the wire.
+All meters of a line hear every request, whatever its protocol; who is meant answers (`agent.simulate_group`). A line
+with a baud rate is half duplex: bytes leave one after the other, 11 bits each, and not before the request has had its
+own time on the wire.
 
-A pty keeps the other side open, so that programs may come and go. A program that sets it to another speed than the
-line's is not understood, as on a real one; parity does not exist on a pty.
+A pty keeps the other side open, so that programs may come and go. A program that sets it to another speed than a
+meter's is not understood by that meter and hears nothing of it, as on a real line; parity does not exist on a pty. A
+program that changes the speed right behind its request must first let the request's time on the wire pass, as on a
+UART: the line sees only the speed that is set when the bytes are read.
 
-What this file does not know: register maps, and what a fault does.
+What this file does not know: protocols, register maps, and what a fault does.
 """
 
 from __future__ import annotations
@@ -17,30 +19,18 @@ import os
 import termios
 import tty
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from agent.simulate_faults import Script, pieces
-from agent.simulate_frames import Heard, NotModbus, after_silence, framed, requests_in
-from agent.simulate_meter import Meter
+from agent.simulate_frames import NotModbus
+from agent.simulate_group import Group, Said, Station, group_of
 from config.plant import Listen
 
-Send = Callable[[bytes], None]
+Send = Callable[[bytes, int], None]
 
 _BITS_PER_CHARACTER = 11
 _SILENT_CHARACTERS = 3.5
-_END_OF_REQUEST = 0.05
-_GATEWAY_TARGET_SILENT = 0x0B
 _MOST_BYTES = 4096
-
-
-class Station:
-    """A meter on a line with its script of faults and the count of requests it got."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-        self.requests = 0
-        self.script = Script(meter.declared.faults, meter.declared.seed)
 
 
 class Line(ABC):
@@ -48,16 +38,14 @@ class Line(ABC):
 
     Attributes:
         name: as in the plant file.
-        stations: the meters on it, by address.
-        played: where faults are logged: meter, number of the request to it, kind.
+        groups: the meters on it, by protocol and speed.
     """
 
     def __init__(self, name: str, listen: Listen, played: list[tuple[str, int, str]]) -> None:
         self.name = name
         self.listen = listen
-        self.played = played
-        self.stations: dict[str, Station] = {}
-        self._character = _BITS_PER_CHARACTER / listen.baud if listen.baud else 0.0
+        self._played = played  # where faults are logged: meter, number of the request to it, kind
+        self.groups: dict[tuple[str, int], Group] = {}
         self._free_at = 0.0
 
     @property
@@ -77,48 +65,47 @@ class Line(ABC):
     async def drop_connections(self) -> None:
         """Cuts all connections; new ones are accepted."""
 
-    def serve(self, heard: Heard, send: Send) -> None:
-        """Lets the meter that is meant answer a request."""
-        framing = self.listen.frames
-        if self._character:
-            spoken = (len(heard.data) + _SILENT_CHARACTERS) * self._character
+    def group(self, protocol: str, baud: int = 0) -> Group:
+        """The group of a protocol, at the line's speed unless another is given; made if it is not there."""
+        key = protocol, baud or self.listen.baud
+        if key not in self.groups:
+            self.groups[key] = group_of(protocol, self.listen.frames, key[1], self._played)
+        return self.groups[key]
+
+    def attach(self, station: Station) -> None:
+        """Hangs a meter on the line."""
+        declared = station.meter.declared
+        self.group(station.meter.model.protocol, declared.baud).stations.append(station)
+
+    def answer(self, group: Group, length: int, answers: Iterable[Said], send: Send) -> None:
+        """Lets answers to a request of so many bytes leave in their time."""
+        if group.baud:
+            spoken = (length + _SILENT_CHARACTERS) * _BITS_PER_CHARACTER / group.baud
             self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + spoken
-        station = self.stations.get(str(heard.unit))
-        if station is None:
-            if framing == "tcp":
-                refused = bytes([heard.pdu[0] | 0x80, _GATEWAY_TARGET_SILENT])
-                send(framed(framing, heard.unit, refused, heard.transaction))
-            return
-        station.requests += 1
-        fault = station.script.strikes(station.requests)
-        if fault:
-            self.played.append((station.meter.declared.id, station.requests, fault.kind))
-        answer = station.meter.answer(heard.pdu)
-        for delay, data in pieces(fault, heard, answer, framing, station.script.random):
-            self._later(delay + station.meter.declared.answer_ms / 1000, data, send)
+        for said in answers:
+            if said.delay > 0:
+                asyncio.get_running_loop().call_later(said.delay, self._transmit, said, send)
+            else:
+                self._transmit(said, send)
 
-    def _later(self, delay: float, data: bytes, send: Send) -> None:
-        if delay > 0:
-            asyncio.get_running_loop().call_later(delay, self._transmit, data, send)
-        else:
-            self._transmit(data, send)
-
-    def _transmit(self, data: bytes, send: Send) -> None:
-        if not self._character:
-            send(data)
+    def _transmit(self, said: Said, send: Send) -> None:
+        if not said.baud:
+            send(said.data, said.baud)
             return
         loop = asyncio.get_running_loop()
         begin = max(self._free_at, loop.time())
-        for index in range(len(data)):
-            loop.call_at(begin + (index + 1) * self._character, send, data[index : index + 1])
-        self._free_at = begin + len(data) * self._character
+        character = _BITS_PER_CHARACTER / said.baud
+        for index in range(len(said.data)):
+            loop.call_at(begin + (index + 1) * character, send, said.data[index : index + 1], said.baud)
+        self._free_at = begin + len(said.data) * character
 
 
-class Ear:
-    """What one connection has carried, until it makes a request. Raises NotModbus from `hear`."""
+class _Ear:
+    """What one group of meters has heard on one connection, until it makes a request. Raises NotModbus from `hear`."""
 
-    def __init__(self, line: Line, send: Send) -> None:
+    def __init__(self, line: Line, group: Group, send: Send) -> None:
         self._line = line
+        self._group = group
         self._send = send
         self._buffer = bytearray()
         self._silence: asyncio.TimerHandle | None = None
@@ -128,10 +115,10 @@ class Ear:
         self.deafen()
         self._buffer += data
         del self._buffer[:-_MOST_BYTES]
-        for heard in requests_in(self._buffer, self._line.listen.frames):
-            self._line.serve(heard, self._send)
+        for length, answers in self._group.hear(self._buffer):
+            self._line.answer(self._group, length, answers, self._send)
         if self._buffer:
-            self._silence = asyncio.get_running_loop().call_later(_END_OF_REQUEST, self._fell_silent)
+            self._silence = asyncio.get_running_loop().call_later(self._group.silence_s, self._fell_silent)
 
     def deafen(self) -> None:
         """Stops waiting for silence."""
@@ -139,8 +126,28 @@ class Ear:
             self._silence.cancel()
 
     def _fell_silent(self) -> None:
-        for heard in after_silence(self._buffer, self._line.listen.frames):
-            self._line.serve(heard, self._send)
+        for length, answers in self._group.fell_silent(self._buffer):
+            self._line.answer(self._group, length, answers, self._send)
+
+
+class Ears:
+    """The ears of all groups of a line on one connection."""
+
+    def __init__(self, line: Line, send: Send) -> None:
+        self._line = line
+        self._send = send
+        self._ears: dict[tuple[str, int], _Ear] = {}
+
+    def hear(self, data: bytes, understood: Callable[[int], bool] | None = None) -> None:
+        """Lets those groups hear what arrived whose speed is understood; without a test all. Raises NotModbus."""
+        for key, group in self._line.groups.items():
+            if understood is None or understood(group.baud):
+                self._ears.setdefault(key, _Ear(self._line, group, self._send)).hear(data)
+
+    def deafen(self) -> None:
+        """Stops waiting for silence."""
+        for ear in self._ears.values():
+            ear.deafen()
 
 
 class _Connection(asyncio.Protocol):
@@ -148,7 +155,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, line: TcpLine) -> None:
         self._line = line
-        self._ear = Ear(line, self._send)
+        self._ears = Ears(line, self._send)
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,13 +167,13 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""
         try:
-            self._ear.hear(data)
+            self._ears.hear(data)
         except NotModbus:
             self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the client has gone."""
-        self._ear.deafen()
+        self._ears.deafen()
         self._line.connections.discard(self)
 
     def cut(self) -> None:
@@ -174,7 +181,7 @@ class _Connection(asyncio.Protocol):
         if self.transport:
             self.transport.abort()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, _: int) -> None:
         if self.transport and not self.transport.is_closing():
             self.transport.write(data)
 
@@ -221,11 +228,9 @@ class PtyLine(Line):
 
     def __init__(self, name: str, listen: Listen, played: list[tuple[str, int, str]], run_dir: Path) -> None:
         super().__init__(name, listen, played)
-        self._link = run_dir / str(listen.pty)
+        self._link = run_dir.absolute() / str(listen.pty)
         self._ends: tuple[int, int] | None = None
-        self._ear = Ear(self, self._send)
-        # None: any speed is understood; B0 is no speed but a hang-up.
-        self._speed: int | None = getattr(termios, f"B{listen.baud}", None) if listen.baud else None
+        self._ears = Ears(self, self._send)
 
     @property
     def address(self) -> str:
@@ -239,9 +244,10 @@ class PtyLine(Line):
         near, far = os.openpty()
         try:
             tty.setraw(far)
-            if self._speed is not None:
+            speed = _speed(self.listen.baud)
+            if speed is not None:
                 settings = termios.tcgetattr(far)
-                settings[4] = settings[5] = self._speed
+                settings[4] = settings[5] = speed
                 termios.tcsetattr(far, termios.TCSANOW, settings)
             os.set_blocking(near, False)
             if self._link.is_symlink() and str(self._link.readlink()).startswith("/dev/pts/"):
@@ -259,8 +265,8 @@ class PtyLine(Line):
         if self._ends is not None:
             ends, self._ends = self._ends, None
             asyncio.get_running_loop().remove_reader(ends[0])
-            self._ear.deafen()
-            self._ear = Ear(self, self._send)
+            self._ears.deafen()
+            self._ears = Ears(self, self._send)
             self._link.unlink(missing_ok=True)
             for end in ends:
                 os.close(end)
@@ -272,17 +278,22 @@ class PtyLine(Line):
             await self.plug()
 
     def _readable(self) -> None:
-        if self._ends is None:
-            return
-        near, far = self._ends
-        data = os.read(near, _MOST_BYTES)
-        if self._speed is None or termios.tcgetattr(far)[5] == self._speed:
-            self._ear.hear(data)
+        if self._ends is not None:
+            self._ears.hear(os.read(self._ends[0], _MOST_BYTES), self._is_set_to)
 
-    def _send(self, data: bytes) -> None:
-        if self._ends is None:
+    def _is_set_to(self, baud: int) -> bool:
+        """Whether the program on the other side understands a speed."""
+        return self._ends is not None and _speed(baud) in (None, termios.tcgetattr(self._ends[1])[5])
+
+    def _send(self, data: bytes, baud: int) -> None:
+        if self._ends is None or not self._is_set_to(baud):
             return
         try:
             os.write(self._ends[0], data)
         except BlockingIOError:
             return  # nobody has read for 4 KB: a real line loses bytes as well
+
+
+def _speed(baud: int) -> int | None:
+    """The terminal's word for a speed; None: any, also where it has no word for it. (B0 is no speed but a hang-up.)"""
+    return getattr(termios, f"B{baud}", None) if baud else None

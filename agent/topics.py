@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from agent.ledger_file import LedgerReader
 from agent.mqtt import Message
+from agent.newest import Newest
 from agent.record import RecordError, parse
 from agent.schema import check_record
 from agent.seal import PAYLOAD_TYPE, unsigned
@@ -19,6 +19,7 @@ from agent.seal import PAYLOAD_TYPE, unsigned
 _TEXT = "text/plain"
 _DAMAGED = "damaged"
 _BY_METER = ("reading", "gap")
+_READ_AT_ONCE = 32
 
 
 def base_of(topic: str, gateway: str) -> str:
@@ -40,17 +41,30 @@ def record(base: str, payload: bytes) -> Message:
     """A record as it is delivered, in the order of n. Bytes that are no record go out too, as event `damaged`."""
     fields = _fields(payload)
     kind = fields.get("kind", _DAMAGED)
-    place = f"{kind}/{fields['meter']['id']}" if kind in _BY_METER else f"event/{kind}"
+    return sealed(base, kind, fields["meter"]["id"] if kind in _BY_METER else "", payload)
+
+
+def sealed(base: str, kind: str, meter: str, payload: bytes) -> Message:
+    """The same of a record that is known to be one, and its kind and meter too."""
+    place = f"{kind}/{meter}" if kind in _BY_METER else f"event/{kind}"
     return Message(f"{base}/{place}", payload, PAYLOAD_TYPE)
 
 
-def copies(base: str, payload: bytes, reader: LedgerReader) -> list[Message]:
-    """The retained messages that a record renews: none, but for a key or a meter's declaration."""
-    fields = _fields(payload)
-    if fields.get("kind") == "key":
-        return [Message(f"{base}/key", payload, PAYLOAD_TYPE, retain=True)]
-    if fields.get("kind") == "meter":
-        return _declarations(base, {fields["meter"]["id"]: (fields["meter"]["digest"], payload)}, reader)
+def records(base: str, first: int, newest: Newest, reader: LedgerReader) -> list[tuple[int, Message]]:
+    """The next records from n = `first` on, one at least if there is one: from memory, or some of the ledger's file."""
+    held = newest.get(first)
+    if held:
+        return [(first, sealed(base, held.kind, held.meter, held.payload))]
+    return [(n, record(base, payload)) for n, payload in islice(reader.payloads(first), _READ_AT_ONCE)]
+
+
+def copies(base: str, message: Message, reader: LedgerReader) -> list[Message]:
+    """The retained messages that a record's message renews: none, but for a key or a meter's declaration."""
+    if message.topic == f"{base}/event/key":
+        return [Message(f"{base}/key", message.payload, PAYLOAD_TYPE, retain=True)]
+    if message.topic == f"{base}/event/meter":
+        declared = _fields(message.payload)["meter"]
+        return _declarations(base, {declared["id"]: (declared["digest"], message.payload)}, reader)
     return []
 
 
@@ -82,7 +96,6 @@ def _declarations(base: str, declared: Mapping[str, tuple[str, bytes]], reader: 
     ]
 
 
-@lru_cache(maxsize=64)  # a record is looked at for its topic and again for its retained copies
 def _fields(payload: bytes) -> Mapping[str, Any]:
     """A record's fields; none where the ledger's file was changed so that it is no record any more."""
     try:

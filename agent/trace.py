@@ -51,7 +51,7 @@ def trace(
     """
     origin, public = key_line(key) if key is not None else ("", None)
     target = _numbered(log, n) if n is not None else _due(log, meter, when)
-    found = Search(log, target, KeyRing(public), Evidence(log.models(), driver_of, model_of))
+    found = Search(log, target, KeyRing(public), Evidence(log.models(), driver_of, model_of, alone=True))
     story = found.collect([*((note, True) for note in outside), *((note, False) for note in log.checkpoints())])
     story.confirmed = public is not None
     gateway = checkpoint.origin_of(str(story.fields.get("gateway")))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 
 from agent.declaration import Fields, Frames, frames_of
 from agent.findings import CannotCheck, printable
 from agent.story import Story
 from agent.working import Place, marked, places, working_or_why
+from drivers.formula import plain
 
 _FROM = {
     "frame": "the frame itself carries it",
@@ -103,10 +105,15 @@ def _meter(story: Story) -> Iterator[str]:
     model = f"{declared['model']} revision {declared['revision']}, trust level {declared['trust']}"
     yield f"{model}, {ratios or 'no transformer ratio'}"
     place = declared["place"] or "no place stated"
-    yield f"{place}, {declared['link']} address {declared['address']}, read every {declared['every_s']} s"
+    yield f"{place}, {declared['link']} address {declared['address']}, read every {_interval(story)} s"
     at_hand = "at hand and the one declared" if declaration.target else "NOT USABLE, see WRONG"
     yield f"declared in record {declaration.n}, hash {'the same' if declaration.leaf == source['declared'] else 'ANOTHER'}"
     yield f"model file {declared['digest'][:16]}… {at_hand}"
+
+
+def _interval(story: Story) -> str:
+    """The interval of the schedule that a reading belongs to, in seconds."""
+    return plain(Decimal(story.fields["every_ms"]) / 1000)
 
 
 def _frames(story: Story, frames: Frames, values: list[Fields]) -> Iterator[str]:

@@ -130,7 +130,7 @@ class _Audit:
             self._add(last[0], last[1], self._ring.check(*last))
         report.checkpoint, report.keys = roots.newest, len(self._ring.terms)
         report.key = self._ring.terms[0].name if self._ring.terms else ""
-        report.meters = {meter: coverage.close() for meter, coverage in sorted(self._coverage.items())}
+        report.meters = {meter: coverage.close(report.time_to) for meter, coverage in sorted(self._coverage.items())}
 
     def _origin(self, payload: bytes, origin: str) -> str:
         """The log's origin as its first record has it; a finding if the key line belongs to another."""
@@ -214,19 +214,24 @@ class _Audit:
         if self._fast:
             return
         self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
-        if kind == "start":
+        if kind == "clock":
+            for coverage in self._coverage.values():
+                coverage.clock_set(fields["after"])
+        elif kind == "start":
+            for coverage in self._coverage.values():
+                coverage.started()
             self.report.starts += 1
             self.report.crashes += fields["after"] == "crash"
         elif kind == "meter":
             self._add(n, fields, self._evidence.declare(n, fields, base64url(leaf)))
-            self._account_of(fields["meter"]["id"]).declared(fields["meter"])
+            self._account_of(fields["meter"]["id"]).declared(fields["meter"], fields["time"])
         elif kind in ("reading", "gap", "identity"):
             self._add(n, fields, getattr(self._evidence, kind)(fields))
             self._add(n, fields, self._told(fields))
 
     def _account_of(self, meter: str) -> Coverage:
         if meter not in self._coverage:
-            self._coverage[meter] = Coverage(meter, self._timeline.times_set)
+            self._coverage[meter] = Coverage(meter)
         return self._coverage[meter]
 
     def _told(self, fields: Fields) -> Iterator[tuple[str, str]]:
@@ -237,7 +242,7 @@ class _Audit:
         declaration = self._evidence.in_force.get(source["id"])
         if declaration and fields["kind"] != "identity":
             take = coverage.reading if fields["kind"] == "reading" else coverage.gap
-            yield from take(fields, declaration.fields["every_s"], self._timeline.times_set)
+            yield from take(fields)
 
     def _add(self, n: int, fields: Fields, problems: Iterable[tuple[str, str]]) -> None:
         for kind, what in problems:

@@ -13,7 +13,7 @@ from drivers.errors import FormulaError
 from drivers.formula import evaluate
 
 _SOURCE = re.compile(
-    r"([0-9]+)(h?)@([0-9]+):(?:[ui](8|16|24|32|40|48|56|64)|f(32|64)|bcd([0-9]+)|mod10x([0-9])|(?:ascii|hex)([0-9]+))"
+    r"([0-9]+)([hp]?)@([0-9]+):(?:[uif](8|16|24|32|40|48|56|64)|mod10x([0-9])|(?:bcd|digits|dec|ascii|hex)([0-9]+))"
 )
 _FACTOR = re.compile(r"[*/](?:10\^\([^)]*\)|-?[0-9.]+)")
 _TERM = re.compile(r"(?:[^+(]|\([^)]*\))+")
@@ -44,9 +44,9 @@ def places(formula: str) -> list[Place]:
     """The places a formula reads, in its order."""
     found = []
     for match in _SOURCE.finditer(formula):
-        answer, text, first, integer, binary, bcd, mod10, letters = match.groups()
-        length = int(integer or binary or 0) // 8 or int(bcd or 0) or 2 * int(mod10 or 0) or int(letters or 0)
-        found.append(Place(int(answer), int(first), length, bool(text)))
+        answer, form, first, bits, registers, count = match.groups()
+        length = int(bits or 0) // 8 or 2 * int(registers or 0) or int(count)
+        found.append(Place(int(answer), int(first), length, form == "h"))
     return found
 
 

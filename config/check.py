@@ -35,6 +35,8 @@ from config.model import Finding, ModelFile, Point
 from config.protocols import PROTOCOLS
 from config.registers import point_findings
 from config.rules import (
+    fast_findings,
+    format_findings,
     link_findings,
     meters_findings,
     model_findings,
@@ -85,8 +87,15 @@ class SiteFile:
         return self.models[meter.id]
 
     def points_of(self, meter: Meter) -> tuple[Point, ...]:
-        """What is read from a meter: the quantities it lists, in that order, or its model's defaults."""
-        return polled_points(meter, self.model_of(meter))
+        """All that is read from a meter: the quantities it lists, in that order, or its model's defaults; then the fast ones."""
+        return tuple(point for _, points in self.schedules_of(meter) for point in points)
+
+    def schedules_of(self, meter: Meter) -> list[tuple[int, tuple[Point, ...]]]:
+        """How often a meter is read, in milliseconds, and what each time."""
+        made = [(meter.every or self.site.every, polled_points(meter, self.model_of(meter)))]
+        if meter.fast:
+            made.append((meter.fast.every, fast_points(meter, self.model_of(meter))))
+        return [(every_ms, points) for every_ms, points in made if points]
 
     def serial_settings(self, link_name: str) -> tuple[int, str]:
         """Baud rate and format of a serial link: its own, or what the models of all its meters agree on."""
@@ -94,13 +103,25 @@ class SiteFile:
         models = [self.models[meter.id] for meter in self.site.meters if meter.link == link_name]
         return int(serial_value(link, models, "baud") or 9600), str(serial_value(link, models, "format") or "8N1")
 
+    def port_of(self, meter: Meter) -> tuple[int, str]:
+        """Baud rate and format that a meter on a serial link is spoken to with: its own, else the link's."""
+        baud, character = self.serial_settings(meter.link)
+        return meter.baud or baud, meter.format or character
+
 
 def polled_points(meter: Meter, model: ModelFile) -> tuple[Point, ...]:
-    """The points read from a meter; quantities its model does not tell are left out."""
+    """The points of a meter's main schedule; quantities its model does not tell are left out."""
+    fast = meter.fast.quantities if meter.fast else ()
     if meter.quantities:
         told = {point.quantity: point for point in model.declared.points}
         return tuple(told[quantity] for quantity in meter.quantities if quantity in told)
-    return tuple(point for point in model.declared.points if point.default)
+    return tuple(point for point in model.declared.points if point.default and point.quantity not in fast)
+
+
+def fast_points(meter: Meter, model: ModelFile) -> tuple[Point, ...]:
+    """The points that a meter is read more often for."""
+    told = {point.quantity: point for point in model.declared.points}
+    return tuple(told[quantity] for quantity in (meter.fast.quantities if meter.fast else ()) if quantity in told)
 
 
 @dataclass(slots=True)
@@ -113,6 +134,7 @@ class _Draft:
     mqtt: list[tuple[int, Mqtt]]
     folders: list[str]
     timezone: str
+    every: int
 
 
 def load_site(path: Path | str) -> SiteFile:
@@ -159,6 +181,7 @@ def _whole(site: Site, document: Document) -> _Draft:
         list(enumerate(site.mqtt)),
         list(site.models),
         site.timezone,
+        site.every,
     )
 
 
@@ -176,6 +199,7 @@ def _pieces(document: Document) -> _Draft:
         _each(Mqtt, top.get("mqtt"), document, "mqtt"),
         [each for each in folders if isinstance(each, str)] if isinstance(folders, list) else [],
         zone if isinstance(zone, str) and ("timezone",) not in document.refused else "UTC",
+        Site.model_fields["every"].default,
     )
 
 
@@ -265,8 +289,10 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
         if is_generic(meter.model):
             for path, message in point_findings(meter.points, cast("ModbusModel", model.declared).modbus):
                 yield ("meters", index, *path), message
-        yield from model_findings(index, meter, model, polled_points(meter, model))
+        yield from model_findings(index, meter, model, (*polled_points(meter, model), *fast_points(meter, model)))
+        yield from fast_findings(index, meter, model, meter.every or draft.every)
     for name, link in draft.links.items():
-        on_link = [index for index, meter in draft.meters if meter.link == name]
-        if link is not None and all(index in models for index in on_link):
-            yield from serial_findings(name, link, [models[index] for index in on_link])
+        on_link = [(index, meter) for index, meter in draft.meters if meter.link == name]
+        if link is not None and all(index in models for index, _ in on_link):
+            yield from format_findings(name, link, {models[index].declared.protocol for index, _ in on_link})
+            yield from serial_findings(name, link, [(meter, models[index]) for index, meter in on_link])

@@ -124,6 +124,10 @@ class ModbusLimits(Declared):
     """How long the meter may take to begin its answer, in milliseconds."""
     pause_ms: Annotated[Whole, Field(ge=0, le=10000)] = 0
     """Silence the meter needs in front of a request, in milliseconds."""
+    open_pause_ms: Annotated[Whole, Field(ge=0, le=60000)] = 0
+    """How long the meter must be left alone after a connection was made, in milliseconds."""
+    together: Annotated[Whole, Field(ge=1, le=16)] = 1
+    """How many requests it takes at once on Modbus TCP, each with a transaction number of its own."""
     longest_answer_ms: Annotated[Whole, Field(ge=10, le=120000)] | None = None
     """How late an answer may still come, counted from the request, in milliseconds: after a timeout nothing is sent before."""
 

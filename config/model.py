@@ -145,8 +145,8 @@ class Trust(Declared):
 class ExampleFrame(Declared):
     """One exchange of an example, as on a serial line, checksums included."""
 
-    request: Hex
-    """The request's bytes, such as 01 03 00 00 00 02 C4 0B; empty where the meter tells without being asked."""
+    request: Hex = ""
+    """The request's bytes, such as 01 03 00 00 00 02 C4 0B; left out where the meter tells without being asked."""
     answer: Hex
     """The answer's bytes."""
 

@@ -3,8 +3,8 @@
 Used by tests, by the demo and by installers who want to try a site file before they stand in the hall. Load and
 counters are stated as records state them: in the quantity's unit, on the primary side.
 
-What this file does not know: what a fault looks like on the wire (`agent.simulate_faults`), which registers a meter
-has (its meter model).
+What this file does not know: what a fault looks like on the wire (`agent.simulate_faults`), what a meter tells and which
+protocol it speaks (its meter model), and so which addresses and faults there are (`agent.simulate_plant`).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Listen(Declared):
     pty: Name | None = None
     """Name of a link to a pseudo-terminal, made in the run directory."""
     framing: Framing | None = None
-    """tcp (Modbus TCP), rtu or ascii; without it tcp on TCP and rtu on a pty."""
+    """How Modbus is framed: tcp (Modbus TCP), rtu or ascii; without it tcp on TCP and rtu on a pty."""
     baud: Annotated[Whole, Field(ge=0, le=921_600)] = 0
-    """Speed at which bytes leave, as on RS-485; a pty set to another speed hears nothing. 0: as fast as they can."""
+    """Speed at which bytes leave, as on RS-485; a pty set to another speed hears nothing. 0: as fast as they can, at any."""
 
     @property
     def frames(self) -> Framing:
@@ -74,7 +74,7 @@ class Fault(Declared):
     count: Annotated[Whole, Field(ge=1, le=250)] | None = None
     """Bytes that are cut off (2 without it) or put in front or behind (3); registers too few (1)."""
     code: Annotated[Whole, Field(ge=1, le=255)] = 4
-    """The code of an exception."""
+    """The code of an exception, as its protocol counts them."""
 
 
 class SimulatedMeter(Declared):
@@ -88,6 +88,8 @@ class SimulatedMeter(Declared):
     """Its model: the name of a file in config/models."""
     address: Address
     """Its address, as in a site file."""
+    baud: Annotated[Whole, Field(ge=0, le=921_600)] = 0
+    """Its speed on a pty that carries meters of several speeds; 0: the line's."""
     serial: PlainText = ""
     """Its serial number; one is made up from the id if it is missing."""
     ct: PlateRatio | None = None
@@ -142,7 +144,6 @@ def plant_findings(plant: Plant) -> Iterator[Finding]:
 
 def _meter_findings(plant: Plant) -> Iterator[Finding]:
     ids: set[str] = set()
-    places: dict[tuple[str, str], str] = {}
     for index, meter in enumerate(plant.meters):
         if meter.id in ids:
             yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
@@ -150,22 +151,9 @@ def _meter_findings(plant: Plant) -> Iterator[Finding]:
         for name in meter.start:
             if not accumulates(name):
                 yield ("meters", index, "start", name), f"{name} is no counter; write it under load or hold"
-        other = places.setdefault((meter.on, meter.address), meter.id)
-        if other != meter.id:
-            yield ("meters", index, "address"), f"address {meter.address} on {meter.on} is already that of {other}"
         if meter.on not in plant.listen:
             message = f"{shown(meter.on)} is not under listen.{did_you_mean(meter.on, plant.listen)}".removesuffix(".")
             yield ("meters", index, "on"), message
-            continue
-        yield from _fault_findings(index, meter, plant.listen[meter.on].frames)
-
-
-def _fault_findings(index: int, meter: SimulatedMeter, framing: Framing) -> Iterator[Finding]:
-    for number, fault in enumerate(meter.faults):
-        place = ("meters", index, "faults", number)
-        if sum((fault.every is not None, bool(fault.at), fault.chance is not None)) != 1:
-            yield place, "say when: exactly one of  every: 50,  at: [3, 4]  and  chance: 0.1"
-        if fault.kind == "wrong_transaction" and framing != "tcp":
-            yield (*place, "kind"), "only Modbus TCP has transaction numbers; take wrong_unit or late here"
-        if fault.kind == "checksum" and framing == "tcp":
-            yield (*place, "kind"), "Modbus TCP has no checksum; take short or wrong_transaction here"
+        for number, fault in enumerate(meter.faults):
+            if sum((fault.every is not None, bool(fault.at), fault.chance is not None)) != 1:
+                yield ("meters", index, "faults", number), "say when: exactly one of  every: 50,  at: [3, 4]  and  chance: 0.1"

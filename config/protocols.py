@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from config.cjt188 import Cjt188Model, cjt188_address, cjt188_findings
+from config.dlt645 import Dlt645Model, dlt645_address, dlt645_findings
+from config.iec62056_21 import Iec62056Model, iec62056_21_address, iec62056_21_findings
+from config.mbus import MbusModel, mbus_address, mbus_findings
 from config.modbus import ModbusModel, modbus_address
 from config.model import Finding, MeterModel
 from config.registers import model_findings
@@ -33,4 +37,15 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "modbus": Protocol("Modbus", ModbusModel, model_findings, modbus_address),
+    "dlt645": Protocol("DL/T 645", Dlt645Model, dlt645_findings, dlt645_address),
+    "cjt188": Protocol("CJ/T 188", Cjt188Model, cjt188_findings, cjt188_address),
+    "iec62056_21": Protocol("IEC 62056-21", Iec62056Model, iec62056_21_findings, iec62056_21_address),
+    "mbus": Protocol("M-Bus", MbusModel, mbus_findings, mbus_address),
 }
+
+_MODBUS = {"tcp": "Modbus TCP", "rtu": "Modbus RTU", "ascii": "Modbus ASCII"}
+
+
+def spoken(protocol: str, framing: str) -> str:
+    """What a protocol is called on a link of a framing: `Modbus RTU`, `M-Bus`."""
+    return _MODBUS[framing] if protocol == "modbus" else PROTOCOLS[protocol].title

@@ -2,7 +2,8 @@
 
 One table for the whole product: a unit is written nowhere else. A quantity's name is a base, a phase or
 place where it has one, and a tariff: `active_energy_import`, `voltage.l1`, `active_energy_import.l2.t1`,
-`temperature.return`, `pulse_count.ch3`. Import means into the load, export out of it; power is signed, plus
+`temperature.return`, `pulse_count.ch3`. What a counter stood at on a meter's settlement day has `.m0` for the latest
+one and `.m1` to `.m99` for so many months ago. Import means into the load, export out of it; power is signed, plus
 is import. OBIS codes follow IEC 62056-61 (groups A-B:C.D); units are also given as UCUM codes.
 
 What this file does not know: which meter tells what (a meter model does), and how a unit is converted (a
@@ -19,7 +20,7 @@ Kind = Literal["counter", "gauge"]
 
 PHASES = ("l1", "l2", "l3", "l1l2", "l2l3", "l3l1", "n")
 PLACES = ("flow", "return", "difference")
-SUFFIX = re.compile(r"l[123]|l1l2|l2l3|l3l1|n|flow|return|difference|ch[0-9]{1,2}|t[1-9][0-9]?")
+SUFFIX = re.compile(r"l[123]|l1l2|l2l3|l3l1|n|flow|return|difference|ch[0-9]{1,2}|t[1-9][0-9]?|m(0|[1-9][0-9]?)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ was told already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from config.library import is_generic
 from config.mistake import did_you_mean, listed, shown
@@ -54,8 +54,13 @@ def _one_link(path: tuple[str, str], link: Link) -> Iterator[Finding]:
     for key in ("baud", "format"):
         if link.tcp and getattr(link, key) is not None:
             yield (*path, key), f"{key} belongs to serial ports; over tcp it is set in the converter: take it out"
-    if link.frames == "rtu" and link.format and link.format.startswith("7"):
-        yield (*path, "format"), f"{link.format}: rtu needs 8 data bits; write 8N1, 8E1, 8O1 or 8N2, or framing: ascii"
+
+
+def format_findings(name: str, link: Link, protocols: Iterable[str]) -> Iterator[Finding]:
+    """Whether a link's format can carry what its meters speak. `protocols`: of its meters."""
+    if link.frames == "rtu" and link.format and link.format.startswith("7") and "modbus" in protocols:
+        message = f"{link.format}: rtu needs 8 data bits; write 8N1, 8E1, 8O1 or 8N2, or framing: ascii"
+        yield ("links", name, "format"), message
 
 
 def serial_value(link: Link, models: Sequence[ModelFile], key: str) -> int | str | None:
@@ -67,15 +72,32 @@ def serial_value(link: Link, models: Sequence[ModelFile], key: str) -> int | str
     return named.pop() if len(named) == 1 else None
 
 
-def serial_findings(name: str, link: Link, models: Sequence[ModelFile]) -> Iterator[Finding]:
-    """Serial settings that nobody states. `models`: those of all meters on the link."""
-    if not link.serial or link.tcp or link.serial.startswith("socket://") or not models:
+def serial_findings(name: str, link: Link, meters: Sequence[tuple[Meter, ModelFile]]) -> Iterator[Finding]:
+    """Serial settings that nobody states. `meters`: all of the link, with their models."""
+    if not link.serial or link.tcp or link.serial.startswith("socket://") or not meters:
         return
+    models = [model for _, model in meters]
     for key, example in (("baud", "9600"), ("format", "8N1")):
-        if serial_value(link, models, key) is None:
+        if serial_value(link, models, key) is None and not all(getattr(meter, key) for meter, _ in meters):
             said = sorted({f"{getattr(model.declared.serial, key)}" for model in models if model.declared.serial})
             why = f"its meters leave the factory with {listed(said)}" if len(said) > 1 else "not all models of its meters say it"
             yield ("links", name), f"{key} is missing ({why}); write for example  {key}: {example}  as it is set at the meters"
+
+
+def fast_findings(index: int, meter: Meter, model: ModelFile, every_ms: int) -> Iterator[Finding]:
+    """Rules of what is read more often than the rest. `every_ms`: how often the rest is read."""
+    if meter.fast is None:
+        return
+    path = ("meters", index, "fast")
+    told = [point.quantity for point in model.declared.points]
+    for number, quantity in enumerate(meter.fast.quantities):
+        if quantity not in told:
+            near = did_you_mean(quantity, told)
+            yield (*path, "quantities", number), f"{meter.model} does not tell {quantity}{f'.{near}' if near else ''}"
+        elif quantity in meter.quantities or quantity in meter.fast.quantities[:number]:
+            yield (*path, "quantities", number), f"{quantity} stands twice; leave it under fast or under quantities"
+    if meter.fast.every >= every_ms:
+        yield (*path, "every"), "is not more often than the rest of the meter; write a shorter time, or take fast out"
 
 
 def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols: Mapping[int, str]) -> Iterator[Finding]:
@@ -129,7 +151,7 @@ def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[
             yield path, f"{meter.model} does not tell {quantity}{hint}"
         elif quantity in meter.quantities[:number]:
             yield path, f"{quantity} stands twice"
-    if not polled and not meter.quantities:
+    if not polled and not meter.quantities and not meter.fast:
         yield ("meters", index), f"quantities is missing: {meter.model} reads nothing unless it is listed"
     for key in ("ct", "vt"):
         yield from _ratio_findings(index, meter, model, polled, key)

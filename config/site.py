@@ -19,31 +19,33 @@ from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
 from config.scalar import PlateRatio as PlateRatio
 
-_SPAN = re.compile(r"([0-9]{1,6})(s|m|h)?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_DAY = 86400
+_SPAN = re.compile(r"([0-9]{1,6})(ms|s|m|h)?")
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_DAY = 86_400_000
+_SHORTEST = 100
 _SPAN_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": "integer", "minimum": 1, "maximum": _DAY}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 86400}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
 }
 _PORT_HINT = "write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port"
 
 
-def _seconds(value: object) -> object:
+def _interval(value: object) -> object:
     text = as_text(value)
     if not isinstance(text, str):
         return "a time span" if isinstance(text, bool) else text
     found = _SPAN.fullmatch(text)
     if not found:
         raise ValueError(f"{shown(text)} is not a time span; write 15m, 60s or 1h")
-    seconds = int(found[1]) * _SECONDS[found[2] or "s"]
-    if seconds < 1 or _DAY % seconds:
+    milliseconds = int(found[1]) * _MILLISECONDS[found[2] or "s"]
+    if milliseconds < _SHORTEST or _DAY % milliseconds:
         raise ValueError(
             f"{shown(text)} does not divide a day into equal parts; take 1s, 5s, 10s, 15s, 30s, 1m, 5m, 10m, 15m, 30m or 1h"
         )
-    return seconds
+    return milliseconds
 
 
-Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_SPAN_SCHEMA)]
+# In milliseconds.
+Interval = Annotated[int, BeforeValidator(_interval), WithJsonSchema(_SPAN_SCHEMA)]
 # Which addresses there are is the protocol's matter (`config.protocols`), checked once the meter's model is known.
 Address = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,40}", "is not a meter's address")]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
@@ -93,6 +95,15 @@ class Link(Declared):
         return self.framing or ("tcp" if self.tcp else "rtu")
 
 
+class Fast(Declared):
+    """Quantities that are read more often than the rest of a meter."""
+
+    every: Interval
+    """How often they are read, such as 5s."""
+    quantities: Annotated[tuple[QuantityName, ...], Field(min_length=1)]
+    """Which ones. They are left out of the meter's other readings."""
+
+
 class Meter(Declared):
     """One meter: its own number, its link, model and address, and what is printed on its plate."""
 
@@ -112,10 +123,16 @@ class Meter(Declared):
     """Voltage transformer ratio as on its plate, such as 10000/100; 1 for a meter without transformers."""
     place: PlainText = ""
     """Where it is mounted and what it measures."""
-    every: Seconds | None = None
+    every: Interval | None = None
     """How often it is read, such as 15m; else what the site says."""
     quantities: tuple[QuantityName, ...] = ()
     """What is read; else what its model reads by default."""
+    fast: Fast | None = None
+    """Quantities that are read more often than the rest, such as {every: 5s, quantities: [active_power]}."""
+    baud: Annotated[Whole, Field(ge=300, le=921600)] | None = None
+    """Its own speed, where the meters of a line have several; else the link's."""
+    format: SerialFormat | None = None
+    """Its own data bits, parity and stop bits, where the meters of a line have several; else the link's."""
     points: tuple[ModbusPoint, ...] = ()
     """For generic models only: the meter's own registers."""
 
@@ -159,7 +176,7 @@ class Site(Declared):
     """The site's and this gateway's name, with / between them. It stands in every record and is never changed."""
     timezone: UsedName = "UTC"
     """The plant's time zone, such as Asia/Shanghai: days are closed at its midnight."""
-    every: Seconds = 900
+    every: Interval = 900_000
     """How often each meter is read unless it says otherwise, such as 15m."""
     commit_seconds: Annotated[float, BeforeValidator(as_decimal), Field(ge=0, le=10)] = 1.0
     """How many seconds readings may be gathered before they are written to disk: 0 writes each at once."""

@@ -19,7 +19,7 @@ from typing import Protocol, cast
 from config.model import MeterModel, Point, Watch
 from drivers.errors import MeterError
 
-PROTOCOLS = ("modbus",)
+PROTOCOLS = ("modbus", "dlt645", "cjt188", "iec62056_21", "mbus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ class Request:
         silent: no answer is expected, such as after wake-up bytes; the line stays silent for `timeout_s`.
         baud, character: what the port is set to while it is sent, such as 300 and `7E1`; None: the line's settings.
         answer_baud: what the port is set to as soon as it has been sent; None: no change.
+        gap_s: the longest pause that the meter may make within its answer; None: none but the line's own.
+        open_pause_s: how long the meter must be left alone after the port or connection was opened.
+        together: how many such requests the meter takes at once, where they carry transaction numbers.
         again: what is sent instead when it failed, such as the first request of a conversation; None: itself.
     """
 
@@ -65,6 +68,9 @@ class Request:
     baud: int | None = None
     character: str | None = None
     answer_baud: int | None = None
+    gap_s: float | None = None
+    open_pause_s: float = 0.0
+    together: int = 1
     again: Request | None = None
 
 
@@ -104,6 +110,8 @@ class Exchange:
 
 class Driver(Protocol):
     """What a protocol module offers. All functions are pure."""
+
+    __name__: str
 
     def requests(self, target: Target, points: Sequence[Point | Watch], hole: int | None = None) -> list[Request]:
         """The fewest reads that fetch the points, within the model's limits.

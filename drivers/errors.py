@@ -46,13 +46,27 @@ class BadFrame(MeterError):
 
 
 class Refused(MeterError):
-    """The meter answered, and the answer was no."""
+    """The meter answered, and the answer was no.
+
+    Attributes:
+        lasting: whether asking again brings the same: it does not know what it was asked for.
+    """
 
     default_hint = "Check that the model in site.yaml is the one on the meter's plate."
 
+    def __init__(self, cause: str, message: str, hint: str = "", *, lasting: bool = False) -> None:
+        super().__init__(cause, message, hint)
+        self.lasting = lasting
+
 
 class LinkDown(MeterError):
-    """The port or the connection is not there."""
+    """The port or the connection is not there.
+
+    Attributes:
+        request: what was asked when it was lost; empty if nothing was.
+    """
+
+    request: bytes = b""
 
     default_hint = "Check the adapter's plug or the network cable, and the name of the port or host in site.yaml."
 

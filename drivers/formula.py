@@ -7,21 +7,27 @@
     0@3:u16be*10^(1@3:u8-4)    the decimal point stands in another register
     0h@3:u16be                 Modbus ASCII: the answer is hexadecimal text, offsets count decoded bytes
     0@10:bcd4le33s*0.01        packed BCD, low byte first, each byte minus 33H, top bit is the sign (DL/T 645)
+    0@31:bcd3lef*0.001         packed BCD, low byte first, a top half byte F is a minus (EN 13757-3)
+    0@7:digits4le              packed BCD, low byte first, as text that keeps its leading zeros: a number on a plate
+    0@27:dec9                  nine characters of text that are a decimal number such as 001234.50 (IEC 62056-21)
+    0p@27:dec9                 the same where 8 bits a character carry 7 and a parity bit, which is left out
 
 Grammar (RFC 5234 style); numbers are decimal, offsets count from 0:
 
     formula  = term *( "+" term )
     term     = source *( ( "*" / "/" ) factor )
     factor   = ["-"] 1*DIGIT [ "." 1*DIGIT ] / "10^(" source [ ( "+" / "-" ) 1*DIGIT ] ")"
-    source   = 1*DIGIT ["h"] "@" 1*DIGIT ":" encoding *( "!" 1*( 2HEXDIG ) )
+    source   = 1*DIGIT ["h" / "p"] "@" 1*DIGIT ":" encoding *( "!" 1*( 2HEXDIG ) )
     encoding = ("u8" / "i8") [field] / ("u" / "i") bits order [field] / ("f32" / "f64") order
-             / "bcd" 1*DIGIT order ["33"] ["s"] / "mod10x" 1*DIGIT order / "ascii" 1*DIGIT / "hex" 1*DIGIT
+             / "bcd" 1*DIGIT order ["33"] ["s" / "f"] / "digits" 1*DIGIT order ["33"]
+             / "mod10x" 1*DIGIT order / "dec" 1*DIGIT / "ascii" 1*DIGIT ["le"] / "hex" 1*DIGIT
     bits     = "16" / "24" / "32" / "40" / "48" / "56" / "64"
     order    = "be" (ABCD) / "ws" (CDAB, low word first) / "bs" (BADC) / "le" (DCBA)
     field    = "[" bit [ "-" bit ] "]"           bit 0 is the least significant
 
 The digits behind "!" are lower case, as many bytes as the encoding, high byte first whatever the order. A number
-behind "bcd", "ascii" and "hex" counts bytes (at most 16 for bcd, 999), behind "mod10x" registers (2 to 4).
+behind "bcd", "digits", "dec", "ascii" and "hex" counts bytes (at most 16 for bcd and digits, 32 for dec, 999), behind
+"mod10x" registers (2 to 4). Text is what "digits", "ascii" and "hex" give, it cannot be multiplied or added.
 
 Arithmetic is exact decimal arithmetic. A binary32 or binary64 number enters as the shortest decimal that reads
 back as the same bits, the nearest one if there are several, written without an exponent or superfluous zeros
@@ -38,21 +44,19 @@ What this file does not know: protocols, units, meters.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
-from math import isfinite
 
+from drivers.binary import shortest_decimal as shortest_decimal
 from drivers.errors import FormulaError
 
 _EXACT = Context(prec=2000, Emax=999999, Emin=-999999)
 _QUOTIENT = Context(prec=34, rounding=ROUND_HALF_EVEN, Emax=999999, Emin=-999999)
-# The nearest decimal of so many digits, and the next one above: below a power of two the interval is the narrower one.
-_DIGITS = [Context(prec=digits, rounding=way) for digits in range(1, 10) for way in (ROUND_HALF_EVEN, ROUND_CEILING)]
 LONGEST_FORMULA = 300
 _MAX_EXPONENT = 30
+_WITHOUT_PARITY = bytes(byte & 0x7F for byte in range(256))
 
 
 class _Unusable(Exception):
@@ -82,43 +86,6 @@ def _ordered(data: bytes, order: str) -> bytes:
     return data
 
 
-def shortest_decimal(data: bytes) -> Decimal:
-    """The shortest decimal that reads back as the same binary32 (4 bytes) or binary64 (8 bytes), high byte first.
-
-    Of several equally short ones the nearest. Without superfluous zeros, and with an exponent of at most 0.
-
-    Raises:
-        ValueError: the bytes are NaN or an infinity.
-    """
-    number = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
-    if not isfinite(number):
-        raise ValueError("not a number")
-    found = Decimal(repr(number)) if len(data) == 8 else _shortest_of_binary32(data, number)
-    found = found.normalize(_EXACT)
-    return found.quantize(Decimal(1), context=_EXACT) if found == found.to_integral_value(context=_EXACT) else found
-
-
-def _shortest_of_binary32(data: bytes, number: float) -> Decimal:
-    """The same for a finite binary32: tried digit by digit against the exact interval that is read back as it."""
-    bits = int.from_bytes(data, "big")
-    if not bits & 0x7FFFFFFF:
-        return Decimal(0)
-    exact = Decimal(number).copy_abs()
-    low, high = (Decimal((abs(number) + abs(_neighbour(bits, step))) / 2) for step in (-1, 1))  # exact: 25 bits in 53
-    closed = bits % 2 == 0  # halfway cases are read as the even one
-    for context in _DIGITS:
-        found = context.plus(exact)
-        if low < found < high or (closed and found in (low, high)):
-            return found.copy_sign(Decimal(number))
-    raise AssertionError("nine digits always suffice for a binary32")
-
-
-def _neighbour(bits: int, step: int) -> float:
-    """The binary32 number next to another in magnitude; behind the largest one the power of two that would follow."""
-    bits = (bits & 0x7FFFFFFF) + step
-    return 2.0**128 if bits == 0x7F800000 else float(struct.unpack(">f", bits.to_bytes(4, "big"))[0])
-
-
 def _integer(data: bytes, signed: bool, low: int, high: int | None) -> Decimal:
     number = int.from_bytes(data, "big", signed=signed)
     if high is not None:
@@ -133,16 +100,34 @@ def _float(data: bytes) -> Decimal:
         raise _Unusable("not_a_number") from None
 
 
-def _bcd(data: bytes, offset33: bool, signed: bool) -> Decimal:
+def _bcd(data: bytes, offset33: bool, sign: str | None) -> Decimal:
+    """`sign`: `s` the top bit is a minus, `f` a top half byte F is one, else there is none."""
+    if offset33:
+        data = bytes((byte - 0x33) & 0xFF for byte in data)
+    negative = bool(data[0] & 0x80) if sign == "s" else sign == "f" and data[0] >= 0xF0
+    if negative and set(data) != {0xFF}:
+        data = bytes([data[0] & (0x7F if sign == "s" else 0x0F)]) + data[1:]
+    number = Decimal(_digits(data, False))
+    return number.copy_negate() if negative else number
+
+
+def _digits(data: bytes, offset33: bool) -> str:
+    """Packed decimal digits as text, leading zeros kept."""
     if offset33:
         data = bytes((byte - 0x33) & 0xFF for byte in data)
     if set(data) == {0xFF}:
         raise _Unusable("not_available")
-    negative = signed and bool(data[0] & 0x80)
-    digits = (bytes([data[0] & 0x7F]) + data[1:] if signed else data).hex()
+    digits = data.hex()
     if not digits.isdecimal():
         raise _Unusable("bad_bcd")
-    return Decimal(f"-{digits}" if negative else digits)
+    return digits
+
+
+def _decimal_text(data: bytes) -> Decimal:
+    text = _ascii(data)
+    if not _DECIMAL_TEXT.fullmatch(text):
+        raise _Unusable("bad_digits")
+    return Decimal(text)
 
 
 def _mod10(data: bytes) -> Decimal:
@@ -162,7 +147,7 @@ def _ascii(data: bytes) -> str:
 @dataclass(frozen=True, slots=True)
 class _Source:
     answer: int
-    hexadecimal: bool
+    form: str
     offset: int
     length: int
     order: str
@@ -173,7 +158,9 @@ class _Source:
         if self.answer >= len(answers):
             raise FormulaError(f"the formula points at answer {self.answer}, there are {len(answers)}")
         frame = answers[self.answer]
-        if self.hexadecimal:
+        if self.form == "p":
+            frame = frame.translate(_WITHOUT_PARITY)
+        elif self.form == "h":
             try:
                 frame = bytes.fromhex(frame[1:].decode("ascii"))
             except ValueError:
@@ -196,13 +183,16 @@ class _Power:
 _Term = tuple[_Source, tuple[tuple[str, Decimal | _Power], ...]]
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
-_SOURCE = re.compile(r"([0-9]{1,3})(h?)@([0-9]{1,4}):([a-z0-9]+)(?:\[([0-9]{1,2})(?:-([0-9]{1,2}))?\])?((?:![0-9a-f]+)*)")
+_SOURCE = re.compile(r"([0-9]{1,3})([hp]?)@([0-9]{1,5}):([a-z0-9]+)(?:\[([0-9]{1,2})(?:-([0-9]{1,2}))?\])?((?:![0-9a-f]+)*)")
 _SHIFT = re.compile(r"[+-][0-9]{1,2}")
 _INTEGER = re.compile(r"([ui])(?:(8)|(16|24|32|40|48|56|64)(be|le|ws|bs))")
 _FLOAT = re.compile(r"f(32|64)(be|le|ws|bs)")
-_BCD = re.compile(r"bcd([1-9]|1[0-6])(be|le|ws|bs)(33)?(s)?")
+_BCD = re.compile(r"bcd([1-9]|1[0-6])(be|le|ws|bs)(33)?([sf])?")
+_DIGITS_TEXT = re.compile(r"digits([1-9]|1[0-6])(be|le|ws|bs)(33)?")
+_DECIMAL = re.compile(r"dec([1-9]|[12][0-9]|3[0-2])")
+_DECIMAL_TEXT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _MOD10 = re.compile(r"mod10x([2-4])(be|le|ws|bs)")
-_TEXT = re.compile(r"(ascii|hex)([1-9][0-9]{0,2})")
+_TEXT = re.compile(r"(?:hex|(ascii))([1-9][0-9]{0,2})(?(1)(le)?)")
 
 
 def _encoding(text: str, low: str | None, high: str | None) -> tuple[int, str, Callable[[bytes], Decimal | str]]:
@@ -219,11 +209,15 @@ def _encoding(text: str, low: str | None, high: str | None) -> tuple[int, str, C
     if found := _FLOAT.fullmatch(text):
         return int(found[1]) // 8, found[2], _float
     if found := _BCD.fullmatch(text):
-        return int(found[1]), found[2], lambda data: _bcd(data, bool(found[3]), bool(found[4]))
+        return int(found[1]), found[2], lambda data: _bcd(data, bool(found[3]), found[4])
+    if found := _DIGITS_TEXT.fullmatch(text):
+        return int(found[1]), found[2], lambda data: _digits(data, bool(found[3]))
     if found := _MOD10.fullmatch(text):
         return 2 * int(found[1]), found[2], _mod10
+    if found := _DECIMAL.fullmatch(text):
+        return int(found[1]), "be", _decimal_text
     if found := _TEXT.fullmatch(text):
-        return int(found[2]), "be", _ascii if found[1] == "ascii" else bytes.hex
+        return int(found[2]), found[3] or "be", _ascii if found[1] else bytes.hex
     raise FormulaError(f"{text} is not an encoding")
 
 
@@ -262,7 +256,7 @@ class _Reader:
             raise self.fail() from None
         if any(len(sentinel) != length for sentinel in missing):
             raise FormulaError(f"{found[4]} has {length} bytes, what stands for a missing value must have as many")
-        return _Source(int(found[1]), found[2] == "h", int(found[3]), length, order, missing, decode)
+        return _Source(int(found[1]), found[2], int(found[3]), length, order, missing, decode)
 
     def factor(self) -> Decimal | _Power:
         if self.literal("10^("):

@@ -25,10 +25,11 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from config.model import Point, Watch
+from config.model import MeterModel, Point, Watch
 from drivers import Request, Target
 from drivers.errors import BadFrame, NoAnswer, Refused
 from drivers.modbus_frame import IDENTIFY, MEI, READS, asked_in, content, identification_length, rtu_length, tcp_frames
+from drivers.modbus_frame import answer_length as answer_length
 from drivers.modbus_frame import answer_span as answer_span
 from drivers.modbus_frame import crc as crc
 from drivers.modbus_map import Read, allowed, formula_of, limits_of, plan
@@ -45,6 +46,7 @@ _REQUESTS: dict[int, type[ModbusPDU]] = {
     4: ReadInputRegistersRequest,
 }
 _OBJECTS = {0: "maker", 1: "product", 2: "revision", 3: "web page", 4: "product name", 5: "model", 6: "application"}
+_LONGEST_FRAME = {"tcp": 260, "rtu": 256, "ascii": 513}
 _PREFIX = {"tcp": 6, "rtu": 0, "ascii": 0}
 
 # Application Protocol V1.1b3, section 7: the code, the word for records, what it means to a person.
@@ -60,6 +62,7 @@ _EXCEPTIONS: dict[int, tuple[str, str]] = {
     11: ("gateway_target", "nothing answered the gateway at this address"),
 }
 _NOT_REACHED = (10, 11)
+_LASTING = (1, 2, 3)
 
 
 @lru_cache(maxsize=4096)
@@ -98,7 +101,15 @@ def station(request: bytes, framing: str) -> bytes | None:
 def _request(target: Target, data: bytes) -> Request:
     limits = limits_of(target)
     longest = limits.longest_answer_ms or 2 * limits.timeout_ms
-    return Request(data, limits.timeout_ms / 1000, limits.pause_ms / 1000, longest / 1000)
+    return Request(
+        data,
+        timeout_s=limits.timeout_ms / 1000,
+        pause_s=limits.pause_ms / 1000,
+        longest_answer_s=longest / 1000,
+        longest_bytes=_LONGEST_FRAME[target.framing],
+        open_pause_s=limits.open_pause_ms / 1000,
+        together=limits.together if target.framing == "tcp" else 1,
+    )
 
 
 def identification_request(target: Target, first: int = 0, code: int = 1) -> Request:
@@ -166,7 +177,7 @@ def _refusal(code: int) -> Refused | NoAnswer:
     cause, words = _EXCEPTIONS.get(code, (f"exception_{code}", f"the meter refused with code {code}"))
     if code in _NOT_REACHED:
         return NoAnswer(cause, words)
-    return Refused(cause, words)
+    return Refused(cause, words, lasting=code in _LASTING)
 
 
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
@@ -206,14 +217,41 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     Raises:
         KeyError: no request of this meter fetches the point.
     """
-    reads = _reads(tuple(requests), int(target.address), target.framing)
-    first_byte = _PREFIX[target.framing] + 3
-    return formula_of(target, reads, point, first_byte, hexadecimal=target.framing == "ascii")
+    return _places(tuple(requests), int(target.address), target.framing).formula(target, point)
+
+
+class _Places:
+    """Where points stand in the answers to some reads. Found once: a meter is asked for the same at every poll."""
+
+    _MOST = 4096
+
+    def __init__(self, reads: tuple[Read | None, ...], framing: str) -> None:
+        self._reads = reads
+        self._first_byte = _PREFIX[framing] + 3
+        self._hexadecimal = framing == "ascii"
+        self._known: dict[tuple[int, str | None, str | None, int], tuple[str, MeterModel, Point | Watch]] = {}
+
+    def formula(self, target: Target, point: Point | Watch) -> str:
+        key = (id(target.model), target.ct, target.vt, id(point))
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= self._MOST:
+                self._known.clear()
+            formula = formula_of(target, self._reads, point, self._first_byte, self._hexadecimal)
+            # Model and point never change, and as long as they are held here no other ones have their ids.
+            known = self._known[key] = (formula, target.model, point)
+        return known[0]
 
 
 @lru_cache(maxsize=256)
-def _reads(requests: tuple[bytes, ...], unit: int, framing: str) -> tuple[Read | None, ...]:
-    """What each request reads from a meter, None where it is none of its reads. The same for all points of a poll."""
+def _places(requests: tuple[bytes, ...], unit: int, framing: str) -> _Places:
+    """What each request reads from a meter, None where it is none of its reads."""
     asked = [asked_in(request, framing) if request else None for request in requests]
     mine = [read if read and read.unit == unit and read.function in READS else None for read in asked]
-    return tuple(Read(read.function, read.address, read.count) if read else None for read in mine)
+    return _same_reads(tuple(Read(read.function, read.address, read.count) if read else None for read in mine), framing)
+
+
+@lru_cache(maxsize=256)
+def _same_reads(reads: tuple[Read | None, ...], framing: str) -> _Places:
+    """The same for polls that differ only in their transaction numbers, and for all units."""
+    return _Places(reads, framing)

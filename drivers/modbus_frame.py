@@ -46,6 +46,14 @@ class Asked:
         return bytes([self.unit, self.function, MEI if self.function == IDENTIFY else self.byte_count])
 
 
+def answer_length(request: bytes, framing: str) -> int | None:
+    """How many bytes the answer to a read has on the wire; None where that is the meter's matter, or no read is asked for."""
+    asked = asked_in(request, framing)
+    if asked is None or asked.function == IDENTIFY:
+        return None
+    return {"tcp": 9 + asked.byte_count, "rtu": 5 + asked.byte_count, "ascii": 11 + 2 * asked.byte_count}[framing]
+
+
 def crc(data: bytes) -> bytes:
     """CRC-16 of RTU as it stands on the wire, low byte first (Serial Line V1.02, appendix B)."""
     return int(FramerRTU.compute_CRC(data)).to_bytes(2, "big")

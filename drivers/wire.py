@@ -1,8 +1,7 @@
-"""The two ways bytes travel to meters: a TCP connection, and a serial port in a thread of its own.
+"""The ways bytes travel to meters: a TCP connection, and a serial server that speaks RFC 2217 in a thread of its own.
 
-Both collect what arrives in `received` with the moment of each piece, and set `changed`. pyserial is used in a
-thread because it is what works alike on ports, ptys and rfc2217:// servers; every option is passed when a port is
-opened and never changed after (a pty refuses any later change of parity with `termios.error`, which is no OSError).
+All collect what arrives in `received` with the moment of each piece, and set `changed`. Serial ports of this machine
+are in `drivers.port`. pyserial's RFC 2217 client blocks, so it has a thread.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import re
 import socket
 import termios
 import threading
+import time
 from collections import deque
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_
 _READ_SECONDS = 0.1
 _WRITE_SECONDS = 5.0
 _OPEN_SECONDS = 5.0
-_MOST_BYTES = 2048  # the longest frame of all, Modbus ASCII, has 513; behind its own echo and noise it still fits
+MOST_BYTES = 2048  # the longest Modbus frame, ASCII, has 513 bytes; behind its own echo and noise it still fits
 
 
 class Moments(Protocol):
@@ -40,10 +40,13 @@ class Wire:
     """What has arrived on an open way to meters.
 
     Attributes:
-        received: all bytes since the last `clear`, or the newest 2 KB of a line that never stops talking.
+        received: all bytes since the last `clear`, or the newest ones of a line that never stops talking.
         changed: set whenever something arrived or the wire was lost.
         gone: set once the wire was lost.
         lost: why it is no longer usable; empty while it is.
+        most: how many bytes are kept.
+        heard_at: when the newest byte arrived, monotonic seconds.
+        heard: set whenever something arrived, for who has no exchange under way; None: nobody.
     """
 
     def __init__(self, clock: Moments) -> None:
@@ -53,6 +56,9 @@ class Wire:
         self.changed = asyncio.Event()
         self.gone = asyncio.Event()
         self.lost = ""
+        self.most = MOST_BYTES
+        self.heard_at = 0.0
+        self.heard: asyncio.Event | None = None
 
     def clear(self) -> None:
         """Forgets what arrived."""
@@ -60,16 +66,32 @@ class Wire:
         self._pieces.clear()
         self.changed.clear()
 
+    def drop(self, count: int) -> None:
+        """Forgets the first bytes that arrived."""
+        self.cut(0, count)
+
+    def cut(self, start: int, end: int) -> None:
+        """Forgets some of what arrived."""
+        del self.received[start:end]
+        kept: deque[tuple[int, Instant]] = deque()
+        at = 0
+        for length, arrived in self._pieces:
+            gone = max(0, min(at + length, end) - max(at, start))
+            if length > gone:
+                kept.append((length - gone, arrived))
+            at += length
+        self._pieces = kept
+
     def feed(self, data: bytes, moment: Instant) -> None:
         """Takes a piece that arrived."""
+        self.heard_at = time.monotonic()
         self.received += data
         self._pieces.append((len(data), moment))
-        while (excess := len(self.received) - _MOST_BYTES) > 0:
-            length, arrived = self._pieces.popleft()
-            del self.received[: min(length, excess)]
-            if length > excess:
-                self._pieces.appendleft((length - excess, arrived))
+        if (excess := len(self.received) - self.most) > 0:
+            self.drop(excess)
         self.changed.set()
+        if self.heard:
+            self.heard.set()
 
     def moment(self, index: int) -> Instant:
         """When a byte of `received` arrived. Raises IndexError where there is none."""
@@ -88,6 +110,12 @@ class Wire:
     async def write(self, data: bytes) -> None:
         """Sends bytes; returns when they are handed over. Raises LinkDown."""
         raise NotImplementedError
+
+    async def set(self, baud: int, character: str) -> None:
+        """Sets speed and format, such as 9600 and `8N1`, once all that was written is out. Raises LinkDown.
+
+        Nothing happens over TCP: there the converter is set by hand.
+        """
 
     async def close(self) -> None:
         """Gives the port or connection back."""
@@ -146,35 +174,27 @@ class TcpWire(Wire, asyncio.Protocol):
             await self.gone.wait()
 
 
-class SerialWire(Wire):
-    """A serial port, read by a thread of its own."""
+class ServerWire(Wire):
+    """A port of a serial server that speaks RFC 2217, read by a thread of its own."""
 
-    def __init__(self, port: serial.Serial, clock: Moments) -> None:
+    def __init__(self, port: serial.Serial, character: str, clock: Moments) -> None:
         super().__init__(clock)
         self._port = port
+        self._now = (port.baudrate, character)
         self._loop = asyncio.get_running_loop()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read, name=f"serial {port.port}", daemon=True)
         self._thread.start()
 
     @classmethod
-    async def open(cls, name: str, baud: int, character: str, clock: Moments) -> SerialWire:
-        """An open port: `name` a device or rfc2217:// URL, `character` such as `8N1`. Raises LinkDown."""
-        options: dict[str, Any] = {
-            "baudrate": baud,
-            "bytesize": int(character[0]),
-            "parity": character[1],
-            "stopbits": int(character[2]),
-            "timeout": _READ_SECONDS,
-        }
-        if "://" not in name:  # pyserial's rfc2217 client knows neither
-            options["exclusive"] = True  # two programs on one RS-485 line garble each other
-            options["write_timeout"] = _WRITE_SECONDS  # an adapter that hangs must not hang the link with it
+    async def open(cls, url: str, baud: int, character: str, clock: Moments) -> ServerWire:
+        """An open port behind an rfc2217:// URL; `character` such as `8N1`. Raises LinkDown."""
+        options = serial_options(baud, character) | {"timeout": _READ_SECONDS}
         try:
-            port = await asyncio.to_thread(serial.serial_for_url, name, **options)
-        except (OSError, ValueError, termios.error) as error:
-            raise LinkDown("no_port", _plain_words(name, character, error)) from None
-        return cls(port, clock)
+            port = await asyncio.to_thread(serial.serial_for_url, url, **options)
+        except (OSError, ValueError) as error:
+            raise LinkDown("no_port", why_not_opened(url, character, error)) from None
+        return cls(port, character, clock)
 
     def _read(self) -> None:
         try:
@@ -183,7 +203,7 @@ class SerialWire(Wire):
                 if data:
                     data += self._port.read(self._port.in_waiting)
                     self._tell(self.feed, data, self._clock.instant())
-        except (OSError, ValueError, TypeError, termios.error) as error:
+        except (OSError, ValueError, TypeError) as error:
             # TypeError: pyserial's answer to a port that another thread closed while it was reading.
             self._tell(self.lose, f"the port is gone: {error}")
 
@@ -197,17 +217,30 @@ class SerialWire(Wire):
             raise LinkDown("port_lost", self.lost)
         try:
             await asyncio.to_thread(self._port.write, data)
-        except (OSError, ValueError, termios.error) as error:
+        except (OSError, ValueError) as error:
             self.lose(f"the port is gone: {error}")
             raise LinkDown("port_lost", self.lost) from None
+
+    async def set(self, baud: int, character: str) -> None:
+        """Sets speed and format at the serial server; nothing happens if it is set so. Raises LinkDown."""
+        if self._now == (baud, character):
+            return
+        options = serial_options(baud, character)
+        try:
+            await asyncio.to_thread(self._port.flush)
+            await asyncio.to_thread(self._port.apply_settings, options)
+        except (OSError, ValueError) as error:
+            self.lose(f"the serial server does not take {baud} {character}: {error}")
+            raise LinkDown("port_lost", self.lost) from None
+        self._now = (baud, character)
 
     async def close(self) -> None:
         """Stops the reading thread and gives the port back."""
         self._closing.set()
         self.lose("the port was closed")
         await asyncio.to_thread(self._thread.join)
-        # An adapter that was pulled cannot be closed in order; it is gone either way.
-        with contextlib.suppress(OSError, termios.error):
+        # A server that is gone cannot be closed in order; it is gone either way.
+        with contextlib.suppress(OSError):
             await asyncio.to_thread(self._port.close)
 
 
@@ -225,7 +258,13 @@ def _why_not_connected(endpoint: str, error: Exception) -> str:
     return next((words[int(number)] for number in numbers if int(number) in words), f"cannot connect to {endpoint}: {error}")
 
 
-def _plain_words(name: str, character: str, error: BaseException) -> str:
+def serial_options(baud: int, character: str) -> dict[str, Any]:
+    """Speed and format as pyserial names them; `character` such as `8N1`."""
+    return {"baudrate": baud, "bytesize": int(character[0]), "parity": character[1], "stopbits": int(character[2])}
+
+
+def why_not_opened(name: str, character: str, error: BaseException) -> str:
+    """Why a serial port could not be opened, in plain words."""
     text = str(error)
     if isinstance(error, termios.error):
         return f"{name} cannot be set to {character}: {text}"

@@ -8,13 +8,14 @@ import click
 import pytest
 
 from agent.cli import main
+from drivers import mbus_vif
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 _CAUSES = (
-    r'(?:NoAnswer|BadFrame|Refused|LinkDown|_Unusable|MeterError)\(\s*"([a-z_]+)"',
-    r'_Unusable\("[a-z_]+" if .+ else "([a-z_]+)"\)',
+    r'(?:NoAnswer|BadFrame|Refused|LinkDown|_Unusable|MeterError|NoValue)\(\s*"([a-z_]+)"',
+    r'(?:_Unusable|NoValue)\(\s*"[a-z_]+" if .+ else "([a-z_]+)"\s*\)',
     r'return \(?"([a-z_]+)", f?"',
     r'^    \d+: \("([a-z_]+)",',
     r'^[A-Z_]+ = "([a-z_]+)"$',
@@ -25,20 +26,27 @@ _CAUSES = (
 def causes_in_the_code() -> set[str]:
     files = [
         *(ROOT / "drivers").glob("*.py"),
-        ROOT / "agent" / "book.py",
-        ROOT / "agent" / "poll.py",
-        ROOT / "agent" / "reading.py",
+        *(ROOT / "agent" / f"{name}.py" for name in ("account", "book", "book_page", "coverage", "poll", "reading")),
     ]
     found = {
         cause for path in files for pattern in _CAUSES for cause in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)
     }
-    return found | {"other_meter", "out_of_range", "exception_N"}
+    return found | set(mbus_vif.ERRORS.values()) | {"other_meter", "out_of_range", "exception_N", "application_error_N"}
 
 
 def test_every_cause_has_its_line_for_the_electrician_and_none_is_invented() -> None:
     page = (ROOT / "docs" / "causes.md").read_text("utf-8")
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
     assert {cause for row in rows for cause in re.findall(r"`(\w+)`", row)} == causes_in_the_code()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "protocols").glob("*.md")), ids=lambda path: path.stem)
+def test_the_pages_of_protocols_name_no_cause_that_is_not_explained(page: Path) -> None:
+    explained = causes_in_the_code()
+    section = re.search(r"^## When there is no value\n(.*?)^## ", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert section
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+)", section[1], re.MULTILINE)
+    assert {cause for row in rows for cause in re.findall(r"`(\w+)`", row)} - explained == set()
 
 
 def commands() -> list[tuple[str, str]]:

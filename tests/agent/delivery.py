@@ -58,7 +58,8 @@ class Plant:
     async def declare(self, *meters: str) -> None:
         await self.ledger.keep_model(DIGEST, MODEL)
         fields = {"serial": "77", "model": "test-meter", "revision": 1, "digest": DIGEST, "trust": "B", "link": "line1"}
-        fields |= {"framing": "rtu", "address": "1", "place": "hall 3", "every_s": 900, "quantities": ["active_power"]}
+        schedule = {"every_ms": 900_000, "quantities": ["active_power"]}
+        fields |= {"framing": "rtu", "address": "1", "place": "hall 3", "schedules": [schedule]}
         records = await self.ledger.append(*(self._draft("meter", meter={"id": meter, **fields}) for meter in meters))
         self.declared = base64url(records[-1].leaf)
 
@@ -72,7 +73,8 @@ class Plant:
         source = {"id": meter, "serial": "77", "serial_from": "plate", "declared": self.declared}
         value = {"quantity": "active_power", "value": "1873", "unit": "W", "formula": "0@3:i16be"}
         frame = {"request": "0103000a0001a408", "answer": "01030207513a28", "ms": 31}
-        return self._draft("reading", meter=source, due="2026-03-01T00:00:00.000Z", frames=[frame], values=[value])
+        told = {"every_ms": 900_000, "due": "2026-03-01T00:00:00.000Z", "frames": [frame], "values": [value]}
+        return self._draft("reading", meter=source, **told)
 
     def _draft(self, kind: str, **fields: Any) -> dict[str, Any]:
         clock = {"state": "synchronized", "error_ms": 8, "boot": self.clock.boot, "uptime_ms": 5_000_000}

@@ -25,6 +25,8 @@ GATEWAY = "plant/gw1"
 ORIGIN = f"meterseal/{GATEWAY}"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 EVERY_S = 900
+EVERY_MS = 1000 * EVERY_S
+FAST_MS = 60_000
 SERIAL = 202311045
 
 MODEL = b"""model: test-meter
@@ -46,6 +48,11 @@ examples:
     frames: [{request: 01 03 00 14 00 01 c4 0e, answer: 01 03 02 08 fc be 05}]
     values: {voltage.l1: '230.0'}
 """
+QUANTITIES = ("active_energy_import", "active_power", "voltage.l1")
+TWO_SCHEDULES = [
+    {"every_ms": EVERY_MS, "quantities": ["active_energy_import", "voltage.l1"]},
+    {"every_ms": FAST_MS, "quantities": ["active_power"]},
+]
 DIGEST = hashlib.sha256(MODEL).hexdigest()
 
 
@@ -190,8 +197,7 @@ class Gateway:
             "trust": "B",
             "link": "line1",
             "place": "hall 3",
-            "every_s": EVERY_S,
-            "quantities": ["active_energy_import", "active_power", "voltage.l1"],
+            "schedules": [{"every_ms": EVERY_MS, "quantities": list(QUANTITIES)}],
         }
         record = self.append("meter", meter=fields | changes)
         self.declared[meter] = base64url(record.leaf)
@@ -259,22 +265,65 @@ class Gateway:
         """A reading of the instant that has just been due."""
         fields = {
             "meter": self.source(meter),
+            "every_ms": EVERY_MS,
             "due": stamp(self.due),
             "frames": self.frames(meter, energy, power, voltage),
             "values": self.values(meter, energy, power, voltage),
         }
         return self.append("reading", **(fields | changes))
 
+    def fast(self, meter: str, power: int = 1873, **changes: Any) -> Record:
+        """A reading of the power alone, by the schedule of `TWO_SCHEDULES` that is due more often."""
+        formula = "0@3:i16be*100" if meter == "rtu-1" else "0@9:i16be*100"
+        fields = {
+            "meter": self.source(meter),
+            "every_ms": FAST_MS,
+            "due": stamp(self.due_at(FAST_MS)),
+            "frames": [self.exchange(meter, 10, power.to_bytes(2, "big", signed=True))],
+            "values": [{"quantity": "active_power", "value": str(power * 100), "unit": "W", "formula": formula}],
+        }
+        return self.append("reading", **(fields | changes))
+
+    def slow(self, meter: str, energy: int = 18422357, voltage: int = 2311) -> Record:
+        """A reading of all but the power, by the other schedule of `TWO_SCHEDULES`."""
+        frames = self.frames(meter, energy, 0, voltage)
+        values = self.values(meter, energy, 0, voltage)
+        values[2]["formula"] = "1" + values[2]["formula"][1:]
+        return self.reading(meter, frames=[frames[0], frames[2]], values=[values[0], values[2]])
+
     @property
     def due(self) -> datetime:
-        seconds = int((self.now - START).total_seconds()) // EVERY_S * EVERY_S
-        return START + timedelta(seconds=seconds)
+        return self.due_at(EVERY_MS)
 
-    def gap(self, meter: str, state: str, since: datetime, due: datetime, missed: int, cause: str = "no_answer") -> Record:
+    def due_at(self, every_ms: int) -> datetime:
+        """The newest instant of a schedule."""
+        every = timedelta(milliseconds=every_ms)
+        return START + (self.now - START) // every * every
+
+    def gap(
+        self,
+        meter: str,
+        state: str,
+        since: datetime,
+        due: datetime,
+        missed: int,
+        cause: str = "no_answer",
+        every_ms: int = EVERY_MS,
+    ) -> Record:
         request = rtu(asked(0, 2)) if meter == "rtu-1" else tcp(asked(0, 2), 1)
         frames = [frame(request, b"", "no_answer")] if state == "opened" and cause == "no_answer" else []
-        times = {"since": stamp(since), "due": stamp(due)}
-        return self.append("gap", meter=self.source(meter), state=state, cause=cause, missed=missed, frames=frames, **times)
+        told = {"every_ms": every_ms, "since": stamp(since), "due": stamp(due), "cause": cause, "missed": missed}
+        return self.append("gap", meter=self.source(meter), state=state, frames=frames, **told)
+
+    def hole(self, meter: str, since: datetime, due: datetime, cause: str, every_ms: int = EVERY_MS) -> None:
+        """A gap from its opening to its end, told afterwards."""
+        missed = (due - since) // timedelta(milliseconds=every_ms)
+        self.gap(meter, "opened", since, due, missed, cause, every_ms)
+        self.gap(meter, "closed", since, due, missed, cause, every_ms)
+
+    def started(self, after: str = "stop") -> Record:
+        """The agent begins."""
+        return self.append("start", version="0.1.0", config="ab" * 32, after=after)
 
     def rotate(self, new: Key) -> Record:
         proof = base64url(new.sign(rotation_statement(GATEWAY, self.key.name, new.public)))

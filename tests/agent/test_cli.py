@@ -49,7 +49,8 @@ def test_check_tells_what_would_be_polled_and_what_to_look_at(terminal: Terminal
 
 
 def test_check_tells_every_mistake_with_its_place(terminal: Terminal) -> None:
-    terminal.site.write_text(SITE.format(port=502).replace("address: 1", "address: 300").replace("sdm120", "sdm12O"), "utf-8")
+    second = "  - {id: EM-002, link: hall, model: eastron-sdm12O, address: 2}\n"
+    terminal.site.write_text(SITE.format(port=502).replace("address: 1", "address: 300") + second, "utf-8")
     said = terminal.type("check", expect=2)
     assert ":5:62 meters[0].address: 300 is not a Modbus address (1 to 247)" in said
     assert "Did you mean eastron-sdm120?" in said
@@ -107,7 +108,7 @@ def test_a_health_check_tells_only_whether_the_agent_runs(terminal: Terminal) ->
     assert terminal.type("status", "--alive", expect=1) == ""
 
 
-@pytest.mark.parametrize("verb", [("verify",), ("trace", "EM-001"), ("export", "x.zip")])
+@pytest.mark.parametrize("verb", [("verify",), ("trace", "EM-001"), ("completeness",), ("export", "x.zip")])
 def test_the_auditors_verbs_without_a_ledger_cannot_check(terminal: Terminal, verb: tuple[str, ...]) -> None:
     assert "ledger.sqlite" in terminal.type(*verb, expect=2)
 
@@ -176,4 +177,68 @@ def test_status_as_json_is_data(terminal: Terminal) -> None:
     asyncio.run(once())
     seen = json.loads(terminal.type("status", "--json", expect=1))
     assert seen["records"] == 1
-    assert seen["meters"][0]["note"] == "not read yet"
+    assert (seen["meters"][0]["n"], seen["meters"][0]["gaps"], seen["live"]) == (None, [], None)
+
+
+@pytest.fixture
+def counted(terminal: Terminal) -> Terminal:
+    """A terminal at a gateway with a day and a half of two meters, one of which was silent for three hours."""
+    import asyncio
+
+    from agent.state import LEDGER_FILE
+    from tests.agent.desk import Desk
+    from tests.agent.gateway import StillClock
+
+    async def once() -> None:
+        desk = await Desk(terminal.state / LEDGER_FILE, StillClock()).open(3_600_000, meters=("EM-001", "WM-1"))
+        for hour in range(36):
+            await desk.read(60 * hour, 3_600_000, "WM-1")
+            await (desk.miss if hour in (3, 4, 5) else desk.read)(60 * hour, every_ms=3_600_000, meter="EM-001")
+        await desk.ledger.close()
+
+    terminal.state.mkdir()
+    asyncio.run(once())
+    return terminal
+
+
+def test_completeness_counts_by_meter_and_day_and_complains_below_ninety_per_cent(counted: Terminal) -> None:
+    said = counted.type("completeness", expect=1)
+    lines = [line.split() for line in said.splitlines()]
+    assert ["2026-03-01", "EM-001", "1", "h", "21", "24", "87.50", "LOW", "no_answer", "3"] in lines
+    assert ["2026-03-02", "WM-1", "1", "h", "12", "12", "100.00"] in lines
+    assert ["TOTAL", "2", "meters", "69", "72", "95.83", "no_answer", "3"] in lines
+    assert "days of UTC" in said
+
+
+def test_completeness_of_one_day_or_one_meter_of_a_path_that_is_given(counted: Terminal) -> None:
+    ledger = str(counted.state / "ledger.sqlite")
+    assert "EM-001" not in counted.type("completeness", "WM-1", ledger, expect=0)
+    assert "2026-03-01" not in counted.type("completeness", "--day", "2026-03-02", ledger, expect=0)
+    assert "2026-03-01" in counted.type("completeness", "--day", "2026-03-02", "--days", "2", ledger, expect=1)
+    export = str(counted.folder / "evidence.zip")
+    counted.type("export", export, expect=0)
+    seen = json.loads(counted.type("completeness", export, "EM-001", "--json", expect=1))
+    assert [(day["read"], day["expected"], day["missed"]) for day in seen["days"]] == [(21, 24, {"no_answer": 3}), (12, 12, {})]
+
+
+def test_completeness_takes_the_sites_days_unless_another_zone_is_given(counted: Terminal) -> None:
+    counted.site.write_text(counted.site.read_text("utf-8") + "timezone: Asia/Shanghai\n", "utf-8")
+    assert "2026-03-01  WM-1       1 h    16   16  100.00" in counted.type("completeness", "WM-1", expect=0)
+    assert "days of UTC" in counted.type("completeness", "WM-1", "--zone", "UTC", expect=0)
+    assert "Did you mean Asia/Shanghai?" in counted.type("completeness", "--zone", "Asia/Shangai", expect=2)
+    counted.site.unlink()
+    assert "days of UTC" in counted.type("completeness", "WM-1", expect=0)
+
+
+def test_completeness_of_a_meter_that_is_not_there_says_so(counted: Terminal) -> None:
+    assert "Did you mean EM-001?" in counted.type("completeness", "EM-01", expect=2)
+    assert "write ./state" in counted.type("completeness", "state", expect=2)
+    assert "Give one file or directory, not 2" in counted.type("completeness", "./a", "./b", expect=2)
+    assert "No poll was due on 2027-01-01" in counted.type("completeness", "--day", "2027-01-01", expect=0)
+
+
+def test_status_shows_the_day_of_each_meter(counted: Terminal) -> None:
+    said = counted.type("status", expect=1)
+    assert "EM-001" in said
+    assert "231.1 V" in said
+    assert "agent       not running" in said

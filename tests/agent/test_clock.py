@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clock import Clock, from_stamp, stamp
+from agent.clock import Clock, ClockSteps, from_stamp, stamp
+from tests.agent.gateway import SECOND, START, StillClock
 
 
 def test_a_moment_has_the_wall_clock_and_the_time_since_boot() -> None:
@@ -41,3 +42,36 @@ def test_a_stamp_reads_back_as_the_same_millisecond(milliseconds: int) -> None:
 def test_anything_else_is_no_stamp(text: str) -> None:
     with pytest.raises(ValueError, match="does not match"):
         from_stamp(text)
+
+
+def test_a_clock_that_is_set_is_noticed_once_with_the_time_it_would_have_shown() -> None:
+    clock = StillClock()
+    steps = ClockSteps(clock)
+    clock.move(90)
+    assert steps.pending() is None
+    clock.step(-3600)
+    clock.move(5)
+    noticed = steps.pending()
+    assert noticed is not None
+    before, after = noticed
+    assert (before.wall_ns, after.wall_ns) == (START + 95 * SECOND, START + (95 - 3600) * SECOND)
+    assert before.uptime_ns == after.uptime_ns == clock.uptime_ns
+    assert (steps.pending(), steps.count) == (noticed, 0), "until somebody has dealt with it"
+    steps.accept(after)
+    assert (steps.pending(), steps.count) == (None, 1)
+
+
+@pytest.mark.parametrize(("seconds", "is_step"), [(1.0, False), (-1.0, False), (1.001, True), (-1.001, True)])
+def test_more_than_a_second_is_a_step(seconds: float, is_step: bool) -> None:
+    clock = StillClock()
+    steps = ClockSteps(clock)
+    clock.step(seconds)
+    assert (steps.pending() is not None) is is_step
+
+
+def test_a_clock_that_is_led_to_the_right_time_little_by_little_is_not_set() -> None:
+    clock = StillClock()
+    steps = ClockSteps(clock)
+    for _ in range(10):
+        clock.step(0.8)
+        assert steps.pending() is None

@@ -54,6 +54,7 @@ def test_the_demo_shows_the_main_job_and_ends_by_itself(tmp_path: Path) -> None:
     assert changed
     assert re.search(rf"SIGNATURE.*\n\s+record {changed[1]}, ", said)
     assert "found and named" in said.splitlines()[-2]
+    assert "\nShown: 20 of 20 meters read, 13 Modbus, 2 DL/T 645, 2 CJ/T 188, 2 M-Bus and 1 IEC 62056-21;\n" in said
     assert (tmp_path / "demo" / "state" / "ledger.sqlite").exists()
     assert left_behind(process.pid) == []
     assert "Traceback" not in said + (tmp_path / "demo" / "agent.log").read_text("utf-8")

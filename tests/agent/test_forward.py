@@ -113,17 +113,38 @@ async def test_many_retained_copies_take_turns_with_the_records(plant: Plant, br
     assert first[0].topic == f"{BASE}/status"
 
 
-async def test_bytes_in_the_ledger_that_are_no_record_any_more_are_delivered_as_damaged(plant: Plant, broker: Mosquitto) -> None:
-    await plant.read(3)
-    with contextlib.closing(sqlite3.connect(plant.path)) as database:
+def spoil(path: Path, n: int) -> None:
+    """Changes a record in the ledger's file, as somebody with a database program could."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("DROP TRIGGER record_is_never_changed")
-        database.execute("""UPDATE record SET payload = CAST(replace(payload, '"em-1"', '"em/#"') AS BLOB) WHERE n = 4""")
+        database.execute("UPDATE record SET payload = CAST(replace(payload, '\"em-1\"', '\"em/#\"') AS BLOB) WHERE n = ?", (n,))
         database.commit()
-    async with Subscriber(broker, f"{BASE}/#") as subscriber, running(plant.forwarder(broker.port)):
-        await until(lambda: len(records_of(subscriber.seen)) == 6)
-    assert [message.topic for message in records_of(subscriber.seen)][3:] == [
+
+
+async def test_bytes_in_the_ledger_that_are_no_record_any_more_are_delivered_as_damaged(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    async with planted(tmp_path) as before:
+        await before.read(80)
+    spoil(before.path, 4)
+    ledger = await begun(before.path, before.key, before.clock)
+    async with Subscriber(broker, f"{BASE}/#") as subscriber, running(Plant(ledger, before.key).forwarder(broker.port)):
+        await until(lambda: len(records_of(subscriber.seen)) == 83)
+    await ledger.close()
+    assert [message.topic for message in records_of(subscriber.seen)][3:6] == [
         f"{BASE}/{topic}" for topic in ("reading/em-1", "event/damaged", "reading/em-1")
     ]
+
+
+async def test_a_record_changed_on_disk_right_after_it_was_sealed_is_delivered_as_it_was_sealed(
+    plant: Plant, broker: Mosquitto
+) -> None:
+    await plant.read(3)
+    sealed = plant.payloads()
+    spoil(plant.path, 4)
+    async with Subscriber(broker, f"{BASE}/#") as subscriber, running(plant.forwarder(broker.port)):
+        await until(lambda: len(records_of(subscriber.seen)) == 6)
+    assert [message.payload for message in records_of(subscriber.seen)] == sealed != plant.payloads()
 
 
 # --- nothing is lost, nothing is skipped ---------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class Bench:
         self.environment = kept | {"METERSEAL_STATE": str(folder / "state")}
         self.running: list[subprocess.Popen[bytes]] = []
 
-    def type(self, line: str, expect: int = 0) -> str:
-        """Runs a command as typed; its output. Fails on another exit code, and on any traceback."""
+    def type(self, line: str, expect: int | None = 0) -> str:
+        """Runs a command as typed; its output. Fails on another exit code (None: than 0 and 1), and on any traceback."""
         words = shlex.split(line)
         assert words[0] == "meterseal"
         done = subprocess.run(
@@ -72,7 +72,7 @@ class Bench:
         )
         said = done.stdout + done.stderr
         assert "Traceback" not in said, said
-        assert done.returncode == expect, f"{line} ended with {done.returncode}:\n{said}"
+        assert done.returncode in ((0, 1) if expect is None else (expect,)), f"{line} ended with {done.returncode}:\n{said}"
         return said
 
     def begin(self, line: str, log: str) -> subprocess.Popen[bytes]:
@@ -139,9 +139,10 @@ async def test_the_readmes_commands_lead_from_the_meter_to_a_verified_bundle_and
     done = set()
     for line in typed:
         if line not in (simulate, run) and line.split()[1] not in ("init", "read"):
-            bench.type(line)
+            # A day that has just begun may be below 90 % for a while: polls that came up while the lines were opened.
+            bench.type(line, expect=None if "completeness" in line else 0)
             done.add(line.split()[1])
-    assert done == {"check", "status", "trace", "verify", "export", "models"}
+    assert done == {"check", "status", "trace", "completeness", "verify", "export", "models"}
     agent.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(agent.wait, 15) == 0
     await judge(bench)

@@ -1,8 +1,10 @@
 """agent.read_once: what an electrician sees who reads one meter by hand."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agent.by_hand import conversation
 from agent.polled import Polled
 from agent.read_once import read_meter
 from drivers import Target, load
@@ -18,7 +20,12 @@ async def shown(directory: Path, meter: dict[str, Any], introduce: bool = False)
         model = models()[meter["model"]].declared
         points = tuple(point for point in model.points if point.default)
         link = Link(LinkSettings("hall", "tcp", tcp=simulator.address_of("hall"), timeout_s=0.2), StillClock())
-        return await read_meter(link, Polled("EM-1", load("modbus"), Target(model, "1", "tcp"), points, 60), introduce)
+        await link.open()
+        try:
+            meter = Polled("EM-1", load("modbus"), Target(model, "1", "tcp"), points, 60_000)
+            return await read_meter(partial(conversation, link), meter, introduce)
+        finally:
+            await link.close()
 
 
 async def test_frames_values_and_identity_are_shown(tmp_path: Path) -> None:

@@ -86,6 +86,20 @@ def test_a_value_of_the_wrong_shape_is_refused_everywhere(kind: str, wrong: Any)
             check_record(fields)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_passes_lies_inside_the_strict_profile_which_is_not_checked_again_before_signing(kind: str) -> None:
+    for path in _places(EXAMPLES[kind]):
+        before = _at(EXAMPLES[kind], path)
+        outside: list[Any] = [None, 1.5, 2**53, -(2**53), b"a", {"A": 1}]
+        if isinstance(before, str):
+            outside += [before + letter for letter in ("\n", "\x1f", "\x7f", "\ud800")]
+        for wrong in outside if path else []:
+            fields = copy.deepcopy(EXAMPLES[kind])
+            _at(fields, path[:-1])[path[-1]] = wrong
+            with pytest.raises(RecordError):
+                check_record(fields)
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "wrong"),
     [
@@ -108,8 +122,12 @@ def test_a_value_of_the_wrong_shape_is_refused_everywhere(kind: str, wrong: Any)
         ("reading", ("key",), "7514CEBF46EDEE66"),
         ("key", ("algorithm",), "rsa"),
         ("key", ("action",), "revoke"),
-        ("gap", ("missed",), 0),
-        ("meter", ("meter", "every_s"), 0),
+        ("gap", ("missed",), -1),
+        ("gap", ("every_ms",), 0),
+        ("reading", ("every_ms",), "900000"),
+        ("reading", ("every_ms",), 86_400_001),
+        ("meter", ("meter", "schedules", 0, "every_ms"), 0),
+        ("meter", ("meter", "schedules", 0, "quantities"), "active_power"),
     ],
 )
 def test_what_is_not_well_formed_is_refused(kind: str, path: tuple[Any, ...], wrong: Any) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, signed_part
+from agent.record import EMPTY_LOG, RecordError, canonical, leaf_hash, parse, signed_part
+from agent.schema import KINDS
 from agent.seal import (
     base64url,
     check_signature,
@@ -47,6 +48,19 @@ def test_a_record_is_signed_as_the_specification_says() -> None:
     assert fields["prev"] == "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     assert fields["key"] == hashlib.sha256(key.public).hexdigest()[:16] == key_name(key.public)
     assert (fields["n"], fields["gateway"], fields["meterseal"]) == (0, GATEWAY, 1)
+
+
+def test_what_is_kept_and_published_is_the_canonical_form_with_the_signature_in_its_place() -> None:
+    gateway = good_gateway()
+    gateway.rotate(new_key("second"))
+    gateway.step(3600)
+    gateway.append("stop", reason="test")
+    drafts = [{name: value for name, value in parse(payload).items() if name != "sig"} for payload in gateway.log.records]
+    assert {draft["kind"] for draft in drafts} == set(KINDS)
+    for draft in drafts:
+        record = seal(draft, gateway=GATEWAY, n=5, prev=bytes(32), key=new_key())
+        assert record.payload == canonical(parse(record.payload))
+        assert check_signature(parse(record.payload), new_key().public) == canonical(record.fields)
 
 
 def test_the_same_draft_gives_the_same_bytes() -> None:

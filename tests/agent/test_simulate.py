@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pyModbusTCP.client import ModbusClient  # type: ignore[import-untyped]  # it ships no types
 
+from agent.by_hand import conversation
 from agent.clock import Clock
 from agent.link_settings import settings_of
+from agent.polled import Polled, polled_meters
+from agent.reading import values_of
 from agent.simulate import Simulator, load_plant, site_for
 from config.check import load_site
-from config.site import Meter as SiteMeter
 from drivers import Request, Target, load
 from drivers.errors import LinkDown
-from drivers.formula import evaluate
 from drivers.link import Link, LinkSettings
 from tests.agent.gateway import StillClock
 from tests.agent.plants import DEADLINE, Wire, models, plant_of, simulator_of, with_crc
@@ -124,15 +126,11 @@ async def test_mbpoll_reads_over_tcp_and_over_a_pty(tmp_path: Path) -> None:
 # --- our own link -------------------------------------------------------------------------------------------------
 
 
-async def values(simulator: Simulator, link: Link, meter: SiteMeter) -> dict[str, str | None]:
-    """The default points of a meter, read through a link."""
-    model = models()[meter.model].declared
-    target = Target(model, meter.address, link.settings.framing, meter.ct, meter.vt)
-    points = [point for point in model.points if point.default]
-    exchanges = [await link.exchange(MODBUS, request) for request in MODBUS.requests(target, points)]
+async def values(link: Link, meter: Polled) -> dict[str, str | None]:
+    """What a meter tells by default, read through a link."""
+    exchanges = await conversation(link, meter, meter.driver.requests(meter.target, meter.points))
     assert [exchange.error for exchange in exchanges] == [None] * len(exchanges)
-    sent, answers = [exchange.request for exchange in exchanges], [exchange.answer for exchange in exchanges]
-    return {point.quantity: evaluate(MODBUS.locate(target, sent, point), answers).value for point in points}
+    return {value.quantity: value.value for value in values_of(meter.driver, meter.target, meter.points, exchanges)}
 
 
 async def test_every_meter_of_the_example_plant_is_read_by_our_own_link_through_the_fitting_site_file(tmp_path: Path) -> None:
@@ -140,16 +138,18 @@ async def test_every_meter_of_the_example_plant_is_read_by_our_own_link_through_
     async with Simulator(plant, models(), tmp_path, StillClock()) as simulator:
         (tmp_path / "site.yaml").write_text(site_for(plant, simulator, gateway="hall/gw1"), "utf-8")
         site = load_site(tmp_path / "site.yaml")
-        assert (site.site.gateway, site.site.every, len(site.site.meters)) == ("hall/gw1", 5, len(plant.meters))
+        assert (site.site.gateway, site.site.every, len(site.site.meters)) == ("hall/gw1", 5000, len(plant.meters))
+        assert {meter.id: meter.serial for meter in site.site.meters} == {
+            declared.id: simulator.meter(declared.id).serial for declared in plant.meters
+        }
 
         async def read(name: str) -> int:
-            link = Link(settings_of(site, name), Clock())
+            link = Link(replace(settings_of(site, name), timeout_s=1.0, longest_answer_s=1.0), Clock())
             await link.open()
-            meters = [meter for meter in site.site.meters if meter.link == name]
+            meters = polled_meters(site, name)
             for meter in meters:
-                seen = await values(simulator, link, meter)
+                seen = await values(link, meter)
                 assert seen == {quantity: simulator.truth(meter.id, quantity) for quantity in seen}
-                assert meter.serial == simulator.meter(meter.id).serial
             await link.close()
             return len(meters)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ from agent.story import leaf_of
 from agent.trace import read_time, trace, trace_record
 from agent.trace_text import trace_text
 from agent.working import marked, places, steps
+from drivers import Target, load
 from drivers.errors import FormulaError
+from drivers.formula import evaluate
 from tests.agent.ledgers import EVERY_S, ORIGIN, START, Gateway, MemoryLog, good_gateway, new_key
+from tests.agent.plants import models
+from tests.config.test_models import ADDRESSES
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 CHECKED = "the answer to this request of the model, checksum and address ok"
@@ -331,7 +335,14 @@ def test_no_edit_breaks_the_trace(data: st.DataObject) -> None:
 
 # --- the working of a formula ---------------------------------------------------------------------------------
 
-ANSWERS = [bytes.fromhex("0c030401191a553d97"), bytes.fromhex("0103020002f845"), b":010304011900C2A1\r\n"]
+ANSWERS = [
+    bytes.fromhex("0c030401191a553d97"),
+    bytes.fromhex("0103020002f845"),
+    b":010304011900C2A1\r\n",
+    bytes.fromhex("ab8967c518f014738101"),
+    b"1.8.0(001234.50*kWh)",
+    bytes.fromhex("b12eb82e30283030b1b233b42e3530aaebd7e8a9"),
+]
 
 
 @pytest.mark.parametrize(
@@ -347,6 +358,18 @@ ANSWERS = [bytes.fromhex("0c030401191a553d97"), bytes.fromhex("0103020002f845"),
         ("0@3:u16be[0-3]*-2", ["0@3:u16be[0-3]: bytes 01 19 = 9 x -2 = -18"]),
         ("2h@3:u16be", ["2h@3:u16be: bytes 30 31 31 39 = 281"]),
         ("0@3:u16be!0119*0.1", ["no value (not available) x 0.1 = no value (not available)"]),
+        ("3@0:bcd4le33s*0.01", ["3@0:bcd4le33s: bytes ab 89 67 c5 = -12345678 x 0.01 = -123456.78"]),
+        ("3@4:bcd2lef*0.1", ["3@4:bcd2lef: bytes 18 f0 = -18 x 0.1 = -1.8"]),
+        ("3@2:digits2le33", ["3@2:digits2le33: bytes 67 c5 = 9234"]),
+        ("3@6:digits4le", ["3@6:digits4le: bytes 14 73 81 01 = 01817314"]),
+        ("4@6:dec9*400/5", ["4@6:dec9: bytes 30 30 31 32 33 34 2e 35 30 = 1234.50 x 400 = 493800.00 / 5 = 98760.00"]),
+        (
+            "5p@6:dec9/3600",
+            ["5p@6:dec9: bytes 30 30 b1 b2 33 b4 2e 35 30 = 1234.50 / 3600 = 0.3429166666666666666666666666666667"],
+        ),
+        ("4@10:ascii2le", ["4@10:ascii2le: bytes 33 34 = 43"]),
+        ("3@6:hex2", ["3@6:hex2: bytes 14 73 = 1473"]),
+        ("0@3:u8*1+3@6:bcd1lef*0.01", ["0@3:u8: bytes 01 = 1 x 1 = 1", "3@6:bcd1lef: bytes 14 = 14 x 0.01 = 0.14"]),
     ],
 )
 def test_the_working_of_a_formula_is_shown_step_by_step(formula: str, lines: list[str]) -> None:
@@ -373,6 +396,8 @@ def test_a_formula_that_points_nowhere_has_no_working() -> None:
         ("0@7:u16be", 0, "0c 03 04 01 19 1a 55 [3d 97]"),
         ("1@4:u8", 0, "0c 03 04 01 19 1a 55 3d 97"),
         ("2h@3:u16be", 2, "3a 30 31 30 33 30 34 [30 31 31 39] 30 30 43 32 41 31 0d 0a"),
+        ("3@0:bcd4le33s*0.01+3@6:digits2le", 3, "[ab 89 67 c5] 18 f0 [14 73] 81 01"),
+        ("5p@6:dec9*0.1", 5, "b1 2e b8 2e 30 28 [30 30 b1 b2 33 b4 2e 35 30] aa eb d7 e8 a9"),
     ],
 )
 def test_the_bytes_that_are_read_are_marked(formula: str, index: int, shown: str) -> None:
@@ -390,13 +415,47 @@ def test_the_bytes_that_are_read_are_marked(formula: str, index: int, shown: str
         ("f32be", 4),
         ("f64le", 8),
         ("bcd4le33s", 4),
+        ("bcd16lef", 16),
+        ("digits6le33", 6),
+        ("dec32", 32),
         ("mod10x3be", 6),
         ("ascii9", 9),
+        ("ascii12le", 12),
         ("hex12", 12),
     ],
 )
 def test_the_length_of_every_encoding_is_known(encoding: str, length: int) -> None:
     assert [place.length for place in places(f"0@3:{encoding}*2+1@5:{encoding}")] == [length, length]
+
+
+def formulas_of_shipped_models() -> Iterator[tuple[str, list[bytes]]]:
+    """The formulas of all values in the examples of all models, with the answers they are taken from."""
+    for model in (file.declared for file in models().values()):
+        driver = load(model.protocol)
+        for example in model.examples:
+            requests, answers = ([bytes.fromhex(getattr(f, side)) for f in example.frames] for side in ("request", "answer"))
+            framing = "rtu" if model.protocol == "modbus" else "own"
+            target = Target(model, ADDRESSES[model.protocol](requests[0]), framing, ct=example.ct, vt=example.vt)
+            for quantity in example.values:
+                yield driver.locate(target, requests, model.point(quantity), answers), answers
+
+
+def test_the_places_of_every_formula_of_the_shipped_models_are_the_bytes_it_is_evaluated_from() -> None:
+    seen = 0
+    for formula, answers in formulas_of_shipped_models():
+        for place in places(formula):
+            end = place.span()[1]
+            whole, short = (
+                [*answers[: place.answer], answers[place.answer][:cut], *answers[place.answer + 1 :]] for cut in (end, end - 1)
+            )
+            if len(places(formula)) == 1:
+                assert evaluate(formula, whole) == evaluate(formula, answers), formula
+            with pytest.raises(FormulaError, match="past the end"):
+                evaluate(formula, short)
+            seen += 1
+        shown = steps(formula, answers)
+        assert shown[-1].endswith(f"= {evaluate(formula, answers).value}")
+    assert seen > 500
 
 
 def test_the_quick_leaf_is_the_leaf() -> None:

@@ -20,10 +20,13 @@ from agent.seal import base64url
 from agent.verify import verify
 from tests.agent.ledgers import (
     DIGEST,
+    EVERY_MS,
     EVERY_S,
+    FAST_MS,
     MODEL,
     ORIGIN,
     START,
+    TWO_SCHEDULES,
     Gateway,
     MemoryLog,
     asked,
@@ -338,7 +341,11 @@ def test_an_identity_record_that_its_frame_does_not_bear_out_is_found(changes: F
         ({"revision": 1}, "DECLARATION", "declares test-meter revision 1, its model file is another"),
         ({"trust": "A"}, "DECLARATION", "its model file is another"),
         ({"model": "other-meter"}, "DECLARATION", "its model file is another"),
-        ({"quantities": ["frequency"]}, "DECLARATION", "declares frequency, which the model does not tell"),
+        (
+            {"schedules": [{"every_ms": EVERY_MS, "quantities": ["frequency"]}]},
+            "DECLARATION",
+            "declares frequency, which the model does not tell",
+        ),
         ({"address": "hall 3"}, "DECLARATION", "nothing can be asked of a meter declared like this"),
     ],
 )
@@ -371,34 +378,61 @@ def test_values_are_recomputed_as_far_as_possible_when_the_model_is_missing() ->
 def test_the_account_of_a_good_log_adds_up() -> None:
     gateway = good_gateway()
     report = verify(gateway.log, key=gateway.key_line)
-    line, net = report.meters["rtu-1"], report.meters["tcp-2"]
-    assert (line.readings, line.missed, line.expected, line.completeness) == (10, 2, 12, "83.33")
-    assert (net.readings, net.missed, net.expected, net.completeness) == (12, 0, 12, "100.00")
-    assert (line.gaps, line.gap_open) == (1, False)
+    line, net = report.meters["rtu-1"].total, report.meters["tcp-2"].total
+    assert (line.read, line.missed, line.expected, line.completeness) == (10, 2, 12, "83.33")
+    assert (net.read, net.missed, net.expected, net.completeness) == (12, 0, 12, "100.00")
+    assert line.causes == {"no_answer": 2}
+    assert (report.meters["rtu-1"].gaps, report.meters["rtu-1"].gap_open) == (1, False)
 
 
-def test_a_gap_still_open_at_the_end_counts_what_is_known() -> None:
+def test_a_gap_still_open_at_the_end_goes_up_to_the_logs_last_time() -> None:
     gateway = Gateway().begin().after(0.3)
     gateway.reading("rtu-1")
     gateway.after(EVERY_S).gap("rtu-1", "opened", gateway.due, gateway.due, 1)
     report = verify(gateway.log, key=gateway.key_line)
     account = report.meters["rtu-1"]
-    assert (report.findings.counts, account.missed, account.gap_open) == ({}, 1, True)
+    assert (report.findings.counts, account.total.missed, account.gap_open) == ({}, 1, True)
     assert "1 (1 still open), 1 poll missed" in report.text()
+    gateway.after(4 * EVERY_S).append("stop", reason="test")
+    assert verify(gateway.log, key=gateway.key_line).meters["rtu-1"].total.causes == {"no_answer": 5}
+    gateway.after(EVERY_S - 0.301).append("stop", reason="test")
+    assert verify(gateway.log, key=gateway.key_line).meters["rtu-1"].total.causes == {"no_answer": 5}
+    gateway.after(0.001).append("stop", reason="test")
+    assert verify(gateway.log, key=gateway.key_line).meters["rtu-1"].total.causes == {"no_answer": 6}
+
+
+def test_a_gap_that_ends_in_time_for_its_first_instant_has_missed_none() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.reading("rtu-1")
+    since = gateway.after(EVERY_S).due
+    gateway.gap("rtu-1", "opened", since, since, 1)
+    gateway.after(60).gap("rtu-1", "closed", since, since, 0)
+    gateway.reading("rtu-1")
+    report = verify(gateway.log, key=gateway.key_line)
+    account = report.meters["rtu-1"]
+    assert (report.findings.counts, account.total.read, account.total.expected, account.gaps) == ({}, 2, 2, 1)
+
+
+def test_the_instant_of_a_gap_that_missed_none_is_not_accounted_for_by_it() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.reading("rtu-1")
+    since = gateway.after(EVERY_S).due
+    gateway.gap("rtu-1", "opened", since, since, 1)
+    gateway.gap("rtu-1", "closed", since, since, 0)
+    gateway.after(EVERY_S).reading("rtu-1")
+    assert found(gateway) == {"GAP": ["nothing is said about 1 scheduled polls before 2026-03-01T00:30:00.000Z"]}
 
 
 def test_polls_that_fell_into_a_stop_of_the_agent_are_counted_as_off() -> None:
     gateway = Gateway().begin().after(0.3)
     gateway.reading("rtu-1")
     since = gateway.due + timedelta(seconds=EVERY_S)
-    gateway.after(4 * EVERY_S)
-    gateway.append("start", version="0.1.0", config="ab" * 32, after="crash")
-    gateway.gap("rtu-1", "opened", since, gateway.due, 3, cause="agent_stopped")
-    gateway.gap("rtu-1", "closed", since, gateway.due, 3, cause="agent_stopped")
+    gateway.after(4 * EVERY_S).started("crash")
+    gateway.hole("rtu-1", since, gateway.due, "agent_stopped")
     gateway.reading("rtu-1")
     report = verify(gateway.log, key=gateway.key_line)
-    account = report.meters["rtu-1"]
-    assert (report.findings.counts, account.off, account.missed, account.expected) == ({}, 3, 0, 5)
+    total = report.meters["rtu-1"].total
+    assert (report.findings.counts, total.off, total.missed, total.expected) == ({}, 3, 0, 5)
     assert (report.starts, report.crashes) == (2, 1)
 
 
@@ -413,7 +447,103 @@ def test_a_gap_that_changes_its_cause_is_closed_and_opened_again() -> None:
     gateway.after(EVERY_S).gap("rtu-1", "closed", second, gateway.due, 1, cause="connection_lost")
     gateway.reading("rtu-1")
     report = verify(gateway.log, key=gateway.key_line)
-    assert (report.findings.counts, report.meters["rtu-1"].missed, report.meters["rtu-1"].expected) == ({}, 3, 5)
+    total = report.meters["rtu-1"].total
+    assert (report.findings.counts, total.causes, total.expected) == ({}, {"no_answer": 2, "connection_lost": 1}, 5)
+
+
+def two_schedules() -> Gateway:
+    """An hour of a meter that is read every 15 minutes, its power every minute; the power is missing for three minutes."""
+    gateway = Gateway().begin()
+    gateway.declare("rtu-1", serial="EM-77", framing="rtu", address="1", ct="400/5", schedules=TWO_SCHEDULES)
+    gateway.after(0.3)
+    for minute in range(60):
+        if minute % 15 == 0:
+            gateway.slow("rtu-1")
+        if minute == 20:
+            since = gateway.due_at(FAST_MS)
+            gateway.gap("rtu-1", "opened", since, since, 1, every_ms=FAST_MS)
+        elif minute == 23:
+            gateway.gap("rtu-1", "closed", since, gateway.due_at(FAST_MS), 3, every_ms=FAST_MS)
+        if not 20 <= minute < 23:
+            gateway.fast("rtu-1")
+        gateway.after(60)
+    return gateway
+
+
+def test_each_schedule_of_a_meter_has_an_account_of_its_own() -> None:
+    gateway = two_schedules()
+    report = verify(gateway.log, key=gateway.key_line)
+    account = report.meters["rtu-1"]
+    assert report.findings.counts == {}
+    slow, fast = account.schedules[EVERY_MS], account.schedules[FAST_MS]
+    assert (slow.read, slow.expected, slow.completeness) == (4, 4, "100.00")
+    assert (fast.read, fast.expected, fast.causes) == (57, 60, {"no_answer": 3})
+    assert "rtu-1       61/64 polls read, 95.31 %" in report.text()
+    assert "              every 1 min: 57/60, 95.00 %\n              every 15 min: 4/4, 100.00 %\n" in report.text()
+    assert [each["every_ms"] for each in report.fields()["meters"][0]["schedules"]] == [FAST_MS, EVERY_MS]
+
+
+def test_a_meter_with_one_schedule_has_one_line_in_the_report() -> None:
+    gateway = good_gateway()
+    assert "every 15 min" not in verify(gateway.log, key=gateway.key_line).text()
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "words"),
+    [
+        (lambda g: g.after(60).fast("rtu-1"), "GAP", "nothing is said about 1 scheduled polls before 2026-03-01T01:01:00.000Z"),
+        (lambda g: g.fast("rtu-1", every_ms=30_000), "DECLARATION", "is read every 30000 ms, which is not declared"),
+        (lambda g: g.fast("rtu-1", due=stamp(g.now)), "GAP", "is no instant of a schedule of 60000 ms"),
+        (lambda g: g.fast("rtu-1", values=[]), "VALUE", "active_power is declared, yet nothing is said about it"),
+    ],
+)
+def test_what_is_wrong_with_one_of_two_schedules_is_found(told: Callable[[Gateway], object], kind: str, words: str) -> None:
+    gateway = two_schedules()
+    told(gateway)
+    told_of = found(gateway)
+    assert any(words in what for what in told_of[kind]), told_of
+
+
+def test_an_interval_that_was_changed_while_the_agent_was_off_is_accounted_for_on_both_sides() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.reading("rtu-1")
+    missing = gateway.after(EVERY_S).due
+    gateway.gap("rtu-1", "opened", missing, missing, 1)
+    gateway.after(3 * EVERY_S).append("stop", reason="sigterm")
+    off = gateway.due + QUARTER
+    gateway.after(2 * EVERY_S).started()
+    gateway.declare("rtu-1", serial="EM-77", framing="rtu", address="1", ct="400/5", schedules=TWO_SCHEDULES[1:])
+    gateway.gap("rtu-1", "closed", missing, off, 4)
+    gateway.hole("rtu-1", off, gateway.due + QUARTER, "agent_stopped")
+    gateway.hole("rtu-1", gateway.due + QUARTER, gateway.due + QUARTER, "taken_out")
+    gateway.after(60).fast("rtu-1")
+    report = verify(gateway.log, key=gateway.key_line)
+    assert report.findings.counts == {}
+    before, now = report.meters["rtu-1"].schedules[EVERY_MS], report.meters["rtu-1"].schedules[FAST_MS]
+    assert (before.read, before.causes) == (1, {"no_answer": 4, "agent_stopped": 2})
+    assert (now.read, now.expected) == (1, 1)
+    assert (report.meters["rtu-1"].gaps, report.meters["rtu-1"].gap_open) == (2, False)
+
+
+def test_a_schedule_that_was_taken_out_begins_anew_when_it_comes_back() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.reading("rtu-1")
+    gateway.after(60).started()
+    gateway.hole("rtu-1", gateway.due + QUARTER, gateway.due + QUARTER, "taken_out")
+    gateway.after(40 * EVERY_S).started()
+    gateway.reading("rtu-1")
+    report = verify(gateway.log, key=gateway.key_line)
+    assert (report.findings.counts, report.meters["rtu-1"].total.expected) == ({}, 2)
+
+
+def test_a_gap_left_open_by_a_schedule_that_is_not_declared_any_more_ends_with_the_declaration() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.gap("rtu-1", "opened", gateway.due, gateway.due, 1)
+    gateway.after(2 * EVERY_S).started("crash")
+    gateway.declare("rtu-1", serial="EM-77", framing="rtu", address="1", ct="400/5", schedules=TWO_SCHEDULES[1:])
+    gateway.after(40 * EVERY_S).append("stop", reason="test")
+    account = verify(gateway.log, key=gateway.key_line).meters["rtu-1"]
+    assert (account.total.causes, account.gap_open) == ({"no_answer": 3}, False)
 
 
 QUARTER = timedelta(seconds=EVERY_S)
@@ -427,6 +557,7 @@ QUARTER = timedelta(seconds=EVERY_S)
         (lambda g: g.after(60).reading("rtu-1"), "was accounted for already"),
         (lambda g: g.after(EVERY_S).gap("rtu-1", "opened", g.due, g.due, 5), "counts 5 missed polls"),
         (lambda g: g.after(EVERY_S).gap("rtu-1", "opened", g.due, g.due, 1) and g.reading("rtu-1"), "was never closed"),
+        (lambda g: g.after(EVERY_S).gap("rtu-1", "opened", g.due, g.due - QUARTER, 0), "counts 0 missed polls"),
         (
             lambda g: g.after(EVERY_S).gap("rtu-1", "opened", g.due + 2 * QUARTER, g.due + 2 * QUARTER, 1),
             "nothing is said about 2",
@@ -450,11 +581,20 @@ def open_gap(gateway: Gateway) -> tuple[Gateway, Any]:
     return gateway, since
 
 
+def test_a_gap_may_not_end_by_another_cause_than_it_began_by() -> None:
+    gateway, since = open_gap(Gateway())
+    gateway.gap("rtu-1", "closed", since, gateway.due, 2, cause="agent_stopped")
+    assert found(gateway)["GAP"] == [
+        "closes a gap since 2026-03-01T00:15:00.000Z by agent_stopped, the open one began 2026-03-01T00:15:00.000Z by no_answer"
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "shift", "missed", "words"),
     [
         ("closed", 0, 3, "counts 3 missed polls"),
         ("closed", 1, 1, "the open one began"),
+        ("closed", 3, 0, "counts 0 missed polls"),
         ("opened", 2, 1, "opens a gap while the one since"),
     ],
 )
@@ -467,7 +607,14 @@ def test_a_gap_that_does_not_fit_the_open_one_is_found(state: str, shift: int, m
 
 def test_a_poll_that_was_answered_properly_may_not_be_counted_as_missed() -> None:
     gateway = Gateway().begin().after(0.3)
-    times = {"since": stamp(START), "due": stamp(START), "missed": 1, "cause": "no_answer", "state": "opened"}
+    times = {
+        "every_ms": EVERY_MS,
+        "since": stamp(START),
+        "due": stamp(START),
+        "missed": 1,
+        "cause": "no_answer",
+        "state": "opened",
+    }
     gateway.append("gap", meter=gateway.source("rtu-1"), frames=gateway.frames("rtu-1", 1, 1, 1), **times)
     assert found(gateway)["GAP"] == ["a poll that the meter answered properly is counted as missed"]
 
@@ -476,7 +623,14 @@ def test_a_gap_may_hold_the_good_answer_of_another_meter_to_the_question_who_it_
     gateway = Gateway().begin().after(0.3)
     gateway.identify("tcp-2", serial=999, expected=202311045)
     gateway.sources["tcp-2"]["serial_from"] = "plate"
-    times = {"since": stamp(START), "due": stamp(START), "missed": 1, "cause": "other_meter", "state": "opened"}
+    times = {
+        "every_ms": EVERY_MS,
+        "since": stamp(START),
+        "due": stamp(START),
+        "missed": 1,
+        "cause": "other_meter",
+        "state": "opened",
+    }
     frames = [gateway.exchange("tcp-2", 100, (999).to_bytes(4, "big"))]
     gateway.append("gap", meter=gateway.source("tcp-2"), frames=frames, **times)
     assert found(gateway) == {}
@@ -545,7 +699,39 @@ def test_after_the_clock_was_set_back_the_same_instants_may_be_told_again() -> N
         gateway.after(EVERY_S)
     gateway.step(-3 * EVERY_S)
     gateway.reading("rtu-1")
-    assert found(gateway) == {}
+    report = verify(gateway.log, key=gateway.key_line)
+    assert (report.findings.counts, report.meters["rtu-1"].total.expected) == ({}, 5)
+
+
+def test_instants_that_the_clock_jumped_over_were_never_due() -> None:
+    gateway = Gateway().begin().after(0.3)
+    gateway.reading("rtu-1")
+    gateway.after(60).step(3 * 3600)
+    gateway.after(EVERY_S).reading("rtu-1")
+    report = verify(gateway.log, key=gateway.key_line)
+    assert (report.findings.counts, report.meters["rtu-1"].total.expected) == ({}, 2)
+
+
+def test_a_gap_is_closed_before_the_clock_is_set() -> None:
+    gateway = Gateway().begin().after(0.3)
+    since = gateway.due
+    gateway.gap("rtu-1", "opened", since, since, 1)
+    gateway.after(2 * EVERY_S + 60).gap("rtu-1", "closed", since, gateway.due + QUARTER, 3)
+    gateway.step(-3600)
+    gateway.after(EVERY_S).gap("rtu-1", "opened", gateway.due, gateway.due, 1)
+    report = verify(gateway.log, key=gateway.key_line)
+    assert (report.findings.counts, report.meters["rtu-1"].total.causes) == ({}, {"no_answer": 4})
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_an_instant_after_the_clock_was_set_that_nobody_speaks_of_is_found(seconds: int) -> None:
+    gateway = Gateway().begin().after(0.3)
+    for _ in range(8):
+        gateway.reading("rtu-1")
+        gateway.after(EVERY_S)
+    gateway.step(seconds)
+    gateway.after(2 * EVERY_S).reading("rtu-1")
+    assert "nothing is said about 1 scheduled polls" in found(gateway)["GAP"][0]
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def lines(folder: Path) -> list[Line]:
     ours, theirs = (1000 * statistics.median(side) for side in ([r.ours.cpu for r in helped], [r.bare.cpu for r in helped]))
     return [
         Line(
-            "memory, polling", [agent / bare], f"{agent / 1000:.1f} MB with 12 meters; its libraries alone {bare / 1000:.1f} MB"
+            "memory, polling", [agent / bare], f"{agent / 1000:.1f} MB with 20 meters; its libraries alone {bare / 1000:.1f} MB"
         ),
         Line(
             "memory, after 100 000 records",

@@ -53,7 +53,8 @@ class Polled:
         for request, answer in frames:
             self.driver.check(request, answer, self.target.framing)
             exchanges.append(Exchange(request, answer, now, now, now))
-        return Reading(self.id, due_ns, now, tuple(exchanges), values_of(self.driver, self.target, self.points, exchanges))
+        values = values_of(self.driver, self.target, self.points, exchanges)
+        return Reading(self.id, 60_000, due_ns, now, tuple(exchanges), values)
 
 
 def polled(number: int = 1) -> Polled:

@@ -98,7 +98,7 @@ def test_a_good_site_knows_links_models_points_and_digest(site: SiteFile) -> Non
     assert [point.quantity for point in site.points_of(main)] == ["active_energy_import", "current.l1", "frequency"]
     assert [point.quantity for point in site.points_of(pump)] == ["active_energy_import", "frequency"]
     assert main.serial == "000012345670"
-    assert pump.every == 300
+    assert pump.every == 300_000
     assert set(site.models) == {"main-incomer", "pump", "boiler"}
 
 

@@ -6,17 +6,20 @@ Also makes `docs/models.md`: `python -m tests.config.test_models` writes it anew
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.check import load_models
 from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch
-from config.model import TRUST_WORDS, Example
+from config.model import TRUST_WORDS, Example, MeterModel
+from config.protocols import PROTOCOLS
 from config.quantity import quantity_of
-from drivers import Target, modbus
+from drivers import Target, load, modbus
+from drivers.errors import NoValue
 from drivers.formula import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,27 +27,54 @@ FOLDER = ROOT / "config" / "models"
 TABLE = ROOT / "docs" / "models.md"
 FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 MODELS = {name: model.declared for name, model in load_models().items()}
+MODBUS = [name for name in FILES if MODELS[name].protocol == "modbus"]
 REGISTERS = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
 
+# The address that a request of an example is sent to, by protocol.
+ADDRESSES: dict[str, Callable[[bytes], str]] = {
+    "modbus": lambda request: str(request[0]),
+    "dlt645": lambda request: request.lstrip(bytes([0xFE]))[6:0:-1].hex().upper(),
+    "cjt188": lambda request: f"{request.lstrip(bytes([0xFE]))[1]:02X}-{request.lstrip(bytes([0xFE]))[8:1:-1].hex()}",
+    "iec62056_21": lambda request: request[2:-3].decode("ascii"),
+    "mbus": lambda request: str(request[2]) if request[0] == 0x10 else request[10:6:-1].hex() + request[11:15].hex().upper(),
+}
+
+# Where a value stands, in a word, by protocol.
+PLACES: dict[str, Callable[[Any], str]] = {
+    "dlt645": lambda at: f"identifier {at.id}",
+    "cjt188": lambda at: f"{at.identifier}, byte {at.first}",
+    "iec62056_21": lambda at: f"line {at.obis}",
+    "mbus": lambda at: f"record of {at.kind.replace('_', ' ')}{f', tariff {at.tariff}' if at.tariff else ''}",
+}
+
 each_model = pytest.mark.parametrize("name", FILES)
+each_modbus_model = pytest.mark.parametrize("name", MODBUS)
 
 
 def frames_of(example: Example) -> tuple[list[bytes], list[bytes]]:
     return [bytes.fromhex(frame.request) for frame in example.frames], [bytes.fromhex(frame.answer) for frame in example.frames]
 
 
-def target_of(model: ModbusModel, example: Example) -> Target:
-    return Target(model, str(bytes.fromhex(example.frames[0].request)[0]), "rtu", ct=example.ct, vt=example.vt)
+def framing_of(model: MeterModel) -> str:
+    return "rtu" if model.protocol == "modbus" else "own"
 
 
-def values_of(model: ModbusModel, example: Example) -> dict[str, str | None]:
+def target_of(model: MeterModel, example: Example) -> Target:
+    address = ADDRESSES[model.protocol](frames_of(example)[0][0])
+    return Target(model, address, framing_of(model), ct=example.ct, vt=example.vt)
+
+
+def values_of(model: MeterModel, example: Example) -> dict[str, str | None]:
     """All that an example's frames hold, by quantity; None where the meter says it has no value."""
     requests, answers = frames_of(example)
-    made = {}
+    made: dict[str, str | None] = {}
     for point in model.points:
         try:
-            formula = modbus.locate(target_of(model, example), requests, point)
+            formula = load(model.protocol).locate(target_of(model, example), requests, point, answers)
         except KeyError:
+            continue
+        except NoValue:
+            made[point.quantity] = None
             continue
         made[point.quantity] = evaluate(formula, answers).value
     return made
@@ -75,8 +105,9 @@ def test_no_quantity_stands_twice(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "index"), EXAMPLES)
 def test_each_example_answer_answers_its_request(name: str, index: int) -> None:
-    for request, answer in zip(*frames_of(MODELS[name].examples[index]), strict=True):
-        modbus.check(request, answer, "rtu")
+    model = MODELS[name]
+    for request, answer in zip(*frames_of(model.examples[index]), strict=True):
+        load(model.protocol).check(request, answer, framing_of(model))
 
 
 @pytest.mark.parametrize(("name", "index"), EXAMPLES)
@@ -110,7 +141,8 @@ def test_values_in_examples_lie_within_the_ranges_of_their_points(name: str) -> 
 
 def test_examples_prove_what_a_meter_says_when_it_has_no_value() -> None:
     silent = {name for name in FILES for example in MODELS[name].examples if None in values_of(MODELS[name], example).values()}
-    assert silent >= {name for name in FILES if any(point.at.missing for point in MODELS[name].points)}
+    told = {name for name in FILES if any(getattr(point.at, "missing", ()) for point in MODELS[name].points)}
+    assert silent >= told
 
 
 # --- what is sent -------------------------------------------------------------------------------------------
@@ -148,7 +180,7 @@ def breaches(limits: ModbusLimits, read: tuple[int, int, int], wanted: list[tupl
             yield f"bridges more than {(limits.max_gap or 0)} registers at {address}"
 
 
-@each_model
+@each_modbus_model
 @pytest.mark.parametrize("chosen", ["defaults", "all points", "identity and settings"])
 def test_reads_stay_within_the_meters_limits_and_fetch_everything(name: str, chosen: str) -> None:
     model = MODELS[name]
@@ -168,7 +200,7 @@ def test_reads_stay_within_the_meters_limits_and_fetch_everything(name: str, cho
         assert any(function == f and a <= first and first + length <= a + n for f, a, n in reads), first
 
 
-@each_model
+@each_modbus_model
 def test_the_parts_of_one_value_are_fetched_in_one_answer(name: str) -> None:
     model = MODELS[name]
     reads = reads_of(model, list(model.points))
@@ -178,7 +210,7 @@ def test_the_parts_of_one_value_are_fetched_in_one_answer(name: str) -> None:
         assert any(a <= first and end <= a + n for _, a, n in reads), point.quantity
 
 
-@each_model
+@each_modbus_model
 def test_a_sentinel_is_as_long_as_the_value_it_stands_for(name: str) -> None:
     for point in MODELS[name].points:
         for at in places_of(point):
@@ -203,10 +235,13 @@ def test_a_model_has_the_sources_its_trust_level_claims(name: str) -> None:
 # --- the table in the documentation -------------------------------------------------------------------------
 
 
-def main_counter(model: ModbusModel) -> str:
+def main_counter(model: MeterModel) -> str:
     """The first counter of a model as a table cell: where it stands and what one count is worth."""
     if model.model.startswith("generic-"):
         return "from the site file"
+    if not isinstance(model, ModbusModel):
+        counter = next(point for point in model.points if quantity_of(point.quantity).kind == "counter")
+        return f"`{counter.quantity}`: {PLACES[model.protocol](counter.at)}"
     point = next(point for point in model.points if quantity_of(point.quantity).kind == "counter")
     parts = " + ".join(f"{at.type} at {at.address}" for at in places_of(point))
     scale = "" if point.scale == 1 else f" × {point.scale}"
@@ -216,21 +251,34 @@ def main_counter(model: ModbusModel) -> str:
     return f"`{point.quantity}`: function {function}, {parts}{scale}{unit}{ratio}"
 
 
+def identity(model: MeterModel) -> str:
+    """What a meter says of itself, as a table cell."""
+    watched = ", ".join(watch.name for watch in model.identity)
+    if model.protocol == "modbus":
+        return watched or "none: plate and seal only"
+    driver = load(model.protocol)
+    told = [driver.frame_serial(target_of(model, example), *frames_of(example)) is not None for example in model.examples]
+    own = "number in every answer" if all(told) else "number in the answers of most" if any(told) else "none: plate and seal only"
+    return f"{own}; {watched}" if watched else own
+
+
 def rendered() -> str:
     """The page `docs/models.md`, made from the model files."""
+    pages = "[DL/T 645](protocols/dlt645.md), [CJ/T 188](protocols/cjt188.md), [M-Bus](protocols/mbus.md)"
     lines = [
         "# Meter models",
         "",
         "Made from `config/models` by `python -m tests.config.test_models`; edit the model files, not this page.",
-        "Addresses count from 0 as on the wire. What is not sure about a model stands in its file under `trust.questions`.",
+        "Registers count from 0 as on the wire. What is not sure about a model stands in its file under `trust.questions`.",
+        f"How protocols other than Modbus are read: {pages}, [IEC 62056-21](protocols/iec62056_21.md).",
         "",
-        "| model | maker | product | trust | main counter | identity read from the meter |",
-        "|---|---|---|---|---|---|",
+        "| model | protocol | maker | product | trust | main counter | identity read from the meter |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in FILES:
         model = MODELS[name]
-        identity = ", ".join(watch.name for watch in model.identity) or "none: plate and seal only"
-        cells = (name, model.maker, model.product, model.trust.level, main_counter(model), identity)
+        protocol = PROTOCOLS[model.protocol].title
+        cells = (name, protocol, model.maker, model.product, model.trust.level, main_counter(model), identity(model))
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Trust levels:", ""]
     lines += [f"- {level}: {words}" for level, words in TRUST_WORDS.items()]

@@ -54,7 +54,7 @@ def test_the_schemas_are_valid_draft_2020_12(name: str) -> None:
 def _properties(name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     schema = _schema(name)
     for block, content in {"": schema, **schema["$defs"]}.items():
-        for key, field in content["properties"].items():
+        for key, field in content.get("properties", {}).items():
             yield block, key, field
 
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from config.mistake import ConfigError, did_you_mean, listed, looks_secret, shown
-from config.modbus import At, ModbusModel, ModbusPoint, modbus_address
+from config.modbus import At, ModbusPoint, modbus_address
+from config.protocols import PROTOCOLS
 from config.site import Link, Meter, Mqtt, Site
 from config.typed import EXAMPLES, read_as
 
@@ -27,9 +28,11 @@ def _with(kind: type[BaseModel], **keys: Any) -> Any:
     return kind.model_validate(needed[kind] | keys)
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("900", 900), ("15m", 900), ("60s", 60), ("1h", 3600), ("24h", 86400), (5, 5)])
-def test_a_time_span_is_seconds_minutes_or_hours(written: object, seconds: int) -> None:
-    assert _with(Site, every=written).every == seconds
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("900", 900), ("15m", 900), ("60s", 60), ("1h", 3600), ("24h", 86400), (5, 5), ("500ms", 0.5)]
+)
+def test_a_time_span_is_seconds_minutes_or_hours(written: object, seconds: float) -> None:
+    assert _with(Site, every=written).every == 1000 * seconds
 
 
 @pytest.mark.parametrize("written", ["0", "7m", "25h", "-5", "1.5h", "15 m", "fast", "", True, ["15m"], "9" * 400])
@@ -166,7 +169,9 @@ def _needed_keys(schema: dict[str, Any]) -> set[str]:
 
 
 def test_every_key_that_must_be_written_has_an_example_of_what_to_write() -> None:
-    needed = _needed_keys(Site.model_json_schema()) | _needed_keys(ModbusModel.model_json_schema())
+    needed = _needed_keys(Site.model_json_schema())
+    for protocol in PROTOCOLS.values():
+        needed |= _needed_keys(protocol.model.model_json_schema())
     assert needed == set(EXAMPLES)
 
 

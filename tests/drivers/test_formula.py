@@ -224,6 +224,96 @@ def test_digits_of_dlt645_are_low_byte_first_less_33h_with_the_sign_in_the_top_b
     assert evaluate("0@0:bcd3le33s", [bytes([0x32] * 3)]) == Outcome(None, "not_available")
 
 
+@given(st.binary(min_size=1, max_size=6))
+@example(bytes.fromhex("1800f0"))  # libmbus, SLB_CF-Compact-Integral-MK-MaXX.hex: -0.18 K
+@example(b"\xf5")
+@example(b"\xf0")
+@example(b"\xff\xff")
+@example(b"\x99\xff")
+def test_a_top_half_byte_f_is_a_minus_where_the_formula_says_so(data: bytes) -> None:
+    text = data[::-1].hex()
+    outcome = evaluate(f"0@0:bcd{len(data)}lef", [data])
+    digits = text[1:] if text[0] == "f" else text
+    if set(text) == {"f"}:
+        assert outcome == Outcome(None, "not_available")
+    elif not digits.isdecimal():
+        assert outcome == Outcome(None, "bad_bcd")
+    else:
+        number = -int(digits) if text[0] == "f" else int(digits)
+        assert outcome == Outcome(str(number))
+
+
+@given(st.binary(min_size=1, max_size=16), st.booleans())
+@example(bytes.fromhex("785634120000"), False)
+@example(b"\xff" * 4, False)
+def test_a_number_on_a_plate_keeps_its_leading_zeros(data: bytes, offset33: bool) -> None:
+    sent = bytes((byte + 0x33) & 0xFF for byte in data) if offset33 else data
+    outcome = evaluate(f"0@2:digits{len(data)}le{'33' if offset33 else ''}", [b"ab" + sent])
+    text = data[::-1].hex()
+    if set(text) == {"f"}:
+        assert outcome == Outcome(None, "not_available")
+    else:
+        assert outcome == (Outcome(text) if text.isdecimal() else Outcome(None, "bad_bcd"))
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        (b"001234.50", Outcome("1234.50")),
+        (b"-01234.50", Outcome("-1234.50")),
+        (b"+00000.00", Outcome("0.00")),
+        (b"-00000.00", Outcome("0.00")),
+        (b"  1234   ", Outcome("1234")),
+        (b"123456789", Outcome("123456789")),
+        (b"         ", Outcome(None, "not_available")),
+        (b"1234.    ", Outcome(None, "bad_digits")),
+        (b".5       ", Outcome(None, "bad_digits")),
+        (b"12,5     ", Outcome(None, "bad_digits")),
+        (b"1E3      ", Outcome(None, "bad_digits")),
+        (b"12 34    ", Outcome(None, "bad_digits")),
+        (b"--.--    ", Outcome(None, "bad_digits")),
+        (b"1234*kWh)", Outcome(None, "bad_digits")),
+        (b"Infinity ", Outcome(None, "bad_digits")),
+        (b"12\xb34     ", Outcome(None, "bad_text")),
+    ],
+)
+def test_decimal_text_is_the_number_it_says_with_all_its_digits_behind_the_point(data: bytes, outcome: Outcome) -> None:
+    assert evaluate("0@0:dec9", [data]) == outcome
+    if outcome.value is not None:
+        assert value_of("0@0:dec9*0.1+0@0:dec9", data) == plain(Decimal(outcome.value) * Decimal("1.1"))
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_bytes_that_are_no_decimal_text_are_never_a_number(data: bytes) -> None:
+    value = value_of("0@0:dec6", data)
+    if value is not None:
+        assert Fraction(value) == Fraction(data.decode("ascii").strip("\0 "))
+
+
+@given(st.binary(min_size=9, max_size=9), st.sampled_from(["dec9", "ascii9", "hex9", "u32be", "bcd4be"]))
+def test_a_parity_bit_above_seven_bits_is_left_out_of_all_bytes_before_they_are_read(data: bytes, encoding: str) -> None:
+    plain_bytes = bytes(byte & 0x7F for byte in data)
+    assert evaluate(f"0p@2:{encoding}", [b"\xff\x01" + data]) == evaluate(f"0@2:{encoding}", [b"\xff\x01" + plain_bytes])
+
+
+def test_even_parity_of_a_readout_over_eight_bits_is_left_out() -> None:
+    text = b"001234.50"
+    sent = bytes(byte | (byte.bit_count() % 2) << 7 for byte in text)
+    assert sent != text
+    assert value_of("0p@0:dec9", sent) == "1234.50"
+    assert evaluate("0@0:dec9", [sent]) == Outcome(None, "bad_text")
+
+
+def test_a_formula_can_point_far_into_a_long_readout() -> None:
+    assert value_of("0@12345:dec4", bytes(12345) + b"47.1") == "47.1"
+
+
+def test_text_can_be_told_from_its_last_character_on() -> None:
+    # EN 13757-3, table of variable length data: text is sent last character first.
+    assert value_of("0@1:ascii6le", b"\x06\0\0cust.") == "tsuc"
+    assert value_of("0@1:ascii8le", b"\x08\0Vx3 01A") == "A10 3xV"
+
+
 @given(st.lists(st.integers(0, 9999), min_size=2, max_size=4), st.sampled_from(["be", "ws", "bs", "le"]))
 def test_registers_of_four_digits_are_read_in_every_order(words: list[int], order: str) -> None:
     sent = b"".join(word.to_bytes(2, "little" if order in ("bs", "le") else "big") for word in words)
@@ -374,6 +464,21 @@ def test_a_decimal_is_written_out_without_an_exponent(number: str, text: str) ->
         "0@3:bcd3bs",
         "0@3:bcd0be",
         "0@3:bcd17be",
+        "0@3:bcd4besf",
+        "0@3:bcd4bef33",
+        "0@3:digits4",
+        "0@3:digits0le",
+        "0@3:digits17le",
+        "0@3:digits4les",
+        "0@3:digits3ws",
+        "0hp@3:u8",
+        "0P@3:u8",
+        "0@100000:u8",
+        "0@3:dec0",
+        "0@3:dec33",
+        "0@3:dec9le",
+        "0@3:hex4le",
+        "0@3:ascii4be",
         "0@3:mod10x1be",
         "0@3:mod10x5be",
         "0@3:ascii0",
@@ -409,13 +514,16 @@ def test_text_that_is_no_formula_is_refused(formula: str) -> None:
         evaluate(formula, [bytes(250)])
 
 
-@pytest.mark.parametrize("formula", ["1@0:u8", "0@4:u8", "0@3:u16be", "0@0:u64be", "0@9999:u8", "0@0:u8*10^(7@0:u8)"])
+@pytest.mark.parametrize("formula", ["1@0:u8", "0@4:u8", "0@3:u16be", "0@0:u64be", "0@99999:u8", "0p@4:u8", "0@0:u8*10^(7@0:u8)"])
 def test_a_formula_that_points_outside_its_frames_is_refused(formula: str) -> None:
     with pytest.raises(FormulaError):
         evaluate(formula, [b"\x01\x02\x03\x04"])
 
 
-@pytest.mark.parametrize("formula", ["0@0:ascii2*2", "0@0:hex2+0@0:u8", "0@0:u8+0@0:ascii2", "0@0:u8*10^(0@0:ascii2)"])
+@pytest.mark.parametrize(
+    "formula",
+    ["0@0:ascii2*2", "0@0:hex2+0@0:u8", "0@0:u8+0@0:ascii2", "0@0:u8*10^(0@0:ascii2)", "0@0:digits2le*0.1", "0@0:ascii2le/5"],
+)
 def test_text_is_no_number_to_reckon_with(formula: str) -> None:
     with pytest.raises(FormulaError):
         evaluate(formula, [b"12345678"])
@@ -438,6 +546,10 @@ PIECES = [
         "f64le",
         "bcd4le",
         "bcd3be33s",
+        "bcd4lef",
+        "digits4le33",
+        "dec9",
+        "ascii3le",
     ),
     *(
         "mod10x4be",
@@ -476,10 +588,24 @@ def test_any_text_over_any_frames_is_an_outcome_or_a_formula_error(formula: str,
 
 sources = st.builds(
     "{}@{}:{}".format,
-    st.sampled_from(["0", "1", "0h"]),
+    st.sampled_from(["0", "1", "0h", "0p"]),
     st.integers(0, 12),
     st.sampled_from(
-        ["u8", "i8[2-5]", "u16be", "i32ws!7fffffff", "u48bs", "i64le", "f32be", "f64ws", "bcd4le", "bcd3le33s", "mod10x2bs"]
+        [
+            "u8",
+            "i8[2-5]",
+            "u16be",
+            "i32ws!7fffffff",
+            "u48bs",
+            "i64le",
+            "f32be",
+            "f64ws",
+            "bcd4le",
+            "bcd3le33s",
+            "bcd4lef",
+            "dec6",
+            "mod10x2bs",
+        ]
     ),
 )
 factors = st.one_of(
@@ -503,6 +629,6 @@ def test_every_well_formed_formula_gives_plain_digits_or_a_cause(formula: str, o
         assert "hexadecimal" in str(error) or len(formula) > 300  # noqa: PT017  the two reasons that are left
         return
     if outcome.value is None:
-        assert outcome.cause in {"not_available", "not_a_number", "bad_bcd", "bad_digits", "bad_exponent"}
+        assert outcome.cause in {"not_available", "not_a_number", "bad_bcd", "bad_digits", "bad_text", "bad_exponent"}
     else:
         assert plain(Decimal(outcome.value)) == outcome.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from drivers import Target, load, modbus
@@ -414,6 +416,20 @@ def test_a_value_is_never_located_in_another_units_functions_or_masked_answer() 
     with pytest.raises(KeyError):
         modbus.locate(meter, strangers, point)
     assert modbus.locate(meter, [*strangers, framed(17, h("03 0064 0001"), "rtu")], point) == "6@3:u16be"
+
+
+def test_points_of_different_meters_in_the_same_registers_each_have_their_own_formula() -> None:
+    request = framed(17, h("03 0064 0002"), "tcp")
+    for number in range(1000):  # the points and models of meters that are gone are gone too, and their places are used again
+        scale = f"0.{number + 1}".rstrip("0")
+        point = place("u32", 100, scale=scale)
+        meter = meter_with("tcp")
+        for transaction in (b"\0\1", b"\0\2"):
+            found = modbus.locate(meter, [transaction + request[2:]], point)
+            assert found == f"0@9:u32be*{scale}"
+    rated = place("u32", 100, ratio="ct")
+    ratios = [replace(meter_with("tcp"), ct=ratio) for ratio in ("400/5", "100/5")]
+    assert [modbus.locate(meter, [request], rated) for meter in ratios] == ["0@9:u32be*400/5", "0@9:u32be*100/5"]
 
 
 def test_a_number_is_never_taken_from_bits() -> None:

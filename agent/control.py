@@ -1,0 +1,136 @@
+"""The running agent's ear for commands: a socket in the state directory, for the account that the agent runs under.
+
+One line of JSON asks, one line answers. Commands read and tell; none changes anything:
+
+    {"do": "live"}                                     how every line and meter stands at this moment
+    {"do": "read", "meter": "EM-1", "introduce": false}   one meter, read now, between the agent's own polls
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.poll import LinkPoller
+from agent.polled import Polled
+from agent.read_once import read_meter
+from drivers.errors import LinkDown
+
+SOCKET_FILE = "agent.sock"
+_LONGEST = 65_536
+_ASK_SECONDS = 120.0
+
+
+class ControlError(Exception):
+    """The running agent did not answer, or could not do what was asked."""
+
+
+@asynccontextmanager
+async def listening(
+    state: Path, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]]
+) -> AsyncIterator[None]:
+    """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
+    ear = _Ear(pollers, meters)
+    with _reached(state) as path:
+        path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
+        server = await asyncio.start_unix_server(ear.hear, path, limit=_LONGEST)
+        path.chmod(0o600)
+        try:
+            yield
+        finally:
+            server.close()
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reached(state: Path) -> Iterator[Path]:
+    """The socket's path, short enough for a socket address (108 bytes) however deep the state directory lies."""
+    directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
+    finally:
+        os.close(directory)
+
+
+class _Ear:
+    def __init__(self, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]]) -> None:
+        self._pollers = pollers
+        self._meters = meters
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one connection's one question."""
+        try:
+            answer = await self._answer(await reader.readline())
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        except (ConnectionError, ValueError):
+            return  # who asked did not wait, or sent more than anybody has to ask
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            asked = json.loads(line)
+        except ValueError:
+            return {"error": "the command was not understood"}
+        if not isinstance(asked, dict):
+            return {"error": "there is no such command"}
+        if asked.get("do") == "live":
+            return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
+        if asked.get("do") == "read":
+            return await self._read(str(asked.get("meter")), introduce=asked.get("introduce") is True)
+        return {"error": "there is no such command"}
+
+    async def _read(self, meter: str, *, introduce: bool) -> dict[str, Any]:
+        for name, polled in self._meters.items():
+            mine = [each for each in polled if each.id == meter]
+            if mine:
+                try:
+                    text, complete = await read_meter(self._pollers[name].by_hand.ask, whole(mine), introduce)
+                except LinkDown as error:
+                    return {"error": str(error), "hint": error.hint}
+                return {"text": text, "complete": complete}
+        return {"error": f"the running agent has no meter {meter}", "hint": "Was it started with another site file?"}
+
+
+def whole(schedules: Sequence[Polled]) -> Polled:
+    """A meter with the points of all its schedules."""
+    first = schedules[0]
+    points = tuple(point for each in schedules for point in each.points)
+    return Polled(first.id, first.driver, first.target, points, first.every_ms, first.port)
+
+
+def ask(state: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The running agent's answer to a command; None where no agent listens.
+
+    Raises:
+        ControlError: it listens and does not answer.
+    """
+    try:
+        with _reached(state) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_ASK_SECONDS)
+            try:
+                connection.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            connection.sendall(json.dumps(question).encode() + b"\n")
+            with connection.makefile("rb") as answering:
+                line = answering.readline()
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise ControlError(f"only the account that the agent runs under may ask it: see who owns {state}") from None
+    except TimeoutError:
+        raise ControlError("the running agent did not answer in time") from None
+    except OSError as error:
+        raise ControlError(f"the running agent cannot be asked: {error.strerror or error}") from None
+    if not line.endswith(b"\n"):
+        raise ControlError("the agent gave no answer: see its journal, and try again")
+    answer: dict[str, Any] = json.loads(line)
+    return answer

@@ -1,0 +1,136 @@
+"""The status as a page for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from agent.account import UNTOLD, interval
+from agent.findings import printable
+from agent.status import MeterStatus, OpenGap, Status
+from config.zone import zone_of
+
+
+def as_text(status: Status) -> str:
+    """The status: what each meter shows, its day, the lines, the agent, what is delivered."""
+    zone = zone_of(status.zone)
+    parts = [_readings(status), _today(status, zone), _lines(status), _agent(status)]
+    return printable("\n\n".join("\n".join(lines) for lines in parts if lines))
+
+
+def delivery_text(delivered: int, records: int) -> str:
+    """How far a destination has acknowledged, in words."""
+    if delivered >= records:
+        return f"all {records} records"
+    return f"up to record {delivered - 1}, {records - delivered} waiting" if delivered else f"nothing yet, {records} waiting"
+
+
+def notes(status: Status) -> dict[str, str]:
+    """What is wrong with each meter, in words; empty if it is read."""
+    zone = zone_of(status.zone)
+    return {each.meter: _note(each, zone, _day(status.until, zone)) for each in status.meters}
+
+
+def _note(meter: MeterStatus, zone: tzinfo, today: str) -> str:
+    if not meter.gaps:
+        return "" if meter.n is not None else "not read yet"
+    return "; ".join(_gap(gap, zone, today, which=len(meter.every_ms) > 1) for gap in meter.gaps)
+
+
+def _gap(gap: OpenGap, zone: tzinfo, today: str, *, which: bool) -> str:
+    polls = f"{gap.missed} poll" + "s" * (gap.missed != 1)
+    every = f" every {interval(gap.every_ms)}" if which else ""
+    return f"no reading{every} since {_moment(gap.since, zone, today)}: {gap.cause.replace('_', ' ')}, {polls} missed"
+
+
+def _readings(status: Status) -> list[str]:
+    words = notes(status)
+    rows: list[tuple[str, ...]] = [("METER", "VALUES", "AGE", "RECORD", "")]
+    for each in status.meters:
+        age = "" if each.age_s is None else f"{each.age_s} s"
+        rows.append((each.meter, "  ".join(each.values), age, "" if each.n is None else str(each.n), words[each.meter]))
+    return _table(rows)
+
+
+def _today(status: Status, zone: tzinfo) -> list[str]:
+    if not status.meters:
+        return []
+    today = _day(status.until, zone)
+    rows: list[tuple[str, ...]] = [
+        ("TODAY", "READ", "DUE", "%", "", "AVAILABLE", "ANSWER", "P99", "DAMAGED", "SILENT", "LAST READING", "")
+    ]
+    rows += [_day_row(each, zone, today) for each in status.meters]
+    if any(each.today.low for each in status.meters) or any(each.today.missed for each in status.meters):
+        rows[0] = (*rows[0][:-1], "MISSED POLLS; FAULTS OF FRAMES")
+    since = _moment(status.since, zone, today)
+    told = f"TODAY: from {since} to {_moment(status.until, zone, today)}, {status.zone}"
+    cut = " (not from midnight: there are too many records to look at)" if status.cut else ""
+    sealed = "ANSWER, P99: half of the answers, and 99 of 100, had come within this time. All of it is taken from sealed records."
+    return [*_table(rows, right=(1, 2, 3, 5, 6, 7, 8, 9)), f"{told}{cut}.", sealed]
+
+
+def _day_row(each: MeterStatus, zone: tzinfo, today: str) -> tuple[str, ...]:
+    day = each.today
+    missed = [f"{cause} {count}" for cause, count in day.missed.items()] + [f"{UNTOLD} {day.untold}"] * (day.untold > 0)
+    faults = [f"{cause} {count}" for cause, count in day.faults.items()]
+    return (
+        each.meter,
+        str(day.read),
+        str(day.expected),
+        day.completeness_percent or "-",
+        "LOW" if day.low else "",
+        f"{day.available_percent} %" if day.available_percent else "-",
+        "-" if day.answer_ms_p50 is None else f"{day.answer_ms_p50} ms",
+        "-" if day.answer_ms_p99 is None else f"{day.answer_ms_p99} ms",
+        str(day.frames_damaged),
+        str(day.frames_silent),
+        _moment(each.read_at, zone, today) if each.read_at else "never",
+        "; ".join(filter(None, (", ".join(missed), ", ".join(faults)))),
+    )
+
+
+def _lines(status: Status) -> list[str]:
+    live: Mapping[str, Any] = (status.live or {}).get("links", {})
+    rows: list[tuple[str, ...]] = [("LINE", "BUSY", *(("NOW", "WAITING", "OVERRUNS") if live else ()))]
+    for line in status.lines:
+        now = live.get(line.line, {})
+        told = (f"{now.get('busy_percent', '-')} %", str(now.get("waiting", "-")), str(now.get("overruns", "-"))) if live else ()
+        rows.append((line.line, f"{line.busy_percent} %", *told))
+    if not status.lines:
+        return []
+    said = ["BUSY: in the last hour, from sealed frames; waiting for meters that stay silent is not in it."]
+    if live:
+        said += [
+            "NOW, WAITING (polls), OVERRUNS (polls since the start that the line had no time for): told by the running agent."
+        ]
+    return [*_table(rows, right=(1, 2, 3, 4)), *said]
+
+
+def _agent(status: Status) -> list[str]:
+    lines = [f"agent       {'running' if status.running else 'not running'}"]
+    lines.append(f"ledger      {status.records} records, checkpoint over {status.checkpoint}")
+    return [*lines, *(f"{name:<11} {delivery_text(count, status.records)}" for name, count in status.delivered.items())]
+
+
+def _table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(_cell(row[i], widths[i], right=i in right) for i in range(len(widths))).rstrip() for row in rows]
+
+
+def _cell(text: str, width: int, *, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _local(time: str, zone: tzinfo) -> datetime:
+    return datetime.fromisoformat(time).astimezone(zone)
+
+
+def _day(time: str, zone: tzinfo) -> str:
+    return f"{_local(time, zone):%Y-%m-%d}"
+
+
+def _moment(time: str, zone: tzinfo, today: str) -> str:
+    """A time in a zone; without its date if that is today."""
+    at = _local(time, zone)
+    return f"{at:%H:%M:%S}" if f"{at:%Y-%m-%d}" == today else f"{at:%Y-%m-%d %H:%M:%S}"
