@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Kind = Literal["counter", "gauge"]
@@ -102,6 +103,7 @@ battery_voltage|V|g||V|电池电压
 UNITS: frozenset[str] = frozenset(quantity.unit for quantity in QUANTITIES.values())
 
 
+@lru_cache(maxsize=4096)
 def quantity_of(name: str) -> Quantity:
     """The quantity that a full name such as `voltage.l1` or `active_energy_import.t2` stands for.
 
