@@ -39,7 +39,7 @@ class PolledMeter:
         number: what asks for its serial number; empty where its model knows no way.
         known: whether that was read since the line was opened or it was silent.
         unread: polls in a row in which it answered other questions, but not this one.
-        refusal, left_out: what was told of its refusals.
+        refusal, left_out: what was told of its refusals; told once, however often it is found out anew.
         telling: what is being written of it.
     """
 
@@ -157,7 +157,6 @@ class Agenda:
         for meter in self.meters.values():
             meter.health.opened(now)
             meter.known, meter.unread = False, 0
-            meter.left_out.clear()
             if not meter.health.dead:
                 self.catch_up(meter, now_ns)
 

@@ -14,7 +14,6 @@ from drivers.errors import LinkDown
 from drivers.link import Link
 
 MOST_FOLLOWING = 64  # telegrams of one conversation; more is a meter that never ends
-_PATIENCE_FOR_LINK = 2.0
 
 # Requests to a meter that nobody may come between, with all that follows from them: what was asked and answered, in order.
 Asked = Callable[[Polled, Sequence[Request]], Awaitable[list[Exchange]]]
@@ -88,14 +87,15 @@ class Readers:
 
     def ready_at(self) -> float:
         """From when on the next one can be served, monotonic seconds: its meter may still owe a late answer."""
-        return self._link.ready_at(self._waiting[0].meter.driver, self._waiting[0].requests[0])
+        next_one = self._waiting[0]
+        return max(self._line.ready_at(), self._link.ready_at(next_one.meter.driver, next_one.requests[0]))
 
     async def serve(self) -> None:
         """Serves the next one."""
         asking = self._waiting.popleft()
         busy_s = self._link.busy_s
         try:
-            await self._line.wait_open(_PATIENCE_FOR_LINK)
+            self._line.must_be_open()
             exchanges = await conversation(self._link, asking.meter, asking.requests)
         except LinkDown as error:
             if not asking.answered.done():

@@ -26,6 +26,7 @@ from drivers.link import Link
 
 _SHORT_LIVED = 5.0
 _LEAD = 1.0
+_PATIENCE = 2.0
 _UNANSWERED = 5
 _UNANSWERED_SECONDS = 20.0
 _LONGEST_PATIENCE = 600.0
@@ -86,9 +87,10 @@ class Line:
             self._is_up(wake)
             why = await self._link.lost()
             self._open.clear()
-            self._down_since = time.monotonic()
             self._down = LinkDown("connection_lost", why)
-            useless = self._link.heard_at < opened_at and self._down_since - opened_at < _SHORT_LIVED
+            useless = self._link.heard_at < opened_at and time.monotonic() - opened_at < _SHORT_LIVED
+            if not (useless and self._short_lived):
+                self._down_since = time.monotonic()
             self._short_lived = self._short_lived + 1 if useless else 0
             await self._gone(why, needed_in)
 
@@ -138,23 +140,28 @@ class Line:
             self._tell_down(str(error), error.hint)
             self._down = error
 
-    async def wait_open(self, patience_s: float) -> None:
-        """Returns once the link is open.
+    def ready_at(self) -> float:
+        """From when on nobody waits for it to open, monotonic seconds.
 
-        Raises:
-            LinkDown: it is not, and has not been for `patience_s`: one that has just gone may be back at once, one that
-                stays away must not hold up every turn.
+        One that has just gone may be back at once; one that stays away must not hold up every turn. One that was closed
+        because nobody used it is opened now.
         """
         if self._open.is_set():
-            return
+            return 0.0
         if self._idle:
             self._idle, self._down_since = False, time.monotonic()
         self._wanted.set()
-        try:
-            async with asyncio.timeout(max(0.0, self._down_since + patience_s - time.monotonic())):
-                await self._open.wait()
-        except TimeoutError:
-            raise self._down from None
+        return self._down_since + _PATIENCE
+
+    @property
+    def down(self) -> LinkDown:
+        """Why it is not open."""
+        return LinkDown(self._down.cause, str(self._down), self._down.hint)
+
+    def must_be_open(self) -> None:
+        """Raises LinkDown if it is not."""
+        if not self._open.is_set():
+            raise self.down
 
     async def heard(self, *, anything: bool) -> None:
         """Something was asked; whether anything was heard on it meanwhile."""

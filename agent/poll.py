@@ -33,7 +33,6 @@ from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
 from drivers.link import Link
 
 _LONGEST_NAP = 5.0
-_PATIENCE_FOR_LINK = 2.0
 _MOST_UNWRITTEN = 4
 _UNWRITTEN_MS = 3000
 _UNREAD = 3
@@ -75,7 +74,7 @@ class LinkPoller:
     def live(self) -> dict[str, Any]:
         """How the line stands at this moment, for people."""
         meters = {
-            name: {"failures": meter.health.failures, "dead": meter.health.dead, "left_out": sorted(meter.left_out)}
+            name: {"failures": meter.health.failures, "dead": meter.health.dead, "left_out": self._left_out(meter)}
             for name, meter in self._agenda.meters.items()
         }
         return {
@@ -85,6 +84,9 @@ class LinkPoller:
             "overruns": self._overruns,
             "meters": meters,
         }
+
+    def _left_out(self, meter: PolledMeter) -> list[str]:
+        return sorted(name for each in self._agenda.schedules if each.meter is meter for name in each.plan.left_out)
 
     async def _poll(self) -> None:
         while True:
@@ -124,6 +126,9 @@ class LinkPoller:
             self._finish(schedule, turn)
         elif health.failing:
             self._miss(schedule, lapsed.due_ns, self._epoch, health.cause, health.hint)
+        elif turn is not None and not self.line.is_open:
+            down = self.line.down
+            self._miss(schedule, turn.due_ns, turn.epoch, down.cause, f"{down}. {down.hint}")
         elif turn is not None and self.line.is_opening(turn.due_ns):
             self._miss(schedule, turn.due_ns, turn.epoch, LINE_OPENING, "its line was just opened and is listened to first")
         elif turn is not None:
@@ -145,7 +150,8 @@ class LinkPoller:
         if turn is None:
             return 0.0
         pending = turn.pending if turn.probe or meter.known else meter.number or turn.pending
-        return self._link.ready_at(schedule.polled.driver, pending[0]) if pending else 0.0
+        ready_at = self._link.ready_at(schedule.polled.driver, pending[0]) if pending else 0.0
+        return max(self.line.ready_at(), ready_at)
 
     def _needed_in(self) -> float:
         """In how many seconds the line is needed next."""
@@ -173,7 +179,7 @@ class LinkPoller:
             return
         begun, busy_s = time.monotonic(), self._link.busy_s
         try:
-            await self.line.wait_open(_PATIENCE_FOR_LINK)
+            self.line.must_be_open()
             if not (turn.probe or meter.known) and (watch := turn.meter.serial):
                 await self._identify(schedule, turn, watch)
             elif turn.pending:
@@ -315,10 +321,10 @@ class LinkPoller:
 
     def _tell_refusals(self, schedule: Schedule, turn: Turn) -> None:
         meter, refused = schedule.meter, turn.refused
-        if refused is None:
-            return
         new = schedule.plan.left_out - meter.left_out
         meter.left_out |= new
+        if refused is None or (refused.lasting and not new):
+            return  # a block that was refused and then read in parts has cost no value
         if new or meter.refusal != refused.cause:
             left = {"left_out": ", ".join(sorted(new))} if new else {}
             words = {"cause": refused.cause, "reason": str(refused), "hint": refused.hint}

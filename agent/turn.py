@@ -1,7 +1,7 @@
 """One turn of a meter on its line: the requests of one poll, asked one after the other in short slices.
 
- 1. After a silence, or a damaged answer that may still be followed by the right one, the meter's turn is put back, once:
-    others go first. Only a meter that has answered before, and was well, is asked again at all.
+ 1. A damaged answer is asked for again once, at once. After a silence, or where the right answer may still come, the
+    meter's turn is put back, once: others go first. Only a meter that was heard and was well is asked again at all.
  2. A conversation (a request and all that must follow it, and what wakes the meter up before it) is not interrupted.
  3. A refused block is asked for in smaller parts, and so is one that stays silent while the meter answers others, see
     `agent.plan`. Two silences in a row end the turn.
@@ -125,7 +125,7 @@ async def _continue(
     turn: Turn, link: Link, plan: Plan, health: Health, request: Request, exchange: Exchange
 ) -> Sequence[Request]:
     """Goes on with a conversation to its end; what is to be asked later because of it."""
-    retried = health.failing
+    once = health.failing
     for _ in range(MOST_FOLLOWING):
         error = exchange.error
         if error is None:
@@ -138,9 +138,13 @@ async def _continue(
             raise error
         elif isinstance(error, Refused) and error.lasting:
             return plan.refused(request)
-        elif isinstance(error, BadFrame) and not retried and _is_ready(turn, link, request.again or request):
-            retried = True
+        elif isinstance(error, BadFrame) and not once and _is_ready(turn, link, request.again or request):
+            once = True
             request = request.again or request
+        elif not once and _is_worth_it(turn, health, error):
+            turn.put_back = True
+            turn.before_ns += min(turn.meter.every_ms * MILLISECOND, LATEST_NS) // 2
+            return (request.again or request,)
         else:
             return _after_failure(turn, plan, health, request, error)
         exchange = (await _ask(turn, link, health, [request]))[0]
@@ -152,13 +156,15 @@ def _is_ready(turn: Turn, link: Link, request: Request) -> bool:
     return link.ready_at(turn.meter.driver, request) <= time.monotonic()
 
 
+def _is_worth_it(turn: Turn, health: Health, error: MeterError) -> bool:
+    """Whether a turn is put back to ask the same again: not for a meter of which nothing was heard."""
+    heard = health.heard_of or not isinstance(error, NoAnswer)
+    return heard and not (turn.put_back or turn.probe)
+
+
 def _after_failure(turn: Turn, plan: Plan, health: Health, request: Request, error: MeterError) -> Sequence[Request]:
-    """What a silence, a damaged answer or a passing refusal leaves to be asked."""
+    """What a second silence, damaged answer or passing refusal leaves to be asked."""
     silent = isinstance(error, NoAnswer)
-    if (health.heard_of or not silent) and not (health.failing or turn.put_back or turn.probe):
-        turn.put_back = True
-        turn.before_ns += min(turn.meter.every_ms * MILLISECOND, LATEST_NS) // 2
-        return (request.again or request,)
     if turn.probe or isinstance(error, Refused):
         return ()
     parts: Sequence[Request] = ()

@@ -337,7 +337,6 @@ def test_when_a_line_is_opened_again_its_meters_are_read_at_once_and_dead_ones_t
     for schedule in (well, dead):
         schedule.turn, schedule.missing = None, True
         schedule.meter.known = True
-        schedule.meter.left_out.add("voltage.l1")
     for now in (0.0, 10.0, 20.0, 29.0):
         dead.meter.health.failed(now, "no_answer", "")
     agenda.reopened(START + 30 * SECOND, 30.0)
@@ -345,7 +344,8 @@ def test_when_a_line_is_opened_again_its_meters_are_read_at_once_and_dead_ones_t
     assert (well.turn.due_ns, well.turn.before_ns) == (START, 0)
     assert dead.turn is None
     assert dead.meter.health.next_try == 30.0
-    assert not any(schedule.meter.known or schedule.meter.left_out for schedule in (well, dead))
+    assert not well.meter.known
+    assert not dead.meter.known
 
 
 def test_the_clock_being_set_lets_all_schedules_begin_anew() -> None:
