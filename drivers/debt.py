@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from drivers import Driver, Request
-from drivers.errors import MeterError
+from drivers.errors import BadFrame, MeterError
 from drivers.link_settings import LinkSettings
 from drivers.wire import Wire
 
@@ -39,8 +39,10 @@ class Debt:
     def is_in(self, buffer: bytes) -> int:
         """Where it ends, if it is the first frame in what has arrived; else 0."""
         span = self.driver.answer_span(self.request, buffer, self.framing)
-        good = span is not None and not checked(self.driver, self.request, buffer[slice(*span)], self.framing)
-        return span[1] if span and good else 0
+        if span is None:
+            return 0
+        error = checked(self.driver, self.request, buffer[slice(*span)], self.framing)
+        return 0 if isinstance(error, BadFrame) else span[1]  # a refusal is an answer too
 
     def is_behind(self, buffer: bytes) -> int:
         """Where it ends in what has arrived, whatever frames stand in front of it; 0 if it has not come."""
