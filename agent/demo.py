@@ -133,12 +133,21 @@ def _surroundings(folder: Path) -> dict[str, str]:
 
 
 async def _meterseal(folder: Path, *words: str, quiet: bool = False) -> int:
-    """Runs one command as a user would, showing it; its exit code."""
+    """Runs one command as a user would, showing it; its exit code.
+
+    In a process group of its own, as the agent and the broker: a Ctrl-C reaches the demo alone, which ends the others. One that
+    is still importing would answer it with a traceback.
+    """
     shown = [word if len(word) < 60 else f"{word[:57]}..." for word in words]
     click.echo(click.style(f"$ meterseal {' '.join(shown)}", dim=True))
     output = asyncio.subprocess.DEVNULL if quiet else None
     process = await asyncio.create_subprocess_exec(
-        *_command(folder, *words), env=_surroundings(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        *_command(folder, *words),
+        env=_surroundings(folder),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        process_group=0,
     )
     try:
         return await process.wait()
@@ -152,7 +161,12 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
     click.echo(click.style("$ meterseal run", dim=True))
     with (folder / "agent.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *_command(folder, "run"), env=_surroundings(folder), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *_command(folder, "run"),
+            env=_surroundings(folder),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
         )
         try:
             yield

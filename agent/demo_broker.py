@@ -61,7 +61,9 @@ async def demo_broker(directory: Path) -> AsyncIterator[tuple[str, int]]:
         serve = f"import iotcore; iotcore.Broker(config_path={str(settings)!r}).run_forever()"
         command = [sys.executable, "-c", serve]
     log = (directory / "broker.log").open("wb")
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+    )
     try:
         await _answers(port, process)
         yield name, port

@@ -66,12 +66,13 @@ def test_ending_the_demo_at_any_point_leaves_no_process_behind(tmp_path: Path, m
     process = begin(tmp_path)
     until(tmp_path, moment, process)
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # Ctrl-C reaches every process of the terminal's group
+        os.killpg(process.pid, number)  # Ctrl-C reaches every process of the terminal's foreground group
     else:
         process.send_signal(number)
     process.wait(30)
     assert left_behind(process.pid) == []
-    assert "Traceback" not in (tmp_path / "output").read_text("utf-8")
+    if moment:  # at the very first moment it may be Python that is interrupted, before a line of ours has run
+        assert "Traceback" not in (tmp_path / "output").read_text("utf-8")
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
