@@ -1,0 +1,111 @@
+"""The shapes that fields of records can have: checks that say which field is wrong, and how. Pure.
+
+What passes here lies inside the strict profile of `agent.record` too: no check may let a text with a control character
+or a lone surrogate pass, nor any other kind of value than those of the profile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from agent.record import RecordError
+
+# Where a value stands, as the steps to it: put into words only where something is wrong with it.
+Place = tuple["Place", str | int] | tuple[str]
+Check = Callable[[Any, Place], None]
+
+
+def _wrong(place: Place, what: str) -> RecordError:
+    return RecordError(f"{_words(place)} {what}")
+
+
+def _words(place: Place) -> str:
+    if len(place) == 1:
+        return place[0]
+    step = f"[{place[1]}]" if isinstance(place[1], int) else f".{place[1]}"
+    return _words(place[0]) + step
+
+
+def text(pattern: str, what: str) -> Check:
+    """A text that matches a pattern as a whole; `what` is its name in messages, such as `a word`."""
+    matches = re.compile(pattern).fullmatch
+
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not str or not matches(value):
+            raise _wrong(place, f"is not {what}")
+
+    return check
+
+
+def integer(low: int, high: int = 2**53 - 1) -> Check:
+    """An integer from `low` to `high`."""
+
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise _wrong(place, f"is not an integer from {low} to {high}")
+
+    return check
+
+
+def boolean(value: Any, place: Place) -> None:
+    """True or false. Raises RecordError."""
+    if type(value) is not bool:
+        raise _wrong(place, "is not true or false")
+
+
+def one_of(*words: str) -> Check:
+    """One of these words."""
+
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not str or value not in words:
+            raise _wrong(place, f"is none of {', '.join(words)}")
+
+    return check
+
+
+def list_of(inner: Check) -> Check:
+    """A list, empty or not, of one shape."""
+
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not list:
+            raise _wrong(place, "is not a list")
+        for index, item in enumerate(value):
+            inner(item, (place, index))
+
+    return check
+
+
+def object_of(fields: Mapping[str, Check]) -> Check:
+    """An object with exactly these fields; a name that ends in `?` may be absent."""
+    checks = {name.rstrip("?"): check for name, check in fields.items()}
+    required = [name for name in fields if not name.endswith("?")]
+
+    def check(value: Any, place: Place) -> None:
+        if type(value) is not dict:
+            raise _wrong(place, "is not an object")
+        for name in required:
+            if name not in value:
+                raise _wrong((place, name), "is missing")
+        for name, inner in value.items():
+            if name not in checks:
+                raise _wrong((place, name), "is not a field of this kind")
+            checks[name](inner, (place, name))
+
+    return check
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
+
+def time(value: Any, place: Place) -> None:
+    """RFC 3339 in UTC with milliseconds, a day and time that exist; leap seconds are not written."""
+    try:
+        if type(value) is str and _TIME.fullmatch(value):
+            datetime.fromisoformat(value)
+            return
+    except ValueError:  # 31 February, 24:00
+        pass
+    raise _wrong(place, "is not a time in UTC with milliseconds")
