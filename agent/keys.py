@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from agent.checkpoint import origin_of, verifier_key
@@ -35,19 +36,8 @@ def make_key(state: Path, gateway: str) -> Key:
         KeyFileError: there is a key already.
     """
     state.mkdir(parents=True, exist_ok=True)
-    path = state / KEY_FILE
     key = Key(Ed25519PrivateKey.generate())
-    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise KeyFileError(
-            f"there is a key already: {path}", "A gateway keeps its key; for another one take another --state."
-        ) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
+    keep_private(state / KEY_FILE, key.private, "A gateway keeps its key; for another one take another --state.")
     (state / PUBLIC_FILE).write_text(verifier_key(origin_of(gateway), key.public) + "\n", "utf-8")
     return key
 
@@ -60,21 +50,47 @@ def load_key(state: Path) -> Key:
     """
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(credentials) / CREDENTIAL if credentials and (Path(credentials) / CREDENTIAL).exists() else state / KEY_FILE
+    private = read_private(path, "Run `meterseal init` first.")
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
+    return Key(private)
+
+
+def keep_private(path: Path, private: PrivateKeyTypes, refused: str) -> None:
+    """Writes a private key (PEM, PKCS 8, mode 0600) to disk. Never overwrites one.
+
+    Raises:
+        KeyFileError: there is a file of that name; its hint is `refused`.
+    """
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeyFileError(f"there is a key already: {path}", refused) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_private(path: Path, missing: str) -> PrivateKeyTypes:
+    """The private key in a PEM file.
+
+    Raises:
+        KeyFileError: there is none (its hint is `missing`), it is damaged, or others may read it.
+    """
     try:
         if path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} can be read by others", f"Run: chmod 600 {path}")
-        private = load_pem_private_key(path.read_bytes(), password=None)
+        return load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise KeyFileError(f"there is no key at {path}", "Run `meterseal init` first.") from None
+        raise KeyFileError(f"there is no key at {path}", missing) from None
     except PermissionError:
         raise KeyFileError(f"{path} may not be read by this user", "Run as the user the key was made by.") from None
     except ValueError as error:
         raise KeyFileError(
             f"{path} is not a key file: {error}", "Bring back the key file from where you keep its copy."
         ) from None
-    if not isinstance(private, Ed25519PrivateKey):
-        raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
-    return Key(private)
 
 
 def enrolment_form(gateway: str, key: Key) -> str:
