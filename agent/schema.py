@@ -1,17 +1,19 @@
 """Which fields each kind of record has: closed, so an unknown signed key is a rejection.
 
 The one definition of the record format's content, made of the shapes in `agent.shape`; `docs/record.md` is tested
-against it. What passes here lies inside the strict profile of `agent.record` too, so that what we made ourselves is
-checked once.
+against it, and `docs/record.schema.json` is made from it (`python -m agent.schema > docs/record.schema.json`).
+What passes here lies inside the strict profile of `agent.record` too, so that what we made ourselves is checked once.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from agent.record import FORMAT, RecordError
-from agent.shape import Check, boolean, integer, list_of, object_of, one_of, text, time
+from agent.shape import Check, as_json_schema, boolean, integer, list_of, object_of, one_of, text, time
 
 TEXT = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}", "a text of at most 400 characters without control characters")
 WORD = text(r"[a-z][a-z0-9_]{0,47}", "a word")
@@ -125,3 +127,27 @@ def check_record(fields: Mapping[str, Any]) -> None:
     if not isinstance(kind, str) or kind not in _CHECKS:
         raise RecordError(f"{str(kind)[:40]} is not a kind of record")
     _CHECKS[kind](fields, (kind,))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema, draft 2020-12, of a record as it is stored and sent: with its signature, and with `x` where it has one.
+
+    It accepts what `check_record` lets pass. What it cannot say is in the strict profile: keys that stand twice, and how
+    large and how deep a record may be.
+    """
+    outside = {"sig": as_json_schema(SIGNATURE), "x": True}
+    kinds = {}
+    for kind, check in _CHECKS.items():
+        made = as_json_schema(check)
+        properties = made["properties"] | outside | {"kind": {"const": kind}}
+        kinds[kind] = made | {"properties": properties, "required": [*made["required"], "sig"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A sealed record, format version {FORMAT}; its meaning stands in record.md",
+        "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds],
+        "$defs": kinds,
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=1, sort_keys=True) + "\n")

@@ -1,5 +1,7 @@
 """The shapes that fields of records can have: checks that say which field is wrong, and how. Pure.
 
+Every shape also knows itself as JSON Schema (draft 2020-12), for verifiers in other languages: `as_json_schema`.
+
 What passes here lies inside the strict profile of `agent.record` too: no check may let a text with a control character
 or a lone surrogate pass, nor any other kind of value than those of the profile.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from agent.record import RecordError
@@ -16,6 +18,20 @@ from agent.record import RecordError
 # Where a value stands, as the steps to it: put into words only where something is wrong with it.
 Place = tuple["Place", str | int] | tuple[str]
 Check = Callable[[Any, Place], None]
+
+_IN_JSON_SCHEMA: dict[Check, dict[str, Any]] = {}
+# The end of the text and nothing else: in some languages `$` also stands in front of a line feed at the end.
+_WHOLE = r"^(?:{})(?![\s\S])"
+
+
+def as_json_schema(check: Check) -> dict[str, Any]:
+    """A shape as JSON Schema, draft 2020-12: what it accepts is what the check lets pass."""
+    return _IN_JSON_SCHEMA[check]
+
+
+def _known(check: Check, **schema: Any) -> Check:
+    _IN_JSON_SCHEMA[check] = schema
+    return check
 
 
 def _wrong(place: Place, what: str) -> RecordError:
@@ -37,7 +53,7 @@ def text(pattern: str, what: str) -> Check:
         if type(value) is not str or not matches(value):
             raise _wrong(place, f"is not {what}")
 
-    return check
+    return _known(check, type="string", pattern=_WHOLE.format(pattern))
 
 
 def integer(low: int, high: int = 2**53 - 1) -> Check:
@@ -47,7 +63,7 @@ def integer(low: int, high: int = 2**53 - 1) -> Check:
         if type(value) is not int or not low <= value <= high:
             raise _wrong(place, f"is not an integer from {low} to {high}")
 
-    return check
+    return _known(check, type="integer", minimum=low, maximum=high)
 
 
 def boolean(value: Any, place: Place) -> None:
@@ -63,7 +79,7 @@ def one_of(*words: str) -> Check:
         if type(value) is not str or value not in words:
             raise _wrong(place, f"is none of {', '.join(words)}")
 
-    return check
+    return _known(check, enum=list(words))
 
 
 def list_of(inner: Check) -> Check:
@@ -75,7 +91,7 @@ def list_of(inner: Check) -> Check:
         for index, item in enumerate(value):
             inner(item, (place, index))
 
-    return check
+    return _known(check, type="array", items=as_json_schema(inner))
 
 
 def object_of(fields: Mapping[str, Check]) -> Check:
@@ -94,10 +110,13 @@ def object_of(fields: Mapping[str, Check]) -> Check:
                 raise _wrong((place, name), "is not a field of this kind")
             checks[name](inner, (place, name))
 
-    return check
+    properties = {name: as_json_schema(inner) for name, inner in checks.items()}
+    return _known(check, type="object", properties=properties, required=required, additionalProperties=False)
 
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def time(value: Any, place: Place) -> None:
@@ -109,3 +128,23 @@ def time(value: Any, place: Place) -> None:
     except ValueError:  # 31 February, 24:00
         pass
     raise _wrong(place, "is not a time in UTC with milliseconds")
+
+
+def day(value: Any, place: Place) -> None:
+    """A day that exists, `2027-06-30`. Raises RecordError."""
+    try:
+        if type(value) is str and _DAY.fullmatch(value):
+            date.fromisoformat(value)
+            return
+    except ValueError:  # 31 February
+        pass
+    raise _wrong(place, "is not a day such as 2027-06-30")
+
+
+# The same in one pattern, for schemas: the calendar with its leap years, from the year 1 on.
+_OF_MONTHS = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8])"
+_LEAP = "([0-9][0-9](0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
+_CALENDAR = f"(?!0000)([0-9]{{4}}-({_OF_MONTHS})|{_LEAP})"
+_known(time, type="string", pattern=_WHOLE.format(rf"{_CALENDAR}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{{3}}Z"))
+_known(day, type="string", pattern=_WHOLE.format(_CALENDAR))
+_known(boolean, type="boolean")
