@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.seal import Key
 
-_ED25519 = b"\x01"
+ED25519 = b"\x01"
 _DASH = "\u2014"
 _SIZE = re.compile("0|[1-9][0-9]{0,15}", re.ASCII)
 
@@ -44,32 +44,53 @@ def origin_of(gateway: str) -> str:
     return f"meterseal/{gateway}"
 
 
-def _key_hash(origin: str, public: bytes) -> bytes:
-    return hashlib.sha256(origin.encode() + b"\n" + _ED25519 + public).digest()[:4]
+def key_hash(name: str, public: bytes, kind: bytes = ED25519) -> bytes:
+    """The 4 bytes that a signature line names its key with (C2SP signed-note); `kind`: the signature type's byte."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
 
 
-def verifier_key(origin: str, public: bytes) -> str:
+def verifier_key(origin: str, public: bytes, kind: bytes = ED25519) -> str:
     """The key as one line to print on a form and to give to `verify --key` (C2SP signed-note verifier key)."""
-    return f"{origin}+{_key_hash(origin, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+    return f"{origin}+{key_hash(origin, public, kind).hex()}+{base64.b64encode(kind + public).decode()}"
 
 
-def read_verifier_key(line: str) -> tuple[str, bytes]:
+def read_verifier_key(line: str, kind: bytes = ED25519) -> tuple[str, bytes]:
     """Origin and public key (32 bytes) of a verifier key line. Raises CheckpointError."""
     try:
         origin, hashed, encoded = line.strip().split("+", 2)  # base64 may hold a plus itself
         data = base64.b64decode(encoded, validate=True)
     except ValueError:
         raise CheckpointError("not a key line of the form meterseal/site/gateway+12345678+AbCd…") from None
-    if len(data) != 33 or data[:1] != _ED25519 or _key_hash(origin, data[1:]).hex() != hashed:
+    if len(data) == 33 and data[:1] != kind and key_hash(origin, data[1:], data[:1]).hex() == hashed:
+        raise CheckpointError(
+            "this is a witness's key line, not a gateway's" if kind == ED25519 else "this is no witness's key line"
+        )
+    if len(data) != 33 or data[:1] != kind or key_hash(origin, data[1:], kind).hex() != hashed:
         raise CheckpointError("the key line is damaged: its parts do not belong together")
     return origin, data[1:]
+
+
+def signature_line(name: str, data: bytes) -> str:
+    """A signature line of a note, without its line feed."""
+    return f"{_DASH} {name} {base64.b64encode(data).decode()}"
+
+
+def signature_data(line: str, name: str, hashed: bytes, length: int) -> bytes | None:
+    """What stands behind the key hash in a signature line of this name and key; None where it is another's."""
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != _DASH or parts[1] != name:
+        return None
+    try:
+        data = base64.b64decode(parts[2], validate=True)
+    except ValueError:
+        return None
+    return data[4:] if data[:4] == hashed and len(data) == 4 + length else None
 
 
 def write(origin: str, size: int, root: bytes, key: Key) -> str:
     """A signed checkpoint."""
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    signature = _key_hash(origin, key.public) + key.sign(text.encode())
-    return f"{text}\n{_DASH} {origin} {base64.b64encode(signature).decode()}\n"
+    return f"{text}\n{signature_line(origin, key_hash(origin, key.public) + key.sign(text.encode()))}\n"
 
 
 def claimed(note: str, origin: str) -> Checkpoint:
@@ -101,14 +122,11 @@ def read(note: str, origin: str, public: bytes) -> Checkpoint:
 
 
 def _signed_by(line: str, text: str, origin: str, public: bytes) -> bool:
-    parts = line.split(" ")
-    if len(parts) != 3 or parts[0] != _DASH or parts[1] != origin:
+    signature = signature_data(line, origin, key_hash(origin, public), 64)
+    if signature is None:
         return False
     try:
-        data = base64.b64decode(parts[2], validate=True)
-        if data[:4] != _key_hash(origin, public):
-            return False
-        Ed25519PublicKey.from_public_bytes(public).verify(data[4:], text.encode())
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())
     except (ValueError, InvalidSignature):
         return False
     return True

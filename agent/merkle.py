@@ -98,3 +98,55 @@ def root_from_proof(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) 
         node >>= 1
         last >>= 1
     return result if last == 0 else None
+
+
+def consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
+    """The runs of leaves [first, end) whose roots prove that a tree of `new` leaves begins with the first `old`.
+
+    RFC 9162 section 2.1.4.1; empty for old = 0 and old = new. Each run is a subtree of the new tree, so that roots can
+    be made from larger pieces that are at hand.
+    """
+    ranges: list[tuple[int, int]] = []
+    first, end, whole = 0, new, True
+    if not 0 < old < new:
+        return []
+    while old != end:
+        split = first + (1 << ((end - first - 1).bit_length() - 1))
+        if old <= split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((first, split))
+            first, whole = split, False
+    if not whole:
+        ranges.append((first, end))
+    return ranges[::-1]
+
+
+def consistency_proof(old: int, leaves: Sequence[bytes]) -> list[bytes]:
+    """The proof that the tree over `leaves` begins with its first `old` ones, RFC 9162 section 2.1.4.1."""
+    return [root_of(leaves[first:end]) for first, end in consistency_ranges(old, len(leaves))]
+
+
+def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether a proof shows that the tree of `new` leaves and this root begins with the old one; RFC 9162 section 2.1.4.2."""
+    if old == new:
+        return not proof and old_root == new_root
+    if not 0 < old < new or not proof:
+        return old == 0 and not proof and old_root == EMPTY_LOG
+    steps = list(proof) if old & (old - 1) else [old_root, *proof]
+    node, last = old - 1, new - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    before = after = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            before, after = node_hash(step, before), node_hash(step, after)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            after = node_hash(after, step)
+        node, last = node >> 1, last >> 1
+    return last == 0 and before == old_root and after == new_root

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.merkle import Frontier, inclusion_proof, proof_ranges, root_from_proof, root_of
+from agent.merkle import (
+    Frontier,
+    consistency_proof,
+    consistency_ranges,
+    inclusion_proof,
+    is_consistent,
+    proof_ranges,
+    root_from_proof,
+    root_of,
+)
 
 
 def leaves(count: int) -> list[bytes]:
@@ -106,3 +115,55 @@ def test_no_other_leaf_index_or_proof_leads_to_the_root(data: st.DataObject) -> 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 1), (-1, 5), (5, 5)])
 def test_an_index_outside_the_tree_leads_nowhere(index: int, size: int) -> None:
     assert root_from_proof(index, size, bytes(32), []) is None
+
+
+def naive_consistency(old: int, items: list[bytes], whole: bool = True) -> list[bytes]:
+    """SUBPROOF of section 2.1.4.1."""
+    if old == len(items):
+        return [] if whole else [naive_root(items)]
+    split = 1
+    while split * 2 < len(items):
+        split *= 2
+    if old <= split:
+        return [*naive_consistency(old, items[:split], whole), naive_root(items[split:])]
+    return [*naive_consistency(old - split, items[split:], False), naive_root(items[:split])]
+
+
+@pytest.mark.parametrize("new", range(1, 34))
+def test_every_consistency_proof_is_that_of_rfc_9162_and_is_accepted(new: int) -> None:
+    items = leaves(new)
+    for old in range(1, new + 1):
+        proof = consistency_proof(old, items)
+        assert proof == naive_consistency(old, items)
+        assert is_consistent(old, naive_root(items[:old]), new, naive_root(items), proof)
+
+
+def test_anything_follows_an_empty_log() -> None:
+    assert consistency_ranges(0, 5) == []
+    assert is_consistent(0, naive_root([]), 5, naive_root(leaves(5)), [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_rewritten_log_follows_the_old_one(data: st.DataObject) -> None:
+    new = data.draw(st.integers(2, 80))
+    old = data.draw(st.integers(1, new))
+    items = leaves(new)
+    old_root = root_of(items[:old])
+    items[data.draw(st.integers(0, old - 1))] = bytes(32)
+    assert not is_consistent(old, old_root, new, root_of(items), consistency_proof(old, items))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_other_proof_is_accepted(data: st.DataObject) -> None:
+    new = data.draw(st.integers(2, 80))
+    old = data.draw(st.integers(1, new - 1))
+    items = leaves(new)
+    roots = root_of(items[:old]), root_of(items)
+    proof = consistency_proof(old, items)
+    broken = list(proof)
+    broken[data.draw(st.integers(0, len(proof) - 1))] = bytes(32)
+    for wrong in (broken, proof[:-1], [*proof, bytes(32)]):
+        assert not is_consistent(old, roots[0], new, roots[1], wrong)
+    assert not is_consistent(new, roots[1], old, roots[0], proof)
