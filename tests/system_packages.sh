@@ -7,6 +7,12 @@ missing=""
 for package in $packages; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
 done
+# The OPC UA server is a node program; Debian's npm is a package of its own, others bring it with nodejs.
+for program in node npm; do
+    package=$program
+    [ "$program" = node ] && package=nodejs
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done
 [ -z "$missing" ] && exit 0
 become=""
 if [ "$(id -u)" != 0 ]; then
