@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from agent.account import OFF
+from agent.by_person import is_by_person
 from agent.clock import from_stamp
 from agent.coverage import TAKEN_OUT
 from agent.ledger_file import LedgerReader
@@ -96,11 +97,11 @@ def _steps(past: LedgerReader, stop: int) -> Iterator[Step]:
 
 
 def _last_time(past: LedgerReader, n: int) -> int:
-    """The time of the newest record before n. That of a step of the clock is the new time already."""
+    """The time of the newest record before n that the agent sealed. That of a step of the clock is the new time already."""
     while n > 0:
         n -= 1
         fields = parse(past.payload(n))
-        if fields["kind"] != "clock":
+        if fields["kind"] != "clock" and not is_by_person(fields):
             return from_stamp(fields["time"])
     return 0
 

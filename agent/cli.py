@@ -18,6 +18,7 @@ import click
 
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
+from agent.cli_person import correct
 from agent.terminal import failure, read_settings, site_options, told
 
 EXAMPLE = "site.example.yaml"
@@ -258,5 +259,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export):
+for _verb in (verify, trace, completeness, export, correct):
     main.add_command(_verb)

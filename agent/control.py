@@ -1,9 +1,13 @@
 """The running agent's ear for commands: a socket in the state directory, for the account that the agent runs under.
 
-One line of JSON asks, one line answers. Commands read and tell; none changes anything:
+One line of JSON asks, one line answers:
 
     {"do": "live"}                                     how every line and meter stands at this moment
     {"do": "read", "meter": "EM-1", "introduce": false}   one meter, read now, between the agent's own polls
+    {"do": "seal", "kind": "correction", "record": {...}}   a person's record is sealed (`agent.by_person` says which may be)
+
+Nothing else can be done here. `seal` adds a record and can change none; the account it is sealed under is the asking
+process's own, as the kernel tells it.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.by_person import account_of
 from agent.poll import LinkPoller
 from agent.polled import Polled
 from agent.read_once import read_meter
@@ -25,6 +31,10 @@ from drivers.errors import LinkDown
 SOCKET_FILE = "agent.sock"
 _LONGEST = 65_536
 _ASK_SECONDS = 120.0
+_CREDENTIALS = struct.Struct("3i")  # process, account, group (unix(7), SO_PEERCRED)
+
+# Seals a person's record: its kind, its fields and the account that asks; what is told of it.
+Sealing = Callable[[object, object, str], Awaitable[dict[str, Any]]]
 
 
 class ControlError(Exception):
@@ -33,10 +43,10 @@ class ControlError(Exception):
 
 @asynccontextmanager
 async def listening(
-    state: Path, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]]
+    state: Path, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing
 ) -> AsyncIterator[None]:
     """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
-    ear = _Ear(pollers, meters)
+    ear = _Ear(pollers, meters, sealing)
     with _reached(state) as path:
         path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
         server = await asyncio.start_unix_server(ear.hear, path, limit=_LONGEST)
@@ -59,14 +69,15 @@ def _reached(state: Path) -> Iterator[Path]:
 
 
 class _Ear:
-    def __init__(self, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]]) -> None:
+    def __init__(self, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing) -> None:
         self._pollers = pollers
         self._meters = meters
+        self._sealing = sealing
 
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one connection's one question."""
         try:
-            answer = await self._answer(await reader.readline())
+            answer = await self._answer(await reader.readline(), _account(writer))
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         except (ConnectionError, ValueError):
@@ -74,7 +85,7 @@ class _Ear:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, account: str) -> dict[str, Any]:
         try:
             asked = json.loads(line)
         except ValueError:
@@ -85,6 +96,8 @@ class _Ear:
             return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
         if asked.get("do") == "read":
             return await self._read(str(asked.get("meter")), introduce=asked.get("introduce") is True)
+        if asked.get("do") == "seal" and asked.keys() == {"do", "kind", "record"}:
+            return await self._sealing(asked["kind"], asked["record"], account)
         return {"error": "there is no such command"}
 
     async def _read(self, meter: str, *, introduce: bool) -> dict[str, Any]:
@@ -97,6 +110,12 @@ class _Ear:
                     return {"error": str(error), "hint": error.hint}
                 return {"text": text, "complete": complete}
         return {"error": f"the running agent has no meter {meter}", "hint": "Was it started with another site file?"}
+
+
+def _account(writer: asyncio.StreamWriter) -> str:
+    """Under which account the asking process runs, as the kernel tells it."""
+    told = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return account_of(_CREDENTIALS.unpack(told)[1])
 
 
 def whole(schedules: Sequence[Polled]) -> Polled:

@@ -110,6 +110,11 @@ def gap(
     }
 
 
+def by_person(clock: Clock, kind: str, fields: Fields) -> Fields:
+    """What a person had sealed by hand, such as a correction."""
+    return _head(kind, clock) | fields
+
+
 def clock_set(clock: Clock, before: Instant, after: Instant) -> Fields:
     """The wall clock was set: what it would have shown, and shows."""
     # In whole milliseconds, as every record has its time.

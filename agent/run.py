@@ -9,8 +9,6 @@ the agent stays up so that a person finds it.
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any
 
 from agent import __version__, draft
 from agent.book import Book
+from agent.by_person import last_of_agent, own_account
+from agent.by_person_seal import sealing
 from agent.clock import Clock
 from agent.control import listening
 from agent.forecast import line_times
@@ -64,7 +64,9 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             log.info(
                 "agent.started", meters=len(site.site.meters), links=len(links), brokers=len(forwarders), records=ledger.size
             )
-            async with listening(state, dict(zip(links, pollers, strict=True)), meters):
+            async with listening(
+                state, dict(zip(links, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
+            ):
                 reason = await _work(pollers, forwarders, ledger, book, clock)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
@@ -101,23 +103,15 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock
     drafts: list[draft.Fields] = []
     after = "first"
     if ledger.size == 0:
-        drafts.append(draft.enrolment(clock, key, _user()))
+        drafts.append(draft.enrolment(clock, key, own_account()))
     else:
-        newest = parse(past.payload(ledger.size - 1))
-        after = "stop" if newest["kind"] == "stop" else "crash"
+        newest = last_of_agent(past, ledger.size)
+        after = "stop" if newest and newest["kind"] == "stop" else "crash"
     drafts.append(draft.start(clock, __version__, site.digest, after))
     before = next((parse(payload)["digest"] for _, payload in past.kind_records("config")), None)
     if before != site.digest:
-        drafts.append(draft.configuration(clock, site.digest, _user()))
+        drafts.append(draft.configuration(clock, site.digest, own_account()))
     return drafts
-
-
-def _user() -> str:
-    """Who runs the agent, by name where the system has one."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _declaration(site: SiteFile, meter: Meter) -> draft.Fields:

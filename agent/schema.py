@@ -27,6 +27,8 @@ DIGITS = text(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "a decimal number")
 QUANTITY = text(r"[a-z][a-z0-9_]*(\.[a-z0-9]+)*", "a quantity")
 FORMULA = text(r"[0-9a-z@:!*/+().^\[\]-]{1,300}", "a formula")
 
+WHO: dict[str, Check] = {"who": TEXT, "account": TEXT}  # of what a person had sealed: his word, and the system's
+ABOUT = object_of({"id": NAME})
 EVERY_MS = integer(1, 86_400_000)
 
 FRAME = object_of({"request": HEX, "answer": HEX, "ms": integer(0), "fault?": WORD})
@@ -110,6 +112,16 @@ KINDS: dict[str, dict[str, Check]] = {
         "due": TIME,
         "missed": integer(0),
         "frames": list_of(FRAME),
+    },
+    "correction": {
+        "meter": ABOUT,
+        "from": TIME,
+        "to": TIME,
+        "what": one_of("ct", "vt", "time"),
+        "old": TEXT,
+        "new": TEXT,
+        "reason": TEXT,
+        **WHO,
     },
     "clock": {"step_ms": integer(-(2**53) + 1), "before": TIME, "after": TIME},
 }

@@ -15,11 +15,24 @@ from agent.schema import KINDS, check_record
 from agent.seal import unsigned
 from tests.agent.ledgers import good_gateway, new_key
 
+CORRECTION = {
+    "meter": {"id": "rtu-1"},
+    "from": "2026-03-01T00:00:00.000Z",
+    "to": "2026-03-02T00:00:00.000Z",
+    "what": "ct",
+    "old": "400/5",
+    "new": "200/5",
+    "reason": "the plate was misread",
+    "who": "wang.li",
+    "account": "meterseal",
+}
+
 
 def one_of_each_kind() -> dict[str, dict[str, Any]]:
     gateway = good_gateway()
     gateway.rotate(new_key("second"))
     gateway.step(3600)
+    gateway.append("correction", **CORRECTION)
     gateway.append("stop", reason="sigterm")
     return {fields["kind"]: unsigned(fields) for fields in map(json.loads, gateway.log.records)}
 
