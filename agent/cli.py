@@ -49,11 +49,15 @@ def _only_our_packages() -> None:
 def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
     with told():
+        from datetime import datetime
+
         from agent.forecast import described, line_times
         from agent.polled import polled_meters
         from config.check import load_site
+        from config.plate import certificate_words
         from config.protocols import spoken
         from config.settings import unused_passwords
+        from config.zone import zone_of
         from drivers.adapter import adapter_of
 
         settings = read_settings(site, state)
@@ -62,6 +66,7 @@ def check(site: Path | None, state: Path | None) -> None:
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt]):
             click.echo(str(mistake), err=True)
     plan = loaded.site
+    today = datetime.now(zone_of(plan.timezone)).date()
     click.echo(f"{settings.site}: no mistakes.")
     for name, link in plan.links.items():
         meters = [meter.id for meter in plan.meters if meter.link == name]
@@ -77,6 +82,8 @@ def check(site: Path | None, state: Path | None) -> None:
         if model.trust.level in "CD":
             map_trust = f"the register map of {model.model} is trust level {model.trust.level}"
             click.echo(f"  {meter.id}: {map_trust}: compare the meter's display with `meterseal read {meter.id}`.")
+        if words := certificate_words(meter.certificate, today):
+            click.echo(f"  {meter.id}: {words}")
     for line in lines:
         click.echo("\n".join(described(line)))
 

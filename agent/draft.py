@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from agent.clock import Clock, stamp
 from agent.reading import Reading, frame_fields
 from agent.seal import Key, base64url
-from config.model import ModelFile
+from config.model import MeterModel, ModelFile, ratio_applied
 from config.site import Meter
 from drivers import Exchange, Instant
 
 Fields = dict[str, Any]
+
+_PAPERS = ("accuracy_class", "measuring_range", "verification_months", "seal", "installed")
 
 
 def _head(kind: str, clock: Clock, moment: Instant | None = None) -> Fields:
@@ -63,9 +65,27 @@ def declaration(meter: Meter, model: ModelFile, framing: str, schedules: Sequenc
         "framing": framing,
         "address": meter.address,
         "place": meter.place,
+        "maker": meter.maker or model.declared.maker,
+        "product": meter.product or model.declared.product,
+        "medium": meter.medium or model.declared.medium,
         "schedules": [{"every_ms": every_ms, "quantities": list(quantities)} for every_ms, quantities in schedules],
         **ratios,
+        **_papers(meter),
+        **_applied(model.declared, {name for _, quantities in schedules for name in quantities}),
     }
+
+
+def _papers(meter: Meter) -> Fields:
+    """What only the meter's plate and its papers say, as far as the site file has it."""
+    columns = {name: getattr(meter, name) for name in _PAPERS}
+    if meter.certificate:
+        columns["certificate"] = {"number": meter.certificate.number, "valid_until": meter.certificate.valid_until}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _applied(model: MeterModel, quantities: Collection[str]) -> Fields:
+    applied = ratio_applied(point.ratio for point in model.points if point.quantity in quantities)
+    return {"ratio_applied": applied} if applied else {}
 
 
 def declared(clock: Clock, fields: Fields) -> Fields:

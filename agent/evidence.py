@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from agent.declaration import Declaration, Fields, Frames, frames_of
 from config.mistake import ConfigError
-from config.model import MeterModel, ModelFile, Point, Watch
+from config.model import MeterModel, ModelFile, Point, Watch, ratio_applied
 from config.quantity import quantity_of
 from drivers import Driver, Target
 from drivers.errors import FormulaError, MeterError
@@ -80,6 +80,9 @@ class Evidence:
         missing = [name for name in Declaration(n, leaf, meter).quantities() if name not in told]
         if missing:
             yield "DECLARATION", f"declares {', '.join(missing)}, which the model does not tell"
+        told_ratios = (point.ratio for point in model.points if point.quantity in Declaration(n, leaf, meter).quantities())
+        if "ratio_applied" in meter and meter["ratio_applied"] != ratio_applied(told_ratios):
+            yield "DECLARATION", f"says that the {meter['ratio_applied']} applies the ratio, which its model does not"
         try:
             self.in_force[meter["id"]] = self._declaration(n, leaf, meter, model)
         except (KeyError, ValueError) as error:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.record import FORMAT, RecordError
-from agent.shape import Check, as_json_schema, boolean, integer, list_of, object_of, one_of, text, time
+from agent.shape import Check, as_json_schema, boolean, day, integer, list_of, object_of, one_of, text, time
 
 TEXT = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}", "a text of at most 400 characters without control characters")
 WORD = text(r"[a-z][a-z0-9_]{0,47}", "a word")
 NAME = text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", "a name")
 TIME = time
+DAY = day
 HASH = text(r"[A-Za-z0-9_-]{43}", "32 bytes in base64url")
 SIGNATURE = text(r"[A-Za-z0-9_-]{86}", "64 bytes in base64url")
 DIGEST = text(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal")
@@ -64,6 +65,16 @@ DECLARATION = object_of(
         "ct?": TEXT,
         "vt?": TEXT,
         "place": TEXT,
+        "maker?": TEXT,
+        "product?": TEXT,
+        "medium?": WORD,
+        "accuracy_class?": TEXT,
+        "measuring_range?": TEXT,
+        "ratio_applied?": one_of("meter", "agent"),
+        "certificate?": object_of({"number": TEXT, "valid_until": DAY}),
+        "verification_months?": integer(1, 600),
+        "seal?": TEXT,
+        "installed?": DAY,
         "schedules": list_of(object_of({"every_ms": EVERY_MS, "quantities": list_of(QUANTITY)})),
     }
 )

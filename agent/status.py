@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from agent.days import begin_of, day_of
 from agent.glance import frames_in, glance
 from agent.ledger_file import LedgerReader
 from agent.record import RecordError, parse
-from agent.schedule import MILLISECOND
+from agent.schedule import MILLISECOND, SECOND
 from agent.state import is_running
 from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
 from config.check import SiteFile
+from config.plate import certificate_words
 from config.zone import zone_of
 
 _FLOWS = ("active_power", "volume_flow", "thermal_power", "mass_flow")
@@ -126,6 +127,7 @@ class Status:
         zone: the site's.
         since, until: the time that `today` is about.
         cut: whether it begins later than midnight, because there are too many records.
+        papers: what to do about a meter's certificate, by the meter's id; none while it is valid for long.
         live: what the running agent tells of itself; None where it was not asked.
     """
 
@@ -139,6 +141,7 @@ class Status:
     cut: bool
     meters: tuple[MeterStatus, ...]
     lines: tuple[LineStatus, ...]
+    papers: dict[str, str] = field(default_factory=dict)
     live: Mapping[str, Any] | None = None
 
     @property
@@ -179,8 +182,15 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
         cut=since > midnight,
         meters=tuple(meters),
         lines=tuple(LineStatus(name, percent(min(busy[name], hour), hour)) for name in site.site.links),
+        papers=_papers(site, now_ns),
         live=live,
     )
+
+
+def _papers(site: SiteFile, now_ns: int) -> dict[str, str]:
+    today = datetime.fromtimestamp(now_ns // SECOND, zone_of(site.site.timezone)).date()
+    words = {meter.id: certificate_words(meter.certificate, today) for meter in site.site.meters}
+    return {meter: told for meter, told in words.items() if told}
 
 
 def _window(reader: LedgerReader, zone: tzinfo, now_ms: int) -> tuple[Stretch, int]:

@@ -15,7 +15,8 @@ from config.zone import zone_of
 def as_text(status: Status) -> str:
     """The status: what each meter shows, its day, the lines, the agent, what is delivered."""
     zone = zone_of(status.zone)
-    parts = [_readings(status), _today(status, zone), _lines(status), _agent(status)]
+    papers = [f"{meter}: {words}." for meter, words in status.papers.items()]
+    parts = [_readings(status), papers, _today(status, zone), _lines(status), _agent(status)]
     return printable("\n\n".join("\n".join(lines) for lines in parts if lines))
 
 

@@ -12,6 +12,7 @@ protocol's own matter: `config.modbus`, `config.dlt645` and so on, one file a pr
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -44,6 +45,9 @@ ModelName = Annotated[
 ]
 
 
+Medium = Literal["electricity", "water", "heat", "cooling", "gas", "steam", "compressed_air", "oil", "pulse", "other"]
+
+
 class Declared(BaseModel):
     """What every part of a YAML file has in common: no unknown keys, nothing changed after reading."""
 
@@ -66,6 +70,12 @@ class Counter(Declared):
 
 
 Ratio = Literal["none", "ct", "vt", "ct_vt", "already_primary"]
+
+
+def ratio_applied(ratios: Iterable[Ratio]) -> str:
+    """Who multiplies by the transformers' ratio: `agent`, `meter`, or empty where nobody does. `ratios`: of what is read."""
+    told = set(ratios)
+    return "agent" if told & {"ct", "vt", "ct_vt"} else "meter" if "already_primary" in told else ""
 
 
 class Point(Declared):
@@ -177,7 +187,7 @@ class MeterModel(Declared):
     """The maker as printed on the plate."""
     product: FreeText
     """The type as printed on the plate."""
-    medium: Literal["electricity", "water", "heat", "cooling", "gas", "steam", "compressed_air", "oil", "pulse", "other"]
+    medium: Medium
     """What flows through the meter."""
     protocol: str
     """How it is spoken to."""

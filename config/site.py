@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from config.mistake import shown
 from config.modbus import ModbusPoint
-from config.model import Declared
+from config.model import Declared, Medium
+from config.plate import Certificate, Day, Months, Papers
 from config.scalar import FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text
 from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
@@ -123,6 +124,24 @@ class Meter(Declared):
     """Voltage transformer ratio as on its plate, such as 10000/100; 1 for a meter without transformers."""
     place: PlainText = ""
     """Where it is mounted and what it measures."""
+    maker: Papers | None = None
+    """The maker on its plate, where that is not the one its model names."""
+    product: Papers | None = None
+    """The type on its plate, where that is not the one its model names."""
+    medium: Medium | None = None
+    """What flows through it, where its model does not say: generic models."""
+    accuracy_class: Papers | None = None
+    """Its class, such as 0.5S."""
+    measuring_range: Papers | None = None
+    """Its range, such as 3x1.5(6) A or 0.2-20 m3/h."""
+    certificate: Certificate | None = None
+    """Its newest certificate, such as {number: DL2025-03318, valid_until: 2027-06-30}."""
+    verification_months: Months | None = None
+    """How often it must be verified, in months, such as 72."""
+    seal: Papers | None = None
+    """The number of the seal on it."""
+    installed: Day | None = None
+    """The day since which it hangs there, such as 2026-02-01."""
     every: Interval | None = None
     """How often it is read, such as 15m; else what the site says."""
     quantities: tuple[QuantityName, ...] = ()

@@ -242,3 +242,12 @@ def test_status_shows_the_day_of_each_meter(counted: Terminal) -> None:
     assert "EM-001" in said
     assert "231.1 V" in said
     assert "agent       not running" in said
+
+
+def test_a_certificate_that_has_expired_is_told_by_check_and_by_status(counted: Terminal) -> None:
+    expired = "certificate: {number: DL2019-1, valid_until: 2025-06-30}}"
+    counted.site.write_text(counted.site.read_text("utf-8").rstrip().removesuffix("}") + f", {expired}\n", "utf-8")
+    told = "EM-001: its certificate DL2019-1 has expired on 2025-06-30: have the meter verified"
+    assert told in counted.type("check", expect=0)
+    assert told in counted.type("status", expect=1)
+    assert json.loads(counted.type("status", "--json", expect=1))["papers"]["EM-001"].startswith("its certificate DL2019-1")
