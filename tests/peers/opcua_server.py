@@ -6,6 +6,7 @@ Where node or npm is missing, or npm cannot reach its registry, the tests that n
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -65,11 +66,13 @@ class PlantServer:
     Attributes:
         folder: where its certificates lie.
         strict: it takes only clients whose certificate lies in its trusted folder.
+        trusted: certificates (DER) that lie there from the start.
         namespaces: its namespaces in this order, after its own two.
     """
 
     folder: Path
     strict: bool = False
+    trusted: tuple[bytes, ...] = ()
     uri: str = URI
     namespaces: list[str] | None = None
     host: str = "127.0.0.1"
@@ -84,6 +87,8 @@ class PlantServer:
     def start(self) -> None:
         """Returns when it can be connected to."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for certificate in self.trusted:
+            self.trust(certificate)
         told = {"port": self.port, "folder": str(self.folder), "uri": self.uri, "strict": self.strict, "host": self.host}
         if self.namespaces:
             told["namespaces"] = self.namespaces
@@ -111,7 +116,7 @@ class PlantServer:
         """What a person does at the server: puts a client's certificate into its trusted folder."""
         folder = self.folder / "pki" / "trusted" / "certs"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "meterseal.der").write_bytes(certificate)
+        (folder / f"{hashlib.sha256(certificate).hexdigest()}.der").write_bytes(certificate)
 
     def freeze(self) -> None:
         """It holds its connections and says nothing."""
