@@ -98,7 +98,8 @@ def now_ns() -> int:
 class HostileMeter:
     """The meter. `late_s` is when a late answer comes; `plan` says what to do about request n."""
 
-    def __init__(self, plan: Callable[[int], str], late_s: float, seed: int) -> None:
+    def __init__(self, plan: Callable[[int], str], late_s: float, seed: int, unit: int = UNIT) -> None:
+        self.unit = unit
         self._plan = plan
         self._late_s = late_s
         self._random = random.Random(seed)
@@ -111,10 +112,14 @@ class HostileMeter:
         while len(self._arrived) >= 8:
             request = bytes(self._arrived[:8])
             del self._arrived[:8]
-            number = len(self.served)
-            served = Served(number, request, self._plan(number), now_ns())
-            self.served.append(served)
-            self._answer(served, write)
+            self.asked(request, write)
+
+    def asked(self, request: bytes, write: Callable[[bytes], None]) -> None:
+        """Takes one whole request to this meter."""
+        number = len(self.served)
+        served = Served(number, request, self._plan(number), now_ns())
+        self.served.append(served)
+        self._answer(served, write)
 
     def _answer(self, served: Served, write: Callable[[bytes], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -133,10 +138,10 @@ class HostileMeter:
         """What is sent about a request: seconds of delay, and bytes."""
         request, deed, late = served.request, served.deed, self._late_s
         value = word(served.address, served.number).to_bytes(4, "big")
-        right = sealed(bytes([UNIT, request[1], 4]) + value)
+        right = sealed(bytes([self.unit, request[1], 4]) + value)
         noise = self._random.randbytes(self._random.randint(1, 4))
         if deed in _EXCEPTION:
-            return [(0, sealed(bytes([UNIT, request[1] | 0x80, _EXCEPTION[deed]])))]
+            return [(0, sealed(bytes([self.unit, request[1] | 0x80, _EXCEPTION[deed]])))]
         planned: dict[str, list[tuple[float, bytes]]] = {
             "right": [(0, right)],
             "slow": [(0.0005 * index, right[index : index + 1]) for index in range(len(right))],
@@ -149,25 +154,41 @@ class HostileMeter:
             "only_echo": [(0, request)],
             "short": [(0, right[: self._random.randint(3, len(right) - 1)])],
             "torn": [(0, right[:5]), (late + 0.05, right[5:])],
-            "short_data": [(0, sealed(bytes([UNIT, request[1], 2]) + value[:2]))],
-            "long_data": [(0, sealed(bytes([UNIT, request[1], 6]) + value + value[:2]))],
-            "wrong_unit": [(0, sealed(bytes([UNIT + 1, request[1], 4]) + value))],
-            "wrong_unit_then_late": [(0, sealed(bytes([UNIT + 1, request[1], 4]) + value)), (late, right)],
-            "wrong_function": [(0, sealed(bytes([UNIT, 7 - request[1], 4]) + value))],
+            "short_data": [(0, sealed(bytes([self.unit, request[1], 2]) + value[:2]))],
+            "long_data": [(0, sealed(bytes([self.unit, request[1], 6]) + value + value[:2]))],
+            "wrong_unit": [(0, sealed(bytes([self.unit + 1, request[1], 4]) + value))],
+            "wrong_unit_then_late": [(0, sealed(bytes([self.unit + 1, request[1], 4]) + value)), (late, right)],
+            "wrong_function": [(0, sealed(bytes([self.unit, 7 - request[1], 4]) + value))],
             "bad_checksum": [(0, right[:-1] + bytes([right[-1] ^ 0x10]))],
         }
         return planned[deed]
 
 
+class HostileLine:
+    """Several hostile meters on one line, each with a unit and a plan of its own. Late answers come among others' answers."""
+
+    def __init__(self, *meters: HostileMeter) -> None:
+        self.meters = {meter.unit: meter for meter in meters}
+        self._arrived = bytearray()
+
+    def received(self, data: bytes, write: Callable[[bytes], None]) -> None:
+        """Takes bytes of the line; whoever is meant answers."""
+        self._arrived += data
+        while len(self._arrived) >= 8:
+            request = bytes(self._arrived[:8])
+            del self._arrived[:8]
+            self.meters[request[0]].asked(request, write)
+
+
 class OnTcp(asyncio.Protocol):
     """One client's connection to a hostile meter."""
 
-    def __init__(self, meter: HostileMeter) -> None:
+    def __init__(self, meter: HostileMeter | HostileLine) -> None:
         self._meter = meter
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def listen(cls, meter: HostileMeter) -> tuple[asyncio.Server, str]:
+    async def listen(cls, meter: HostileMeter | HostileLine) -> tuple[asyncio.Server, str]:
         """A server on a free port, and its address as `host:port`."""
         server = await asyncio.get_running_loop().create_server(lambda: cls(meter), "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
