@@ -162,6 +162,12 @@ def cjt188_address(text: str) -> str:
     return f"{found[1]}-{digits}" if found[1] else digits
 
 
+def cjt188_both(one: str, other: str) -> bool:
+    """Whether a meter may answer to both addresses: AA seven times stands for any one of whatever type, AA- for any type."""
+    (kind, _, digits), (its_kind, _, its_digits) = one.rpartition("-"), other.rpartition("-")
+    return ANY in (digits, its_digits) or (digits == its_digits and (kind == its_kind or "AA" in (kind, its_kind)))
+
+
 # --- what a map must keep to ----------------------------------------------------------------------------------
 
 

@@ -126,6 +126,12 @@ def dlt645_address(text: str) -> str:
     return text.upper().rjust(12, "0")
 
 
+def dlt645_both(one: str, other: str) -> bool:
+    """Whether a meter may answer to both addresses: AA in either one stands for any two digits."""
+    pairs = [(one[at : at + 2], other[at : at + 2]) for at in range(0, 12, 2)]
+    return len(one) == len(other) and all(first == second or "AA" in (first, second) for first, second in pairs)
+
+
 # --- what a map must keep to ----------------------------------------------------------------------------------
 
 

@@ -117,6 +117,11 @@ def iec62056_21_address(text: str) -> str:
     return made
 
 
+def iec62056_21_both(one: str, other: str) -> bool:
+    """Whether a meter may answer to both addresses: all answer where there is none, and zeros in front do not count (6.3.14)."""
+    return not one or not other or one.lstrip("0") == other.lstrip("0")
+
+
 def iec62056_21_findings(model: Iec62056Model) -> Iterator[Finding]:
     """What is wrong with a whole model although each of its keys is well formed."""
     yield from map_findings(model)

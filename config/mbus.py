@@ -129,6 +129,8 @@ Qualifier = Literal[
     "leakage",
     "overflow",
     "future",
+    "average",
+    "standard_conform",
 ]
 
 _MAKER_LETTERS = Shape(r"[A-Z]{3}", "is not a maker's three letters, such as KAM")
@@ -236,6 +238,17 @@ def mbus_address(text: str) -> str:
             "number, maker, version and medium, such as 123456782D2C0804"
         )
     return packed[:8] if packed[8:] == 8 * "F" else packed
+
+
+def mbus_both(one: str, other: str) -> bool:
+    """Whether a meter may answer to both addresses: what one leaves out or fills with F behind the number, it leaves open.
+
+    A primary and a secondary address can be of one meter too, which nothing here can tell.
+    """
+    if len(one) < 8 or len(other) < 8 or one[:8] != other[:8]:
+        return one == other
+    parts = [(one[first:end] or "F", other[first:end] or "F") for first, end in ((8, 12), (12, 14), (14, 16))]
+    return all(mine == its or {"F"} in (set(mine), set(its)) for mine, its in parts)
 
 
 def mbus_findings(model: MbusModel) -> Iterator[Finding]:

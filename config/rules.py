@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from config.library import is_generic
-from config.mistake import did_you_mean, listed, shown
+from config.mistake import Path, did_you_mean, listed, shown
 from config.model import Finding, ModelFile, Point
+from config.protocols import PROTOCOLS
 from config.site import Link, Meter, Mqtt
 from config.typed import password_names
 
@@ -103,7 +104,7 @@ def fast_findings(index: int, meter: Meter, model: ModelFile, every_ms: int) -> 
 def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols: Mapping[int, str]) -> Iterator[Finding]:
     """Rules between meters: ids, links and addresses. `protocols`: of each meter whose model is known, by its index."""
     ids: set[str] = set()
-    taken: dict[tuple[str, str, str], str] = {}
+    taken: dict[tuple[str, str], list[Meter]] = {}
     for index, meter in meters:
         if meter.id in ids:
             yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
@@ -113,9 +114,24 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols:
             continue
         if index not in protocols:
             continue
-        other = taken.setdefault((meter.link, protocols[index], meter.address), meter.id)
-        if other != meter.id:
-            yield ("meters", index, "address"), f"address {meter.address} on {meter.link} is already that of {other}"
+        before = taken.setdefault((meter.link, protocols[index]), [])
+        both = PROTOCOLS[protocols[index]].both
+        other = next((each for each in before if both(each.address, meter.address)), None)
+        if other:
+            yield _place_of_address(index, meter), _called_twice(meter, other)
+        before.append(meter)
+
+
+def _place_of_address(index: int, meter: Meter) -> Path:
+    return ("meters", index, "address") if meter.address else ("meters", index)
+
+
+def _called_twice(meter: Meter, other: Meter) -> str:
+    """The message for two meters on one link that answer to one address."""
+    if meter.address == other.address:
+        return f"address {meter.address or 'none'} on {meter.link} is already that of {other.id}"
+    told = " and ".join(f"{each.id} ({each.address or 'no address'})" for each in (other, meter))
+    return f"{told} would both answer on {meter.link}: one address also calls the other; write the whole number of each"
 
 
 def unknown_link(name: str, links: Mapping[str, object]) -> str:

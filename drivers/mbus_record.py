@@ -279,7 +279,7 @@ def _added(record: Record, code: int) -> Record:
     """The record with what one orthogonal VIFE says."""
     if code == 0:
         return record
-    if code < 0x20:
+    if code < 0x20 and code not in QUALIFIERS:
         return replace(record, error=ERRORS.get(code, ERROR))
     if 0x70 <= code <= 0x77 or code == 0x7D:
         factor = Fraction(1000) if code == 0x7D else Fraction(10) ** (code - 0x76)

@@ -131,9 +131,11 @@ SECOND: dict[int, Meaning] = {
     **_names(0x75, "times_stopped", "maker_container"),
 }
 
-# Section 6.4.7: orthogonal VIFEs that say which part of a quantity is meant. Codes 0 to 1F (errors), 70 to 77 and 7D (decimal
-# point), 7C (FC, the table behind it) and 7F (maker's own) are read in `drivers.mbus_record`.
+# Section 6.4.7: orthogonal VIFEs that say which part of a quantity is meant. The other codes 0 to 1F (errors), 70 to 77 and 7D
+# (decimal point), 7C (FC, the table behind it) and 7F (maker's own) are read in `drivers.mbus_record`.
 QUALIFIERS: dict[int, str] = {
+    **dict(enumerate(("average", "inverse_compact_profile", "relative_deviation"), 0x12)),
+    **dict(enumerate(("standard_conform", "compact_profile_with_registers", "compact_profile"), 0x1D)),
     **dict(enumerate(("second", "minute", "hour", "day", "week", "month", "year", "revolution"), 0x20)),
     **dict(enumerate(("pulse_in_0", "pulse_in_1", "pulse_out_0", "pulse_out_1"), 0x28)),
     **dict(enumerate(("litre", "m3", "kg", "k", "kwh", "gj", "kw", "k_litre", "v", "a"), 0x2C)),
@@ -173,7 +175,7 @@ FURTHER: dict[int, str] = {
 }
 UNSIGNED = 0x11  # FC 11: data of type C, an unsigned binary number
 
-# Section 6.4.7, 00 to 1F from a meter: why the data of this record cannot be used.
+# Section 6.4.7, 00 to 1F from a meter, those apart that `QUALIFIERS` has: why the data of this record cannot be used.
 ERRORS: dict[int, str] = {
     0x15: "no_data",
     0x16: "data_overflow",

@@ -378,6 +378,21 @@ def test_a_record_that_is_not_exactly_the_one_meant_is_no_value(record: str, cau
     assert raised.value.cause == cause
 
 
+def test_an_average_and_flags_of_the_standards_content_are_qualified_and_no_errors_of_their_records() -> None:
+    frame = telegram("042b10270000" + "04ab12d2040000" + "04ab14e8030000" + "02fd971d0400")
+    assert value_in(frame, point("active_power", "power")) == "10000"
+    assert value_in(frame, point("active_power", "power", qualifiers=["average"])) == "1234"
+    flags = mbus.locate(target(), [short(0x7B, 5)], watch("error_flags", qualifiers=["standard_conform"]), [frame])
+    assert evaluate(flags, [frame]).value == "4"
+
+
+@pytest.mark.parametrize("code", ["13", "14", "1e", "1f"])
+def test_a_profile_or_a_deviation_is_never_taken_for_the_quantity_itself(code: str) -> None:
+    with pytest.raises(NoValue) as raised:
+        value_in(telegram(f"0483{code}64000000"), point("active_energy_import", "energy"))
+    assert raised.value.cause == "no_record"
+
+
 def test_one_of_several_records_is_taken_by_its_place_among_them() -> None:
     frame = telegram("0bfd47000023" + "0bfd47010023" + "0bfd47020023")
     told = [value_in(frame, point("voltage.l1", "voltage", nth=nth)) for nth in (1, 2, 3)]
