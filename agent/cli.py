@@ -63,14 +63,15 @@ def check(site: Path | None, state: Path | None) -> None:
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
         lines = line_times(loaded, {name: polled_meters(loaded, name) for name in loaded.site.links})
-        for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt]):
+        users = [name for name, link in loaded.site.links.items() if link.opcua and link.user]
+        for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt], users):
             click.echo(str(mistake), err=True)
     plan = loaded.site
     today = datetime.now(zone_of(plan.timezone)).date()
     click.echo(f"{settings.site}: no mistakes.")
     for name, link in plan.links.items():
         meters = [meter.id for meter in plan.meters if meter.link == name]
-        where = link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
+        where = link.opcua or link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
         titles = dict.fromkeys(spoken(loaded.models[meter].declared.protocol, link.frames) for meter in meters)
         click.echo(f"  {name} ({', '.join([where, *titles])}): {', '.join(meters) or 'no meters'}")
         lasting = adapter_of(link.serial) if link.serial else None

@@ -30,8 +30,9 @@ from config.library import (
 from config.library import load_models as load_models
 from config.library import read_model as read_model
 from config.mistake import ConfigError, Mistake, shown
-from config.modbus import ModbusModel
+from config.modbus import ModbusModel, ModbusPoint
 from config.model import Finding, ModelFile, Point
+from config.opcua import OpcuaModel, OpcuaPoint, own_nodes_findings
 from config.protocols import PROTOCOLS
 from config.registers import point_findings
 from config.rules import (
@@ -269,6 +270,18 @@ def _load_once(name: str, path: Path, loaded: dict[str, ModelFile | None], mista
     return loaded[name]
 
 
+def _own_point_findings(meter: Meter, model: ModelFile) -> Iterator[Finding]:
+    """What is wrong with the points that a generic meter brings along, as far as they are of its model's kind."""
+    if isinstance(model.declared, OpcuaModel):
+        nodes = [point for point in meter.points if isinstance(point, OpcuaPoint)]
+        if len(nodes) == len(meter.points):
+            yield from own_nodes_findings(nodes)
+        return
+    registers = [point for point in meter.points if isinstance(point, ModbusPoint)]
+    if len(registers) == len(meter.points):
+        yield from point_findings(registers, cast("ModbusModel", model.declared).modbus)
+
+
 def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
     """All rules over what could be read."""
     try:
@@ -287,7 +300,7 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
             continue
         model = models[index]
         if is_generic(meter.model):
-            for path, message in point_findings(meter.points, cast("ModbusModel", model.declared).modbus):
+            for path, message in _own_point_findings(meter, model):
                 yield ("meters", index, *path), message
         yield from model_findings(index, meter, model, (*polled_points(meter, model), *fast_points(meter, model)))
         yield from fast_findings(index, meter, model, meter.every or draft.every)

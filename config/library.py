@@ -19,8 +19,7 @@ from typing import Any
 
 from config.map_rules import is_generic as is_generic
 from config.mistake import ConfigError, Mistake, did_you_mean, shown
-from config.modbus import ModbusPoint
-from config.model import ModelFile
+from config.model import ModelFile, Point
 from config.protocols import PROTOCOLS, Protocol
 from config.text import LARGEST, Document, read_text
 from config.typed import typed
@@ -139,7 +138,7 @@ def unknown_model(name: str, known: Iterable[str]) -> str:
     return f"there is no model {shown(name)}.{near}" if near else f"there is no model {shown(name)}; see `meterseal models`"
 
 
-def with_points(base: ModelFile, points: tuple[ModbusPoint, ...]) -> ModelFile:
+def with_points(base: ModelFile, points: tuple[Point, ...]) -> ModelFile:
     """A generic model with a meter's own points.
 
     Its text is canonical JSON (sorted keys) with every default written out, so that it reads back as the same

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 
+# Begins a step of a path that says which of several kinds of block is meant; no key of a file can begin so.
+KIND = "\0"
+
 _SECRET = re.compile(r"pass|pwd|secret|token|credential|kennwort|密码|口令", re.IGNORECASE)
 _LONGEST_ECHO = 60
 

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from config.library import is_generic
 from config.mistake import Path, did_you_mean, listed, shown
 from config.model import Finding, ModelFile, Point
+from config.opcua import OpcuaPoint
+from config.opcua_rules import opcua_link_findings, opcua_meter_findings, opcua_password_clashes
 from config.protocols import PROTOCOLS
 from config.site import Link, Meter, Mqtt
 from config.typed import password_names
 
 Meters = Sequence[tuple[int, Meter]]
 
+GENERIC_OPCUA = "generic-opcua"
 _TRANSFORMERS = {"ct": ("current", "400/5"), "vt": ("voltage", "10000/100")}
 
 
@@ -30,24 +33,31 @@ def link_findings(links: Mapping[str, Link | None]) -> Iterator[Finding]:
         yield from _one_link(("links", name), link)
         port = _port(link)
         if port in first:
-            key = "serial" if link.serial else "tcp"
-            yield ("links", name, key), f"{first[port]} is on the same port; put all its meters on one of the two links"
+            key = "opcua" if link.opcua else "serial" if link.serial else "tcp"
+            same = "at the same server" if link.opcua else "on the same port"
+            yield ("links", name, key), f"{first[port]} is {same}; put all its meters on one of the two links"
         elif port:
             first[port] = name
+    yield from opcua_password_clashes(links)
 
 
 def _port(link: Link) -> str:
     """One spelling for one port or host."""
+    if link.opcua:
+        return link.opcua.rstrip("/").lower()
     text = (link.serial or link.tcp or "").rstrip("/")
     return text if text.startswith("/") else text.partition("://")[2].lower() or text.lower()
 
 
 def _one_link(path: tuple[str, str], link: Link) -> Iterator[Finding]:
-    if not link.serial and not link.tcp:
-        yield path, "the port is missing; write  serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502"
-    if link.serial and link.tcp:
-        yield (*path, "tcp"), "a link has either serial or tcp; take one out"
+    given = [key for key in ("serial", "tcp", "opcua") if getattr(link, key)]
+    if not given:
+        example = "serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502  or  opcua: opc.tcp://192.168.1.30:4840"
+        yield path, f"the port is missing; write  {example}"
+    if len(given) > 1:
+        yield (*path, given[1]), f"a link has either {' or '.join(given)}; take one out"
         return
+    yield from opcua_link_findings(path, link)
     if link.serial and link.framing == "tcp":
         yield (*path, "framing"), "tcp is not possible on a serial port; take framing out, or write rtu or ascii"
     if link.tcp and link.tcp.rpartition(":")[2].strip("0") == "":
@@ -114,6 +124,7 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols:
             continue
         if index not in protocols:
             continue
+        yield from opcua_meter_findings(index, meter, protocols[index], links)
         before = taken.setdefault((meter.link, protocols[index]), [])
         both = PROTOCOLS[protocols[index]].both
         other = next((each for each in before if both(each.address, meter.address)), None)
@@ -146,14 +157,22 @@ def _some(names: Mapping[str, object]) -> str:
 
 def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
     """Whether a meter has points of its own exactly where its model is a generic one."""
+    opcua = meter.model == GENERIC_OPCUA
     if is_generic(meter.model) and not meter.points:
-        example = "points: [{quantity: active_energy_import, at: {address: 72, type: f32}}]"
-        yield ("meters", index), f"points is missing: {meter.model} knows no registers; write for example  {example}"
+        at = "{node: 'nsu=http://plant.example/meters;s=Press1.Energy'}" if opcua else "{address: 72, type: f32}"
+        example = f"points: [{{quantity: active_energy_import, at: {at}}}]"
+        what = "nodes" if opcua else "registers"
+        yield ("meters", index), f"points is missing: {meter.model} knows no {what}; write for example  {example}"
     if meter.points and not is_generic(meter.model):
         message = (
             f"only generic models take points; {shown(meter.model)} has its own: take points out, or write model: generic-modbus"
         )
         yield ("meters", index, "points"), message
+    if is_generic(meter.model):
+        for number, point in enumerate(meter.points):
+            if isinstance(point, OpcuaPoint) != opcua:
+                at = "a node, such as  {node: 'nsu=...;s=Energy'}" if opcua else "a register, such as  {address: 72, type: f32}"
+                yield ("meters", index, "points", number, "at"), f"{meter.model} reads {at}"
 
 
 def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[Point]) -> Iterator[Finding]:

@@ -30,6 +30,11 @@ from config.quantity import QUANTITIES, SUFFIX, quantity_of
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,12}")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_SPAN = re.compile(r"([0-9]{1,6})(ms|s|m|h)?")
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+SPAN_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 86400}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
+}
 _RATIO = r"[0-9]{1,7}(\.[0-9]{1,4})?(/[0-9]{1,4}(\.[0-9]{1,4})?)?"
 
 
@@ -125,6 +130,30 @@ def _ratio(value: object) -> object:
     return text
 
 
+def span_ms(text: str) -> int:
+    """A time span such as 15m in milliseconds; a bare number counts seconds. Raises ValueError for other text."""
+    found = _SPAN.fullmatch(text)
+    if not found:
+        raise ValueError(f"{shown(text)} is not a time span; write 15m, 60s or 1h")
+    return int(found[1]) * _MILLISECONDS[found[2] or "s"]
+
+
+def _span(value: object) -> object:
+    text = as_text(value)
+    if not isinstance(text, str):
+        return "a time span" if isinstance(text, bool) else text
+    if not 1 <= span_ms(text) <= 31 * 86_400_000:
+        raise ValueError(f"{shown(text)} is not a time span from 1ms to 31 days; write 15m, 60s or 1h")
+    return span_ms(text)
+
+
+def _span_text(milliseconds: int) -> str:
+    unit = next(unit for unit, length in _MILLISECONDS.items() if milliseconds % length == 0)
+    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+
+
+# In milliseconds.
+Span = Annotated[int, BeforeValidator(_span), PlainSerializer(_span_text), WithJsonSchema(SPAN_SCHEMA)]
 Exact = Annotated[Decimal, BeforeValidator(as_decimal), PlainSerializer(str)]
 Whole = Annotated[int, BeforeValidator(as_whole)]
 YesNo = Annotated[bool, BeforeValidator(_yes_no)]

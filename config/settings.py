@@ -6,9 +6,11 @@
     METERSEAL_SECRETS_DIR    a folder with one file a secret, as containers mount them
     METERSEAL_MQTT_PASSWORD  the password of the broker called `broker` (the one without a name)
     METERSEAL_MQTT_PASSWORD_CLOUD   the password of the broker called `cloud`
+    METERSEAL_OPCUA_PASSWORD_SCADA  the password of the user of the OPC UA link called `scada`
 
-A password may stand in a file `mqtt_password` or `mqtt_password_cloud` instead: in the folder of systemd credentials
-($CREDENTIALS_DIRECTORY) or in METERSEAL_SECRETS_DIR. The environment comes first, then credentials, then secrets.
+A password may stand in a file `mqtt_password`, `mqtt_password_cloud` or `opcua_password_scada` instead: in the folder
+of systemd credentials ($CREDENTIALS_DIRECTORY) or in METERSEAL_SECRETS_DIR. The environment comes first, then
+credentials, then secrets.
 
 A variable that begins with METERSEAL_ and is none of these is a mistake: a misspelt one would be ignored silently.
 """
@@ -24,12 +26,13 @@ from pydantic import BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.mistake import ConfigError, Mistake, did_you_mean
-from config.typed import password_names, sentence_of
+from config.typed import opcua_password_names, password_names, sentence_of
 
 PREFIX = "METERSEAL_"
 SITE_FILE = "site.yaml"
 SYSTEM_SITE = Path("/etc/meterseal/site.yaml")
 _PASSWORD = "METERSEAL_MQTT_PASSWORD"  # noqa: S105 - the name of a variable, not a password
+_OPCUA_PASSWORD = "METERSEAL_OPCUA_PASSWORD"  # noqa: S105 - the same
 _LONGEST_SECRET = 4096
 
 
@@ -87,7 +90,8 @@ def _unknown_variables() -> Iterator[Mistake]:
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + [_PASSWORD]
     for variable in os.environ:
         upper = variable.upper()
-        if upper.startswith(PREFIX) and upper not in known and not variable.startswith(f"{_PASSWORD}_"):
+        of_its_own = variable.startswith((f"{_PASSWORD}_", f"{_OPCUA_PASSWORD}_"))
+        if upper.startswith(PREFIX) and upper not in known and not of_its_own:
             yield _mistake(variable, f"meterseal has no such setting.{did_you_mean(upper, known)}".removesuffix("."))
 
 
@@ -97,7 +101,19 @@ def mqtt_password(settings: Settings, name: str) -> SecretStr | None:
     Raises:
         ConfigError: its file cannot be read, is empty, or is no single line of text.
     """
-    variable, file = password_names(name)
+    return _password(settings, *password_names(name))
+
+
+def opcua_password(settings: Settings, link: str) -> SecretStr | None:
+    """The password of the user of the OPC UA link called `link`, or None where there is none.
+
+    Raises:
+        ConfigError: its file cannot be read, is empty, or is no single line of text.
+    """
+    return _password(settings, *opcua_password_names(link))
+
+
+def _password(settings: Settings, variable: str, file: str) -> SecretStr | None:
     if value := os.environ.get(variable):
         return SecretStr(value)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -121,12 +137,19 @@ def _secret_in(path: Path) -> SecretStr:
     return SecretStr(text)
 
 
-def unused_passwords(brokers: list[str]) -> list[Mistake]:
-    """Password variables of brokers that the site file does not have: a misspelt name would go unnoticed."""
-    wanted = [password_names(name)[0] for name in brokers]
-    given = [variable for variable in os.environ if variable == _PASSWORD or variable.startswith(f"{_PASSWORD}_")]
+def unused_passwords(brokers: list[str], links: list[str]) -> list[Mistake]:
+    """Password variables of brokers or OPC UA links that the site file does not have: a misspelt name would go unnoticed.
+
+    `links`: those with an OPC UA server where the gateway logs in as a user.
+    """
+    wanted = {
+        _PASSWORD: [password_names(name)[0] for name in brokers],
+        _OPCUA_PASSWORD: [opcua_password_names(name)[0] for name in links],
+    }
+    whose = {_PASSWORD: "broker", _OPCUA_PASSWORD: "OPC UA link with a user"}
     return [
-        _mistake(variable, f"the site file has no broker of that name.{did_you_mean(variable, wanted)}".removesuffix("."))
-        for variable in given
-        if variable not in wanted
+        _mistake(variable, f"the site file has no {whose[kind]} of that name.{did_you_mean(variable, names)}".removesuffix("."))
+        for kind, names in wanted.items()
+        for variable in os.environ
+        if (variable == kind or variable.startswith(f"{kind}_")) and variable not in names
     ]

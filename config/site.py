@@ -6,27 +6,22 @@ duplicate address on one line, a link nobody named) stand in `config.check`.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from config.mistake import shown
+from config.mistake import KIND, shown
 from config.modbus import ModbusPoint
 from config.model import Declared, Medium
+from config.opcua import OpcuaPoint
 from config.plate import Certificate, Day, Months, Papers
-from config.scalar import FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text
+from config.scalar import SPAN_SCHEMA, FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text, span_ms
 from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
 from config.scalar import PlateRatio as PlateRatio
 
-_SPAN = re.compile(r"([0-9]{1,6})(ms|s|m|h)?")
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DAY = 86_400_000
 _SHORTEST = 100
-_SPAN_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 86400}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
-}
 _PORT_HINT = "write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port"
 
 
@@ -34,10 +29,7 @@ def _interval(value: object) -> object:
     text = as_text(value)
     if not isinstance(text, str):
         return "a time span" if isinstance(text, bool) else text
-    found = _SPAN.fullmatch(text)
-    if not found:
-        raise ValueError(f"{shown(text)} is not a time span; write 15m, 60s or 1h")
-    milliseconds = int(found[1]) * _MILLISECONDS[found[2] or "s"]
+    milliseconds = span_ms(text)
     if milliseconds < _SHORTEST or _DAY % milliseconds:
         raise ValueError(
             f"{shown(text)} does not divide a day into equal parts; take 1s, 5s, 10s, 15s, 30s, 1m, 5m, 10m, 15m, 30m or 1h"
@@ -46,7 +38,7 @@ def _interval(value: object) -> object:
 
 
 # In milliseconds.
-Interval = Annotated[int, BeforeValidator(_interval), WithJsonSchema(_SPAN_SCHEMA)]
+Interval = Annotated[int, BeforeValidator(_interval), WithJsonSchema(SPAN_SCHEMA)]
 # Which addresses there are is the protocol's matter (`config.protocols`), checked once the meter's model is known.
 Address = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,40}", "is not a meter's address")]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
@@ -69,15 +61,36 @@ Topic = Annotated[
 ]
 UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not a name")]
 Framing = Literal["tcp", "rtu", "ascii"]
+Server = Annotated[
+    str,
+    Shape(
+        rf"opc\.tcp://[A-Za-z0-9._-]{{1,253}}(:{_PORT})?(/[!-~]{{0,200}})?",
+        "is not the address of an OPC UA server; write for example opc.tcp://192.168.1.30:4840/path",
+    ),
+]
+Uri = Annotated[
+    str, Shape(r"[!-~]{1,400}", "is not the server's application URI; `meterseal trust` shows it, such as urn:plant:scada")
+]
+Fingerprint = Annotated[
+    str,
+    Shape(
+        "sha256:[0-9a-fA-F]{64}",
+        "is not a certificate's fingerprint; write sha256: and its 64 hexadecimal digits, as `meterseal trust` shows them",
+    ),
+]
+# Those that OPC 10000-7 has deprecated are read, to be told of with what to write instead (`config.opcua_rules`).
+Policy = Literal["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "Basic128Rsa15", "Basic256"]
 
 
 class Link(Declared):
-    """One way to meters: an RS-485 line on a serial port, or a TCP connection."""
+    """One way to meters: an RS-485 line on a serial port, a TCP connection, or an OPC UA server."""
 
     serial: SerialPort | None = None
-    """The serial port, such as /dev/ttyUSB0; socket:// or rfc2217:// for serial servers. Either this or tcp."""
+    """The serial port, such as /dev/ttyUSB0; socket:// or rfc2217:// for serial servers. Either this or tcp or opcua."""
     tcp: Endpoint | None = None
-    """host:port of a meter or converter, such as 192.168.1.20:502. Either this or serial."""
+    """host:port of a meter or converter, such as 192.168.1.20:502. Either this or serial or opcua."""
+    opcua: Server | None = None
+    """An OPC UA server, such as opc.tcp://192.168.1.30:4840/path. Either this or serial or tcp."""
     framing: Framing | None = None
     """tcp (Modbus TCP) on tcp and rtu on serial unless said otherwise; rtu on tcp is a transparent serial server."""
     baud: Annotated[Whole, Field(ge=300, le=921600)] | None = None
@@ -89,11 +102,38 @@ class Link(Declared):
     longest_answer_ms: Annotated[Whole, Field(ge=10, le=120000)] | None = None
     """How late the slowest meter may still answer, in milliseconds: after a timeout the line is silent for so long,
     so that a late answer is never taken for another one."""
+    security: Policy | None = None
+    """For opcua: how the connection is protected; Basic256Sha256 unless said otherwise. None: anybody can read and alter it."""
+    mode: Literal["Sign", "SignAndEncrypt"] | None = None
+    """For opcua: whether what is said is only signed, or encrypted too; SignAndEncrypt unless said otherwise."""
+    login: Literal["anonymous", "user", "certificate"] | None = None
+    """For opcua: how the gateway logs in; anonymous unless said otherwise, user where user is given."""
+    user: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", "is not a user name")] | None = None
+    """For opcua: the user name; the password stands in the environment or in a secrets file, never here."""
+    certificate: Fingerprint | None = None
+    """For opcua: the fingerprint of the server's certificate; else the one that `meterseal trust` has kept."""
+    server: Uri | None = None
+    """For opcua: the server's application URI, held against what it says at every connect and in every reading."""
 
     @property
     def frames(self) -> Framing:
-        """The framing in force."""
+        """The framing in force of Modbus; other protocols have their own."""
         return self.framing or ("tcp" if self.tcp else "rtu")
+
+    @property
+    def policy(self) -> Policy:
+        """The OPC UA security policy in force."""
+        return self.security or "Basic256Sha256"
+
+    @property
+    def protection(self) -> Literal["None", "Sign", "SignAndEncrypt"]:
+        """The OPC UA message security mode in force."""
+        return "None" if self.policy == "None" else self.mode or "SignAndEncrypt"
+
+    @property
+    def identity(self) -> Literal["anonymous", "user", "certificate"]:
+        """How the gateway logs in at the OPC UA server."""
+        return self.login or ("user" if self.user else "anonymous")
 
 
 class Fast(Declared):
@@ -103,6 +143,18 @@ class Fast(Declared):
     """How often they are read, such as 5s."""
     quantities: Annotated[tuple[QuantityName, ...], Field(min_length=1)]
     """Which ones. They are left out of the meter's other readings."""
+
+
+def _protocol_of_point(value: object) -> str:
+    """Which kind of point an entry is meant to be: one with a node is OPC UA's, all others are Modbus'."""
+    at = value.get("at") if isinstance(value, dict) else getattr(value, "at", None)
+    return OPCUA_POINT if isinstance(value, OpcuaPoint) or (isinstance(at, dict) and "node" in at) else MODBUS_POINT
+
+
+MODBUS_POINT, OPCUA_POINT = f"{KIND}modbus", f"{KIND}opcua"
+OwnPoint = Annotated[
+    Annotated[ModbusPoint, Tag(MODBUS_POINT)] | Annotated[OpcuaPoint, Tag(OPCUA_POINT)], Discriminator(_protocol_of_point)
+]
 
 
 class Meter(Declared):
@@ -152,8 +204,8 @@ class Meter(Declared):
     """Its own speed, where the meters of a line have several; else the link's."""
     format: SerialFormat | None = None
     """Its own data bits, parity and stop bits, where the meters of a line have several; else the link's."""
-    points: tuple[ModbusPoint, ...] = ()
-    """For generic models only: the meter's own registers."""
+    points: tuple[OwnPoint, ...] = ()
+    """For generic models only: the meter's own registers, or the nodes of its server."""
 
 
 class Tls(Declared):

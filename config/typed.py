@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from config.mistake import ConfigError, Mistake, Path, did_you_mean, listed, looks_secret, nearest, shown
+from config.mistake import KIND, ConfigError, Mistake, Path, did_you_mean, listed, looks_secret, nearest, shown
 from config.text import Document, read_text
 
 T = TypeVar("T", bound=BaseModel)
@@ -69,6 +69,7 @@ EXAMPLES = {
     "first": "first: 0",
     "bytes": "bytes: 4",
     "obis": "obis: 1.8.0",
+    "node": "node: nsu=http://plant.example/meters;s=Press1.Energy",
     "points": "points:  with an entry for each quantity",
     "examples": "examples:  with frames and the values they give",
 }
@@ -165,13 +166,23 @@ def _worth_telling(error: ErrorDetails, document: Document, misspelt: set[Path])
     return not _refused(document, error["loc"])
 
 
+def _written(path: Path) -> Path:
+    """A path as it stands in the file: without the steps that say which kind of block was meant."""
+    return tuple(step for step in path if not _is_kind(step))
+
+
+def _is_kind(step: int | str) -> bool:
+    return isinstance(step, str) and step.startswith(KIND)
+
+
 def _refused(document: Document, path: Path) -> bool:
     """Whether something at this path, or around it, was already reported while reading."""
+    path = _written(path)
     return any(path[:length] in document.refused for length in range(1, len(path) + 1))
 
 
 def _mistake(kind: type[BaseModel], document: Document, error: ErrorDetails) -> Mistake:
-    path = error["loc"]
+    path = _written(error["loc"])
     if path and path[-1] == "[key]":
         return document.mistake(path[:-1], sentence_of(error), at_key=True)
     key = str(path[-1]) if path else ""
@@ -180,7 +191,7 @@ def _mistake(kind: type[BaseModel], document: Document, error: ErrorDetails) -> 
             return document.mistake(path[:-1], f"{path[-1] + 1} or more entries are needed here")
         return document.mistake(path[:-1], f"{key} is missing; write for example  {EXAMPLES.get(key, key + ': ...')}")
     if error["type"] == "extra_forbidden":
-        return document.mistake(path, _unknown_key(kind, document, path), at_key=True)
+        return document.mistake(path, _unknown_key(kind, document, error["loc"]), at_key=True)
     return document.mistake(path, sentence_of(error, looks_secret(key)))
 
 
@@ -193,7 +204,7 @@ def _meant(kind: type[BaseModel], path: Path) -> Path:
 def _unknown_key(kind: type[BaseModel], document: Document, path: Path) -> str:
     key = str(path[-1])
     if looks_secret(key):
-        variable, file = password_names(_name_beside(document, path))
+        variable, file = _password_beside(document, _written(path))
         return NO_PASSWORDS.format(variable=variable, file=file)
     block = _block(kind, path[:-1])
     known = list(block.model_fields) if block else []
@@ -201,27 +212,42 @@ def _unknown_key(kind: type[BaseModel], document: Document, path: Path) -> str:
     return f"this key is not known here.{near}" if near else f"this key is not known here; known are {', '.join(known)}"
 
 
-def _name_beside(document: Document, path: Path) -> str:
-    """The value of `name` in the same block, such as a broker's; `broker` where it has none."""
+def _password_beside(document: Document, path: Path) -> tuple[str, str]:
+    """Variable and file of the password that belongs to a block: a link's by its name, a broker's by its key `name`."""
+    if len(path) == 3 and path[0] == "links":
+        return opcua_password_names(str(path[1]))
     block: Any = document.value
     for step in path[:-1]:
         block = block[step]
     name = block.get("name")
-    return name if isinstance(name, str) else "broker"
+    return password_names(name if isinstance(name, str) else "broker")
 
 
 def password_names(broker: str) -> tuple[str, str]:
     """Environment variable and secrets file that hold a broker's password."""
     if broker == "broker":
         return "METERSEAL_MQTT_PASSWORD", "mqtt_password"
-    word = re.sub(r"[^A-Za-z0-9]", "_", broker)
-    return f"METERSEAL_MQTT_PASSWORD_{word.upper()}", f"mqtt_password_{word.lower()}"
+    return _names_of("mqtt_password", broker)
+
+
+def opcua_password_names(link: str) -> tuple[str, str]:
+    """Environment variable and secrets file that hold the password of an OPC UA link's user."""
+    return _names_of("opcua_password", link)
+
+
+def _names_of(secret: str, owner: str) -> tuple[str, str]:
+    name = f"{secret}_{re.sub('[^A-Za-z0-9]', '_', owner)}"
+    return f"METERSEAL_{name.upper()}", name.lower()
 
 
 def _block(kind: type[BaseModel], path: Path) -> type[BaseModel] | None:
     """The declared type of the block at a path."""
     here: Any = kind
     for step in path:
+        if _is_kind(step):
+            here = next(each for each in get_args(here) if any(getattr(tag, "tag", "") == step for tag in each.__metadata__))
+            here = get_args(here)[0]
+            continue
         if isinstance(here, type) and issubclass(here, BaseModel):
             fields = here.model_fields
             here = fields[step].annotation if step in fields else None

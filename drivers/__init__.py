@@ -19,7 +19,7 @@ from typing import Protocol, cast
 from config.model import MeterModel, Point, Watch
 from drivers.errors import MeterError
 
-PROTOCOLS = ("modbus", "dlt645", "cjt188", "iec62056_21", "mbus")
+PROTOCOLS = ("modbus", "dlt645", "cjt188", "iec62056_21", "mbus", "opcua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Target:
         address: the meter's address on its link, as on its display.
         framing: how Modbus frames are carried: `tcp` (with transaction ids), `rtu` or `ascii`; `own` for all other protocols.
         ct, vt: plate ratios such as `400/5`, None where there is no transformer.
+        server: the application URI that the meter's OPC UA server must have, None where none is declared.
     """
 
     model: MeterModel
@@ -38,6 +39,12 @@ class Target:
     framing: str
     ct: str | None = None
     vt: str | None = None
+    server: str | None = None
+
+    def ratios(self, point: Point | Watch) -> list[str]:
+        """The plate ratios that the agent, not the meter, has to apply to a point."""
+        wanted = {"ct": [self.ct], "vt": [self.vt], "ct_vt": [self.ct, self.vt]}.get(getattr(point, "ratio", "none"), [])
+        return [ratio for ratio in wanted if ratio]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,9 @@ class Driver(Protocol):
             KeyError: none of the requests fetches the point.
             NoValue: one does, but its answer holds no value of it; the cause says why.
         """
+
+    def doubt(self, target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+        """Why a value that `locate` finds is not to be relied on, by what the answers themselves say; empty: no reason."""
 
 
 def load(protocol: str) -> Driver:

@@ -205,3 +205,8 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
         if asked and asked.control == READ_DATA and (asked.station, asked.identifier) == wanted:
             return formula_of(target, point, index, answers[index] if index < len(answers) else b"")
     raise KeyError(f"no request reads block {places_of(point)[0].identifier}")
+
+
+def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+    """Empty: the protocol has no word for a doubtful value."""
+    return ""

@@ -209,3 +209,8 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
             across two frames.
     """
     return formula_of(target, requests, point, answers)
+
+
+def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+    """Empty: the protocol has no word for a doubtful value."""
+    return ""

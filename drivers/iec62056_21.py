@@ -289,3 +289,8 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     if not _is_of(limits, named):
         raise NoValue("other_maker")
     return formula_of(target, index, answers[index], found, point)
+
+
+def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+    """Empty: a readout says nothing of how good a value is."""
+    return ""

@@ -266,6 +266,11 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     return formula_of(target, told_in(mine, answers), point, own_number_matches(target, answers))
 
 
+def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+    """Empty: what a record says against itself leaves no value (`locate`)."""
+    return ""
+
+
 def _mine(target: Target, request: bytes) -> bytes:
     """The request itself where it is one for this meter's telegram, else nothing."""
     asked: Asked | None = asked_in(request)

@@ -220,6 +220,11 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     return _places(tuple(requests), int(target.address), target.framing).formula(target, point)
 
 
+def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
+    """Empty: registers say nothing of how good they are."""
+    return ""
+
+
 class _Places:
     """Where points stand in the answers to some reads. Found once: a meter is asked for the same at every poll."""
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from agent.cli import main
-from drivers import mbus_vif
+from drivers import mbus_vif, opcua_status
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -17,6 +17,8 @@ _CAUSES = (
     r'(?:NoAnswer|BadFrame|Refused|LinkDown|_Unusable|MeterError|NoValue)\(\s*"([a-z_]+)"',
     r'(?:_Unusable|NoValue)\(\s*"[a-z_]+" if .+ else "([a-z_]+)"\s*\)',
     r'return \(?"([a-z_]+)", f?"',
+    r'return "([a-z_]+)"(?: if .+ else "")?$',
+    r'\bor "([a-z_]+)"$',
     r'^    \d+: \("([a-z_]+)",',
     r'^[A-Z_]+ = "([a-z_]+)"$',
     r'\.hole = "([a-z_]+)"',
@@ -31,7 +33,8 @@ def causes_in_the_code() -> set[str]:
     found = {
         cause for path in files for pattern in _CAUSES for cause in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)
     }
-    return found | set(mbus_vif.ERRORS.values()) | {"other_meter", "out_of_range", "exception_N", "application_error_N"}
+    found |= {*mbus_vif.ERRORS.values(), *opcua_status.NAMES.values(), *opcua_status.OVERRIDDEN.values()}
+    return found | {"other_meter", "out_of_range", "exception_N", "application_error_N", "bad_N", "uncertain_N"}
 
 
 def test_every_cause_has_its_line_for_the_electrician_and_none_is_invented() -> None:

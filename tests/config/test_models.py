@@ -36,11 +36,13 @@ ADDRESSES: dict[str, Callable[[bytes], str]] = {
     "dlt645": lambda request: request.lstrip(bytes([0xFE]))[6:0:-1].hex().upper(),
     "cjt188": lambda request: f"{request.lstrip(bytes([0xFE]))[1]:02X}-{request.lstrip(bytes([0xFE]))[8:1:-1].hex()}",
     "iec62056_21": lambda request: request[2:-3].decode("ascii"),
+    "opcua": lambda request: "",
     "mbus": lambda request: str(request[2]) if request[0] == 0x10 else request[10:6:-1].hex() + request[11:15].hex().upper(),
 }
 
 # Where a value stands, in a word, by protocol.
 PLACES: dict[str, Callable[[Any], str]] = {
+    "opcua": lambda at: f"node {at.node}",
     "dlt645": lambda at: f"identifier {at.id}",
     "cjt188": lambda at: f"{at.identifier}, byte {at.first}",
     "iec62056_21": lambda at: f"line {at.obis}",

@@ -139,7 +139,7 @@ def test_a_password_file_that_cannot_be_read_is_told_as_such(tmp_path: Path, mon
 
 def test_a_password_for_a_broker_that_does_not_exist_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METERSEAL_MQTT_PASSWORD_CLUOD", "hunter2")
-    (mistake,) = unused_passwords(["cloud"])
+    (mistake,) = unused_passwords(["cloud"], [])
     assert mistake.path == "METERSEAL_MQTT_PASSWORD_CLUOD"
     assert mistake.message == "the site file has no broker of that name. Did you mean METERSEAL_MQTT_PASSWORD_CLOUD?"
-    assert unused_passwords(["cluod"]) == []
+    assert unused_passwords(["cluod"], []) == []
