@@ -149,11 +149,6 @@ def opcua_address(text: str) -> str:
     return ""
 
 
-def opcua_both(one: str, other: str) -> bool:
-    """False: any number of meters may be behind one server."""
-    return False
-
-
 def opcua_findings(model: OpcuaModel) -> Iterator[Finding]:
     """What is wrong with a whole model although each of its keys is well formed."""
     yield from map_findings(model)

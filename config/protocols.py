@@ -16,7 +16,7 @@ from config.iec62056_21 import Iec62056Model, iec62056_21_address, iec62056_21_b
 from config.mbus import MbusModel, mbus_address, mbus_both, mbus_findings
 from config.modbus import ModbusModel, modbus_address
 from config.model import Finding, MeterModel
-from config.opcua import OpcuaModel, opcua_address, opcua_both, opcua_findings
+from config.opcua import OpcuaModel, opcua_address, opcua_findings
 from config.registers import model_findings
 
 
@@ -46,7 +46,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "cjt188": Protocol("CJ/T 188", Cjt188Model, cjt188_findings, cjt188_address, cjt188_both),
     "iec62056_21": Protocol("IEC 62056-21", Iec62056Model, iec62056_21_findings, iec62056_21_address, iec62056_21_both),
     "mbus": Protocol("M-Bus", MbusModel, mbus_findings, mbus_address, mbus_both),
-    "opcua": Protocol("OPC UA", OpcuaModel, opcua_findings, opcua_address, opcua_both),
+    "opcua": Protocol("OPC UA", OpcuaModel, opcua_findings, opcua_address),
 }
 
 _MODBUS = {"tcp": "Modbus TCP", "rtu": "Modbus RTU", "ascii": "Modbus ASCII"}

@@ -125,6 +125,8 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols:
         if index not in protocols:
             continue
         yield from opcua_meter_findings(index, meter, protocols[index], links)
+        if protocols[index] == "opcua":
+            continue  # any number of meters may be behind one server
         before = taken.setdefault((meter.link, protocols[index]), [])
         both = PROTOCOLS[protocols[index]].both
         other = next((each for each in before if both(each.address, meter.address)), None)
