@@ -100,8 +100,8 @@ def receipt(record: Record) -> dict[str, Any]:
 
 
 def is_by_person(fields: Fields) -> bool:
-    """Whether a record is a person's word: it may stand in the ledger while no agent was running."""
-    return "account" in fields
+    """Whether a record is a person's word, or a change of keys: it may stand in the ledger while no agent was running."""
+    return "account" in fields or fields["kind"] == "key"
 
 
 def last_of_agent(past: LedgerReader, n: int) -> Fields | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.by_person import NotSealed, drafted, own_account, receipt, why_refused
 from agent.clock import Clock
-from agent.keys import load_key
+from agent.key_change import key_in_force
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.record import RecordError
@@ -69,7 +69,7 @@ def seal_by_person(state: Path, gateway: str, kind: str, fields: Mapping[str, An
 
 async def _alone(state: Path, gateway: str, kind: str, fields: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     """Seals it with the state's lock held, as the only writer."""
-    key = load_key(state)
+    key = key_in_force(state)
     with only_agent(state), closing(LedgerReader(state / LEDGER_FILE)) as past:
         record = drafted(clock, kind, dict(fields), own_account(), past)
         ledger = await Ledger.open(state / LEDGER_FILE, gateway, key, 0.0)

@@ -18,10 +18,9 @@ import click
 
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
+from agent.cli_key import init, key
 from agent.cli_person import correct
 from agent.terminal import failure, read_settings, site_options, told
-
-EXAMPLE = "site.example.yaml"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -87,31 +86,6 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(f"  {meter.id}: {words}")
     for line in lines:
         click.echo("\n".join(described(line)))
-
-
-@main.command(short_help="Make the gateway's key and its enrolment form.")
-@site_options
-def init(site: Path | None, state: Path | None) -> None:
-    """Make this gateway's key and print its enrolment form; write a first site.yaml if there is none."""
-    with told():
-        from importlib.resources import files
-
-        from agent.keys import enrolment_form, make_key
-        from config.check import load_site
-
-        settings = read_settings(site, state)
-        if not settings.site.exists():
-            settings.site.parent.mkdir(parents=True, exist_ok=True)
-            settings.site.write_bytes((files("config") / EXAMPLE).read_bytes())
-            click.echo(f"Wrote a first {settings.site}: change it to your meters, then run `meterseal check`.", err=True)
-        gateway = load_site(settings.site).site.gateway
-        key = make_key(settings.state, gateway)
-        form = enrolment_form(gateway, key)
-        (settings.state / "enrolment.txt").write_text(form, "utf-8")
-    click.echo(form)
-    click.echo(
-        f"The key lies in {settings.state}. Print {settings.state / 'enrolment.txt'} and have it signed by two people.", err=True
-    )
 
 
 @main.command(short_help="Run the agent until stopped.")
@@ -267,5 +241,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export, correct):
+for _verb in (verify, trace, completeness, export, correct, init, key):
     main.add_command(_verb)

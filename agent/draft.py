@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.clock import Clock, stamp
 from agent.reading import Reading, frame_fields
-from agent.seal import Key, base64url
+from agent.seal import Key, base64url, rotation_statement
 from config.model import MeterModel, ModelFile, ratio_applied
 from config.site import Meter
 from drivers import Exchange, Instant
@@ -27,10 +27,26 @@ def _head(kind: str, clock: Clock, moment: Instant | None = None) -> Fields:
     return {"kind": kind, "time": stamp(at.wall_ns), "clock": state}
 
 
-def enrolment(clock: Clock, key: Key, who: str) -> Fields:
-    """The first record of a log: its key."""
-    public = {"action": "enrol", "algorithm": "ed25519", "public": base64url(key.public), "who": who}
-    return _head("key", clock) | public
+def enrolment(clock: Clock, key: Key, who: str, recovery: bytes | None = None) -> Fields:
+    """The first record of a log: its key, and the public half of the recovery key that may revoke it."""
+    return _new_key(clock, "enrol", key, who) | ({"recovery": base64url(recovery)} if recovery else {})
+
+
+def rotation(clock: Clock, gateway: str, old: str, key: Key, who: str) -> Fields:
+    """Another key comes into force; the key in force, named `old`, signs the record."""
+    proof = key.sign(rotation_statement(gateway, old, key.public))
+    return _new_key(clock, "rotate", key, who) | {"proof": base64url(proof)}
+
+
+def revocation(clock: Clock, gateway: str, old: str, key: Key, who: str, recovery: bytes) -> Fields:
+    """The key named `old` is revoked and another comes into force, and another recovery key; the recovery key signs."""
+    proof = key.sign(rotation_statement(gateway, old, key.public, "revocation"))
+    fields = {"revoked": old, "recovery": base64url(recovery), "proof": base64url(proof)}
+    return _new_key(clock, "revoke", key, who) | fields
+
+
+def _new_key(clock: Clock, action: str, key: Key, who: str) -> Fields:
+    return _head("key", clock) | {"action": action, "algorithm": "ed25519", "public": base64url(key.public), "who": who}
 
 
 def start(clock: Clock, version: str, digest: str, after: str) -> Fields:

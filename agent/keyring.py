@@ -4,8 +4,10 @@
     outside confirms it (the enrolment form).
  2. A `rotate` record is signed by the key in force and carries the new key's own signature over
     `agent.seal.rotation_statement`. From the next record on only the new key signs.
- 3. A key vouches only for its own range of n: an old key that signs later and a new key that signs earlier are found.
- 4. A checkpoint of size s is signed by the key that would sign record s.
+ 3. A `revoke` record is signed by the recovery key that record 0 (or the last revocation) commits to, and brings a new
+    key as a rotation does: the way on when a key was lost or stolen.
+ 4. A key vouches only for its own range of n: an old key that signs later and a new key that signs earlier are found.
+ 5. A checkpoint of size s is signed by the key that would sign record s.
 
 The algorithm comes from the key's record, never from a message.
 """
@@ -31,11 +33,17 @@ class KeyTerm:
 
 
 class KeyRing:
-    """The keys of one log, as its records bring them up. `anchor` is the first key where somebody confirmed it."""
+    """The keys of one log, as its records bring them up. `anchor` is the first key where somebody confirmed it.
+
+    Attributes:
+        terms: the keys in the order in which they came into force.
+        recovery: public half of the recovery key that may revoke the key in force; None where there is none.
+    """
 
     def __init__(self, anchor: bytes | None) -> None:
         self.terms: list[KeyTerm] = []
         self.strangers: dict[str, int] = {}
+        self.recovery: bytes | None = None
         self._anchor = anchor
         if anchor is not None:
             self.terms.append(KeyTerm(key_name(anchor), anchor, 0))
@@ -45,12 +53,17 @@ class KeyRing:
         """The key that signs the next record."""
         return self.terms[-1] if self.terms else None
 
+    def at(self, n: int) -> KeyTerm | None:
+        """The key that signs record n, unless that is a revocation."""
+        return next((term for term in reversed(self.terms) if term.first <= n), None)
+
     def first_record(self, fields: Mapping[str, Any]) -> Iterator[Problem]:
         """Takes the log's first record; problems if it does not enrol the confirmed key."""
-        public = _public(fields) if fields.get("kind") == "key" and fields.get("action") == "enrol" else None
+        public = _bytes_of(fields, "public") if fields.get("kind") == "key" and fields.get("action") == "enrol" else None
         if public is None:
             yield "KEY", "the log does not begin with the enrolment of a key"
             return
+        self.recovery = _bytes_of(fields, "recovery")
         if self._anchor is None:
             self.terms.append(KeyTerm(key_name(public), public, 0))
         elif public != self._anchor:
@@ -67,6 +80,11 @@ class KeyRing:
             yield "SIGNATURE", "there is no enrolled key to check the signature with"
             return
         data = pre_authentication(body)
+        if fields.get("kind") == "key" and fields.get("action") == "revoke":
+            if self.recovery is None or name != key_name(self.recovery) or not signed(data, signature, self.recovery):
+                yield "KEY", f"the revocation is not signed by the recovery key, {self._recovery_name()}"
+                yield "SIGNATURE", "the signature is not the recovery key's over this content"
+            return
         if name == term.name:
             if not signed(data, signature, term.public):
                 yield "SIGNATURE", f"the signature is not key {name}'s over this content"
@@ -83,15 +101,20 @@ class KeyRing:
 
     def take(self, n: int, fields: Mapping[str, Any]) -> Iterator[Problem]:
         """Takes a key record after the first, whose signature was good; problems if it brings no new key into force."""
-        term, public = self.in_force, _public(fields)
+        term, public = self.in_force, _bytes_of(fields, "public")
         if fields["action"] == "enrol":
-            yield "KEY", "a second enrolment; later keys come by rotation only"
+            yield "KEY", "a second enrolment; later keys come by rotation or revocation only"
             return
+        revokes = fields["action"] == "revoke"
+        act = "revocation" if revokes else "rotation"
         if term is None or public is None:
-            yield "KEY", "the rotation carries no usable key"
+            yield "KEY", f"the {act} carries no usable key"
+            return
+        if revokes and fields.get("revoked") != term.name:
+            yield "KEY", f"revokes key {fields.get('revoked')}; in force is {term.name}"
             return
         name = key_name(public)
-        statement = rotation_statement(str(fields["gateway"]), term.name, public)
+        statement = rotation_statement(str(fields["gateway"]), term.name, public, act)
         if not signed(statement, str(fields.get("proof", "")), public):
             yield "KEY", f"the new key {name} has not proven itself; it is not taken into force"
             return
@@ -99,13 +122,18 @@ class KeyRing:
             yield "KEY", f"key {name} was in force before and may not come back"
             return
         self.terms.append(KeyTerm(name, public, n + 1))
+        if revokes:
+            self.recovery = _bytes_of(fields, "recovery") or self.recovery
         if name in self.strangers:
             yield "KEY", f"key {name} comes into force here and has signed records from {self.strangers[name]} on already"
 
+    def _recovery_name(self) -> str:
+        return key_name(self.recovery) if self.recovery else "of which this log has none"
 
-def _public(fields: Mapping[str, Any]) -> bytes | None:
+
+def _bytes_of(fields: Mapping[str, Any], name: str) -> bytes | None:
     try:
-        public = from_base64url(str(fields.get("public", "")))
+        public = from_base64url(str(fields.get(name, "")))
     except ValueError:
         return None
     return public if len(public) == 32 else None

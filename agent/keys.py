@@ -1,24 +1,39 @@
-"""The gateway's key file and its enrolment form.
+"""The gateway's key files: made once, readable by the agent's account only, never sent anywhere.
 
-The key file is trusted: whoever copies it can forge readings from that day on. It is made once, readable by its
-owner only, and never leaves the gateway. What an auditor needs is the public key line on the enrolment form.
+The key file is trusted: whoever copies it can forge readings from that day on. What an auditor needs is the public key
+line on the enrolment form (`agent.enrolment`).
+
+    key.pem        the private key (PKCS#8)
+    key.next.pem   while keys are changed: the key that is about to come into force
+    key.vkey       the key line of the log's first key, as on the enrolment form
+    recovery.vkey  the public half of the recovery key; its private half is on paper or elsewhere, never here
+
+Where systemd hands over a credential `meterseal_key`, that is the private key.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from agent.checkpoint import origin_of, verifier_key
-from agent.seal import Key
+from agent.checkpoint import CheckpointError, origin_of, read_verifier_key, verifier_key
+from agent.seal import Key, key_name
 
 KEY_FILE = "key.pem"
+NEXT_FILE = "key.next.pem"
 PUBLIC_FILE = "key.vkey"
+RECOVERY_FILE = "recovery.vkey"
 CREDENTIAL = "meterseal_key"
+_RECOVERY = "/recovery"
+_KEPT = "A gateway keeps its key; `meterseal key rotate` changes it. For another gateway take another --state."
+_MAKE = "Run `meterseal init` first."
+_FILE_OPEN = 0o077
+_CREDENTIAL_OPEN = 0o027  # systemd shows its access list for the service as a right of the group to read
 
 
 class KeyFileError(Exception):
@@ -36,24 +51,49 @@ def make_key(state: Path, gateway: str) -> Key:
         KeyFileError: there is a key already.
     """
     state.mkdir(parents=True, exist_ok=True)
-    key = Key(Ed25519PrivateKey.generate())
-    keep_private(state / KEY_FILE, key.private, "A gateway keeps its key; for another one take another --state.")
+    key = new_key_file(state / KEY_FILE)
     (state / PUBLIC_FILE).write_text(verifier_key(origin_of(gateway), key.public) + "\n", "utf-8")
     return key
 
 
-def load_key(state: Path) -> Key:
-    """The gateway's key: from systemd's credential `meterseal_key` if there is one, else from the state directory.
+def new_key_file(path: Path) -> Key:
+    """A new key in a file that its owner alone may read; on disk when this returns.
 
     Raises:
-        KeyFileError: there is none, it is damaged, or others may read it.
+        KeyFileError: there is such a file already.
     """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(credentials) / CREDENTIAL if credentials and (Path(credentials) / CREDENTIAL).exists() else state / KEY_FILE
-    private = read_private(path, "Run `meterseal init` first.")
-    if not isinstance(private, Ed25519PrivateKey):
-        raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
-    return Key(private)
+    key = Key(Ed25519PrivateKey.generate())
+    keep_private(path, key.private, _KEPT)
+    return key
+
+
+def load_key(state: Path, in_force: bytes | None = None) -> Key:
+    """The gateway's key: systemd's credential `meterseal_key`, else the file in the state directory.
+
+    `in_force`: the 32 public bytes of the key that the ledger says is in force; then the one of the files that is this
+    key, put in its place where a change of keys was cut short. None: the log has no record yet.
+
+    Raises:
+        KeyFileError: there is none, it is another, it is damaged, it belongs to another account, or others may read it.
+    """
+    paths = list(_present(state))
+    if not paths:
+        lost = "" if in_force is None else " If it is lost, run `meterseal key revoke` with the recovery key."
+        raise KeyFileError(f"there is no key at {state / KEY_FILE}", f"{_MAKE}{lost}")
+    if in_force is None:
+        return _read(paths[0])
+    for path in paths:
+        key = _read(path)
+        if key.public == in_force and path.name == NEXT_FILE:
+            path.replace(state / KEY_FILE)
+        elif key.public == in_force:
+            (state / NEXT_FILE).unlink(missing_ok=True)  # of a change that never reached the ledger
+        if key.public == in_force:
+            return key
+    raise KeyFileError(
+        f"{paths[0]} is not the key of this ledger; its key is {key_name(in_force)}",
+        "Bring back the key file that belongs to it; if it is lost, run `meterseal key revoke` with the recovery key.",
+    )
 
 
 def keep_private(path: Path, private: PrivateKeyTypes, refused: str) -> None:
@@ -77,11 +117,10 @@ def read_private(path: Path, missing: str) -> PrivateKeyTypes:
     """The private key in a PEM file.
 
     Raises:
-        KeyFileError: there is none (its hint is `missing`), it is damaged, or others may read it.
+        KeyFileError: there is none (its hint is `missing`), it is damaged, another account's, or others may read it.
     """
     try:
-        if path.stat().st_mode & 0o077:
-            raise KeyFileError(f"{path} can be read by others", f"Run: chmod 600 {path}")
+        _only_ours(path)
         return load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
         raise KeyFileError(f"there is no key at {path}", missing) from None
@@ -93,19 +132,60 @@ def read_private(path: Path, missing: str) -> PrivateKeyTypes:
         ) from None
 
 
-def enrolment_form(gateway: str, key: Key) -> str:
-    """The page two people sign when a gateway is put to work: it, not the network, is the root of trust."""
-    line = verifier_key(origin_of(gateway), key.public)
-    return f"""METERSEAL  ENROLMENT OF A GATEWAY                                    keep this page with the plant's records
+def source_of(state: Path) -> str:
+    """Where the private key comes from, as words for a person."""
+    paths = list(_present(state))
+    if not paths:
+        return "no private key here"
+    return f"systemd credential {CREDENTIAL}" if paths[0].name == CREDENTIAL else str(paths[0])
 
-Gateway       {gateway}
-Key name      {key.name}
-Public key    {line}
 
-Records of this gateway are believed because they are signed by the key above.
-To verify:    meterseal verify BUNDLE.zip --key "{line}"
+def write_recovery(state: Path, gateway: str, public: bytes) -> None:
+    """Notes the public half of the recovery key, which the log's first record commits to."""
+    (state / RECOVERY_FILE).write_text(verifier_key(origin_of(gateway) + _RECOVERY, public) + "\n", "utf-8")
 
-Installed by  ______________________   date ____________   signature ______________________
 
-Witness       ______________________   date ____________   signature ______________________
-"""
+def read_recovery(state: Path, gateway: str) -> bytes | None:
+    """The public half of the recovery key; None where none was made.
+
+    Raises:
+        KeyFileError: the file is damaged, or another gateway's.
+    """
+    path = state / RECOVERY_FILE
+    if not path.exists():
+        return None
+    try:
+        origin, public = read_verifier_key(path.read_text("utf-8", "replace"))
+    except CheckpointError as error:
+        raise KeyFileError(f"{path} is damaged: {error}", "Copy its line from enrolment.txt, or from the signed form.") from None
+    if origin != origin_of(gateway) + _RECOVERY:
+        raise KeyFileError(f"{path} belongs to {origin}", "Bring back this gateway's own file.")
+    return public
+
+
+def _present(state: Path) -> Iterator[Path]:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    paths = [Path(credentials) / CREDENTIAL] if credentials else []
+    yield from (path for path in (*paths, state / KEY_FILE, state / NEXT_FILE) if path.exists())
+
+
+def _read(path: Path) -> Key:
+    private = read_private(path, _MAKE)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
+    return Key(private)
+
+
+def _only_ours(path: Path) -> None:
+    seen = path.stat()
+    if path.name == CREDENTIAL:
+        if seen.st_mode & _CREDENTIAL_OPEN:
+            raise KeyFileError(f"{path} can be read by others", "Let systemd hand it over: LoadCredential= in the unit.")
+        return
+    if seen.st_mode & _FILE_OPEN:
+        raise KeyFileError(f"{path} can be read by others", f"Run: chmod 600 {path}")
+    if seen.st_uid != os.geteuid():
+        raise KeyFileError(
+            f"{path} belongs to another account (number {seen.st_uid}) than this program runs under ({os.geteuid()})",
+            f"Run as that account, or hand it over: chown {os.geteuid()} {path}",
+        )

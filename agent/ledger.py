@@ -48,6 +48,7 @@ class _Job:
 
     done: asyncio.Future[Any]
     drafts: tuple[Draft, ...] = ()
+    successor: Key | None = None
     model: tuple[str, bytes] | None = None
     checkpoint: bool = False
     stop: bool = False
@@ -94,14 +95,16 @@ class Ledger:
         """Why nothing is sealed any more; None while all is well."""
         return self._error
 
-    async def append(self, *drafts: Draft) -> list[Record]:
+    async def append(self, *drafts: Draft, successor: Key | None = None) -> list[Record]:
         """Seals drafts, in this order and in one transaction. When it returns, the records are on disk.
+
+        `successor`: the key that signs whatever comes after them, where they bring it into force.
 
         Raises:
             RecordError: a draft is no record; none of them was sealed.
             LedgerError: the disk refused; none of them was sealed.
         """
-        job = await self._do(_Job(self._loop.create_future(), drafts=drafts))
+        job = await self._do(_Job(self._loop.create_future(), drafts=drafts, successor=successor))
         return job.result
 
     def tell_growth(self, event: asyncio.Event) -> None:
@@ -181,7 +184,7 @@ class Ledger:
                 database.rollback()
             self._refuse(jobs, self._error)
             return
-        self._head = head
+        self._head, self._key = head, writing.key
         self.newest.add(writing.sealed)
         self._answer([(job.done, refusal, job) for job, refusal in zip(jobs, refusals, strict=True)])
 
@@ -211,7 +214,7 @@ class _Writing:
     def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key) -> None:
         self._database = database
         self._gateway = gateway
-        self._key = key
+        self.key = key
         self._frontier = head.frontier
         self._prev = head.prev
         self._counts = dict(head.counts)
@@ -232,6 +235,7 @@ class _Writing:
             del self.sealed[count:]
             job.result.clear()
             return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
+        self.key = job.successor or self.key
         if job.model:
             self._database.execute("INSERT INTO model VALUES (?, ?) ON CONFLICT DO NOTHING", job.model)
         if job.checkpoint or job.stop or self._frontier.size - self._checkpoint_size >= _CHECKPOINT_EVERY:
@@ -268,7 +272,7 @@ class _Writing:
             count = self._counts.get(meter, -1) + 1
             draft = {**draft, "meter": {**draft["meter"], "count": count}}
             self._counts[meter] = count
-        record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self._key)
+        record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self.key)
         self.sealed.append(record)
         self._frontier = self._frontier.append(record.leaf)
         self._prev = record.leaf
@@ -278,7 +282,7 @@ class _Writing:
         size = self._frontier.size
         if size == self._checkpoint_size:
             return
-        note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self._key)
+        note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self.key)
         self._database.execute("INSERT INTO checkpoint VALUES (?, ?)", (size, note))
         self._checkpoint_size = size
 

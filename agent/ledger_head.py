@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import from_stamp
+from agent.keyring import KeyRing
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import Frontier
-from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse
+from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.seal import check_signature
 
 _TAIL = 64
+_KEEP = "Keep the file and run `meterseal verify` to see what was changed; do not delete it."
+_OTHER_KEY = "Bring back the key file of this ledger; if it is lost, run `meterseal key revoke` with the recovery key."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,32 @@ class Head:
     checkpoint_size: int
 
 
+def ring_of(reader: LedgerReader) -> tuple[KeyRing, set[int]]:
+    """The keys of a log on disk as its key records bring them up, none where there are none; and which records these are.
+
+    Raises:
+        LedgerError: one of these records is not in order.
+    """
+    ring = KeyRing(None)
+    seen: set[int] = set()
+    for n, payload in reader.kind_records("key", newest_first=False):
+        try:
+            fields = parse(payload)
+            problems = list(ring.first_record(fields)) if n == 0 else []
+            problems += ring.check(n, fields, parsed_body(fields))
+            problems += ring.take(n, fields) if n and not problems else []
+        except (RecordError, KeyError) as error:
+            raise LedgerError(f"record {n} of the ledger is damaged: {error}", _KEEP) from None
+        for _, what in problems:
+            raise LedgerError(f"record {n} of the ledger is damaged or from another key: {what}", _KEEP)
+        seen.add(n)
+    return ring, seen
+
+
 def head_of(path: Path, gateway: str, public: bytes) -> Head:
     """Where the log on disk stands, after checking that its newest records belong together and to this key.
+
+    The key is the one in force; or the recovery key, to revoke that.
 
     Raises:
         LedgerError: they do not.
@@ -50,9 +77,15 @@ def head_of(path: Path, gateway: str, public: bytes) -> Head:
     try:
         size = reader.size()
         frontier = _frontier_of(reader, size)
+        ring, seen = ring_of(reader)
+        in_force = ring.in_force
+        if in_force and public not in (in_force.public, ring.recovery):
+            raise LedgerError(f"the ledger is from another key: in force is {in_force.name}", _OTHER_KEY)
         prev, boot, offset_ms = EMPTY_LOG, "", 0
         for n, payload in reader.payloads(max(0, size - _TAIL)):
-            fields = _checked(reader, n, payload, gateway, public)
+            term = ring.at(n)
+            signer = None if n in seen else term.public if term else public
+            fields = _checked(reader, n, payload, gateway, signer)
             prev = reader.leaf(n)
             boot = fields["clock"]["boot"]
             offset_ms = from_stamp(fields["time"]) // 1_000_000 - fields["clock"]["uptime_ms"]
@@ -74,15 +107,14 @@ def _frontier_of(reader: LedgerReader, size: int) -> Frontier:
     return frontier
 
 
-def _checked(reader: LedgerReader, n: int, payload: bytes, gateway: str, public: bytes) -> dict[str, Any]:
-    hint = "Keep the file and run `meterseal verify` to see what was changed; do not delete it."
+def _checked(reader: LedgerReader, n: int, payload: bytes, gateway: str, public: bytes | None) -> dict[str, Any]:
     try:
         fields = parse(payload)
-        body = check_signature(fields, public)
+        body = check_signature(fields, public) if public else parsed_body(fields)  # key records have been checked before
     except RecordError as error:
-        raise LedgerError(f"record {n} of the ledger is damaged or from another key: {error}", hint) from None
-    if fields["n"] != n or leaf_hash(body) != reader.leaf(n):
-        raise LedgerError(f"record {n} of the ledger is damaged", hint)
+        raise LedgerError(f"record {n} of the ledger is damaged or from another key: {error}", _KEEP) from None
+    if fields.get("n") != n or leaf_hash(body) != reader.leaf(n):
+        raise LedgerError(f"record {n} of the ledger is damaged", _KEEP)
     if fields["gateway"] != gateway:
         raise LedgerError(
             f"this ledger belongs to gateway {fields['gateway']}, site.yaml says {gateway}",

@@ -22,14 +22,15 @@ from agent.clock import Clock
 from agent.control import listening
 from agent.forecast import line_times
 from agent.forward import Forwarder
-from agent.keys import load_key
+from agent.key_change import key_in_force
+from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.link_settings import settings_of
 from agent.poll import LinkPoller
 from agent.polled import polled_meters, target_of
 from agent.record import parse
-from agent.seal import Key, base64url
+from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
@@ -49,12 +50,13 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     clock = clock or Clock()
     meters = {name: polled_meters(site, name) for name in site.site.links}
     line_times(site, meters)  # refuses what cannot fit
-    key = load_key(state)
+    key = key_in_force(state)
+    enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
     with only_agent(state):
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
-            book = await _begin(site, ledger, past, key, clock, log)
+            book = await _begin(site, ledger, past, enrolment, clock, log)
             links = {name: Link(settings_of(site, name), clock) for name in meters}
             pollers = [LinkPoller(link, meters[name], clock, book, log) for name, link in links.items()]
             forwarders = [
@@ -74,7 +76,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             await ledger.close()
 
 
-async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock, log: Any) -> Book:
+async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draft.Fields, clock: Clock, log: Any) -> Book:
     """Seals what is true from now on, all in one commit, and opens the meters' book.
 
     That is: the key (once), the start, the configuration and the declarations that are new or changed.
@@ -85,7 +87,7 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, c
     models = {model.digest: model.text for model in site.models.values()}
     kept = [asyncio.create_task(ledger.keep_model(digest, text)) for digest, text in models.items()]
     _, declared = await asyncio.gather(
-        ledger.append(*_opening(site, ledger, past, key, clock)),
+        ledger.append(*_opening(site, ledger, past, enrolment, clock)),
         ledger.append(*(draft.declared(clock, declarations[meter]) for meter in new)),
     )
     await asyncio.gather(*kept)
@@ -98,12 +100,12 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, c
     return book
 
 
-def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, key: Key, clock: Clock) -> list[draft.Fields]:
-    """The key where the log is new, the start, and the configuration where it changed."""
+def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draft.Fields, clock: Clock) -> list[draft.Fields]:
+    """The enrolment where the log is new, the start, and the configuration where it changed."""
     drafts: list[draft.Fields] = []
     after = "first"
     if ledger.size == 0:
-        drafts.append(draft.enrolment(clock, key, own_account()))
+        drafts.append(enrolment)
     else:
         newest = last_of_agent(past, ledger.size)
         after = "stop" if newest and newest["kind"] == "stop" else "crash"

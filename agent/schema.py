@@ -23,6 +23,7 @@ DAY = day
 HASH = text(r"[A-Za-z0-9_-]{43}", "32 bytes in base64url")
 SIGNATURE = text(r"[A-Za-z0-9_-]{86}", "64 bytes in base64url")
 DIGEST = text(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal")
+KEY_NAME = text(r"[0-9a-f]{16}", "a key name of 16 hexadecimal digits")
 HEX = text(r"([0-9a-f]{2})*", "bytes in hexadecimal")
 DIGITS = text(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "a decimal number")
 QUANTITY = text(r"[a-z][a-z0-9_]*(\.[a-z0-9]+)*", "a quantity")
@@ -88,17 +89,19 @@ HEADER: dict[str, Check] = {
     "gateway": text(r"[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39}", "site/gateway"),
     "n": integer(0),
     "prev": HASH,
-    "key": text(r"[0-9a-f]{16}", "a key name of 16 hexadecimal digits"),
+    "key": KEY_NAME,
     "time": TIME,
     "clock": CLOCK,
 }
 
 KINDS: dict[str, dict[str, Check]] = {
     "key": {
-        "action": one_of("enrol", "rotate"),
+        "action": one_of("enrol", "rotate", "revoke"),
         "algorithm": one_of("ed25519"),
         "public": HASH,
         "proof?": SIGNATURE,
+        "recovery?": HASH,
+        "revoked?": KEY_NAME,
         "who": TEXT,
     },
     "start": {"version": TEXT, "config": DIGEST, "after": one_of("first", "stop", "crash")},

@@ -147,12 +147,14 @@ def _verifier(public: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public)
 
 
-def rotation_statement(gateway: str, old: str, public: bytes) -> bytes:
-    """What the new key signs as the `proof` of a `rotate` record, so that nobody enrols a key he does not have.
+def rotation_statement(gateway: str, old: str, public: bytes, act: str = "rotation") -> bytes:
+    """What the new key signs as the `proof` of a `rotate` or `revoke` record, so that nobody enrols a key he does not have.
 
     Args:
         gateway: `site/gateway`.
-        old: name of the key in force, which signs the record.
+        old: name of the key in force, which the new one follows.
         public: 32 bytes of the new key.
+        act: `rotation` or `revocation`.
     """
-    return b"meterseal key rotation v1\n%s\n%s\n%s\n" % (gateway.encode(), old.encode(), base64url(public).encode())
+    parts = act.encode(), gateway.encode(), old.encode(), base64url(public).encode()
+    return b"meterseal key %s v1\n%s\n%s\n%s\n" % parts

@@ -139,8 +139,9 @@ def _fits(fields: dict[str, Any], kind: str, wanted: dict[str, Any]) -> bool:
 class Gateway:
     """A gateway with two meters: `rtu-1` on a line, with a current transformer, and `tcp-2` with its serial number."""
 
-    def __init__(self, key: Key | None = None) -> None:
+    def __init__(self, key: Key | None = None, recovery: Key | None = None) -> None:
         self.key = key or new_key()
+        self.recovery = recovery
         self.first_key = self.key
         self.log = MemoryLog()
         self.now = START
@@ -180,7 +181,8 @@ class Gateway:
 
     def begin(self) -> Gateway:
         """Enrolment, start, configuration, both declarations, the serial number of the second meter."""
-        self.append("key", action="enrol", algorithm="ed25519", public=base64url(self.key.public), who="wang.li")
+        enrolled = {"action": "enrol", "algorithm": "ed25519", "public": base64url(self.key.public), "who": "wang.li"}
+        self.append("key", **enrolled | ({"recovery": base64url(self.recovery.public)} if self.recovery else {}))
         self.append("start", version="0.1.0", config="ab" * 32, after="first")
         self.append("config", digest="ab" * 32, who="wang.li")
         self.declare("rtu-1", serial="EM-77", framing="rtu", address="1", ct="400/5")
@@ -330,6 +332,17 @@ class Gateway:
         fields = {"action": "rotate", "algorithm": "ed25519", "public": base64url(new.public), "proof": proof, "who": "zhao.min"}
         record = self.append("key", **fields)
         self.key = new
+        return record
+
+    def revoke(self, new: Key, following: Key | None = None) -> Record:
+        """The recovery key revokes the key in force and brings a new one, and another recovery key."""
+        assert self.recovery
+        proof = base64url(new.sign(rotation_statement(GATEWAY, self.key.name, new.public, "revocation")))
+        fields = {"action": "revoke", "algorithm": "ed25519", "public": base64url(new.public), "proof": proof, "who": "zhao.min"}
+        fields |= {"revoked": self.key.name} | ({"recovery": base64url(following.public)} if following else {})
+        self.key = self.recovery
+        record = self.append("key", **fields)
+        self.key, self.recovery = new, following or self.recovery
         return record
 
     def step(self, seconds: int) -> Record:

@@ -134,7 +134,7 @@ def test_what_passes_lies_inside_the_strict_profile_which_is_not_checked_again_b
         ("reading", ("gateway",), "plant"),
         ("reading", ("key",), "7514CEBF46EDEE66"),
         ("key", ("algorithm",), "rsa"),
-        ("key", ("action",), "revoke"),
+        ("key", ("action",), "forget"),
         ("gap", ("missed",), -1),
         ("gap", ("every_ms",), 0),
         ("reading", ("every_ms",), "900000"),
