@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -24,6 +24,7 @@ from agent.simulate_protocols import SIMULATED, AnsweringMeter, FrameMeter, Simu
 from config.site import Framing
 
 _GATEWAY_TARGET_SILENT = 0x0B
+_CHANGE_S = 0.3  # what a meter leaves the other side to change the speed within an answer (IEC 62056-21: 0.2 to 1.5 s)
 
 
 class Station:
@@ -37,11 +38,15 @@ class Station:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Bytes that leave a meter: how many seconds after the request, and at which speed (0: as fast as they can)."""
+    """Bytes that leave a meter: how many seconds after the request, and at which speed (0: as fast as they can).
+
+    `gap`: so many seconds behind what leaves in front of them.
+    """
 
     delay: float
     data: bytes
     baud: int
+    gap: float = 0.0
 
 
 class Group(ABC):
@@ -71,6 +76,10 @@ class Group(ABC):
     @abstractmethod
     def fell_silent(self, buffer: bytearray) -> Iterator[tuple[int, list[Said]]]:
         """The same for what the line had carried when it fell silent."""
+
+    def unasked(self) -> Iterator[Said]:
+        """What meters tell now that nobody asks."""
+        yield from ()
 
     def _say(self, station: Station, request: bytes, answer: bytes, own: Own, baud: int) -> list[Said]:
         """What leaves a meter that got a request and would answer so: with the fault that strikes, if one does."""
@@ -138,10 +147,21 @@ class FrameGroup(Group):
         answered = cast("FrameMeter", station.meter).answer(request)
         if answered is None:
             return []
-        answer, baud = answered if isinstance(answered, tuple) else (answered, self.baud)
+        parts = answered if isinstance(answered, list) else [answered]
+        *front, (answer, baud) = [part if isinstance(part, tuple) else (part, self.baud) for part in parts]
         baud = baud if self.baud else 0  # on a line that understands every speed, none matters
         own: Own = {kind: partial(changed, request, answer) for kind, changed in self._protocol.faults.items()}
-        return self._say(station, request, answer, own, baud)
+        said = self._say(station, request, answer, own, baud)
+        if not front:
+            return said
+        usual = station.meter.declared.answer_ms / 1000
+        return [*(Said(usual, *part) for part in front), *(replace(each, gap=_CHANGE_S) for each in said)]
+
+    def unasked(self) -> Iterator[Said]:
+        """See `Group`."""
+        if self._protocol.unasked:
+            told = map(self._protocol.unasked, (station.meter for station in self.stations))
+            yield from (Said(0.0, data, self.baud) for data in told if data is not None)
 
 
 def group_of(protocol: str, framing: Framing, baud: int, played: list[tuple[str, int, str]]) -> Group:

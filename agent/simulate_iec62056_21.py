@@ -1,9 +1,9 @@
-"""A simulated IEC 62056-21 meter: a readout made of its model's lines, and the conversation that tells it (modes A to C).
+"""A simulated IEC 62056-21 meter: a readout made of its model's lines, and the conversation that tells it (modes A to D).
 
 It answers the sign-on without an address and the one with its own, whatever zeros stand in front, with its
 identification. In mode C it then waits for the option select and tells the readout at the speed that it offers, at 300
-baud where another one is asked for. In modes A and B the readout follows the identification at once; that mode B changes
-the speed in between, a line cannot play. In mode D nothing is asked: `push` is what it tells.
+baud where another one is asked for. In mode A the readout follows the identification at once, in mode B at the other speed that
+it names. In mode D nothing is asked: `push` is what it tells over and over.
 
 Lines stand in the order of the model, with units, one past value behind every counter and a time behind every maximum.
 A request whose characters carry a parity bit is answered with parity bits. What asks for more than the readout is
@@ -26,8 +26,11 @@ from config.iec62056_21 import Iec62056Model, Iec62056Point
 from config.plant import Fault, SimulatedMeter
 from config.quantity import quantity_of
 
+Answered = bytes | tuple[bytes, int] | list[bytes | tuple[bytes, int]] | None
+"""What leaves a meter; with the speed where it is another one; one after the other, where it changes in between."""
 NAK = b"\x15"
 _SPEEDS = {"0": 300, "1": 600, "2": 1200, "3": 2400, "4": 4800, "5": 9600, "6": 19200}
+_SPEEDS_B = {"A": 600, "B": 1200, "C": 2400, "D": 4800, "E": 9600, "F": 19200}
 _OFFERED = {"A": "X", "B": "E", "C": "5", "D": "3"}  # the character Z; X is none of modes B and C
 _REQUEST = re.compile(rb"/\?([^!/\r\n]*)!\r\n|\x06([ -~])([ -~])([ -~])\r\n")
 _BEGINNING = re.compile(rb"[/\x06]")
@@ -207,14 +210,14 @@ class Iec62056Meter:
 
     # --- conversations --------------------------------------------------------------------------------------
 
-    def answer(self, request: bytes) -> bytes | tuple[bytes, int] | None:
+    def answer(self, request: bytes) -> Answered:
         """What it answers, with the speed it answers at where that is another one; None: nothing."""
         parity = any(byte & 0x80 for byte in request)
         found = _REQUEST.fullmatch(_plain(request))
         if found is None:
             return None
         if found[1] is not None:
-            return _bits(self._sign_on(found[1].decode("ascii")), parity)
+            return self._sign_on(found[1].decode("ascii"), parity)
         waiting, self._named = self._named, False
         if not waiting:
             return None
@@ -222,20 +225,29 @@ class Iec62056Meter:
             return NAK
         made = _bits(self._readout(), parity)
         offered = self._identification()[4:5]
-        limits = self.model.iec62056_21
-        return made if limits.fixed_baud or made is None else (made, _SPEEDS[found[3].decode()] if found[3] == offered else 300)
+        if self.model.iec62056_21.fixed_baud:
+            return made
+        return made, _SPEEDS[found[3].decode()] if found[3] == offered else 300
 
-    def _sign_on(self, address: str) -> bytes | None:
+    def _sign_on(self, address: str, parity: bool) -> Answered:
         mine = not address or address.lstrip("0") == self.declared.address.lstrip("0")
         mode = self.model.iec62056_21.mode
         self._named = mine and mode == "C"
         if not mine or mode == "D":
             return None
-        return self._identification() + (b"" if mode == "C" else self._readout())
+        named = self._identification()
+        if mode == "B":
+            return [_bits(named, parity), (_bits(self._readout(), parity), _SPEEDS_B[_OFFERED["B"]])]
+        return _bits(named + (b"" if mode == "C" else self._readout()), parity)
 
     def push(self) -> bytes:
         """What a meter of mode D tells without being asked."""
         return self._identification() + b"\r\n" + "".join(f"{line}\r\n" for line in self._lines()).encode("ascii") + b"!\r\n"
+
+
+def unasked(meter: Iec62056Meter) -> bytes | None:
+    """What a meter tells by itself now; None where it waits to be asked."""
+    return meter.push() if meter.model.iec62056_21.mode == "D" else None
 
 
 def take(buffer: bytearray) -> bytes | None:
@@ -255,9 +267,9 @@ def _plain(data: bytes | bytearray) -> bytes:
     return bytes(byte & 0x7F for byte in data)
 
 
-def _bits(text: bytes | None, parity: bool) -> bytes | None:
+def _bits(text: bytes, parity: bool) -> bytes:
     """The same with even parity in bit 7 where the line carries it."""
-    if text is None or not parity:
+    if not parity:
         return text
     return bytes(byte | (byte.bit_count() % 2) << 7 for byte in text)
 

@@ -4,6 +4,8 @@ All meters of a line hear every request, whatever its protocol; who is meant ans
 with a baud rate is half duplex: bytes leave one after the other, 11 bits each, and not before the request has had its
 own time on the wire.
 
+What meters tell without being asked, they tell again every few seconds.
+
 A pty keeps the other side open, so that programs may come and go. A program that sets it to another speed than a
 meter's is not understood by that meter and hears nothing of it, as on a real line; parity does not exist on a pty. A
 program that changes the speed right behind its request must first let the request's time on the wire pass, as on a
@@ -31,6 +33,7 @@ Send = Callable[[bytes, int], None]
 _BITS_PER_CHARACTER = 11
 _SILENT_CHARACTERS = 3.5
 _MOST_BYTES = 4096
+_UNASKED_S = 2.0  # between two telegrams that nobody asked for
 
 
 class Line(ABC):
@@ -47,6 +50,7 @@ class Line(ABC):
         self._played = played  # where faults are logged: meter, number of the request to it, kind
         self.groups: dict[tuple[str, int], Group] = {}
         self._free_at = 0.0
+        self._telling: asyncio.TimerHandle | None = None
 
     @property
     @abstractmethod
@@ -88,12 +92,32 @@ class Line(ABC):
             else:
                 self._transmit(said, send)
 
-    def _transmit(self, said: Said, send: Send) -> None:
-        if not said.baud:
-            send(said.data, said.baud)
-            return
+    def tell(self) -> None:
+        """Lets meters tell what nobody asks them for, now and then again and again."""
+        for group in self.groups.values():
+            for said in group.unasked():
+                self._transmit(said, self._send)
         loop = asyncio.get_running_loop()
-        begin = max(self._free_at, loop.time())
+        self._telling = loop.call_at(max(loop.time(), self._free_at) + _UNASKED_S, self.tell)
+
+    def fall_silent(self) -> None:
+        """Lets meters tell nothing by themselves any more."""
+        if self._telling:
+            self._telling.cancel()
+
+    @abstractmethod
+    def _send(self, data: bytes, baud: int) -> None:
+        """Lets bytes go to everyone on the other side who understands the speed."""
+
+    def _transmit(self, said: Said, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        begin = max(self._free_at, loop.time()) + said.gap
+        if not said.baud:
+            if said.gap:
+                loop.call_at(begin, send, said.data, said.baud)
+            else:
+                send(said.data, said.baud)
+            return
         character = _BITS_PER_CHARACTER / said.baud
         for index in range(len(said.data)):
             loop.call_at(begin + (index + 1) * character, send, said.data[index : index + 1], said.baud)
@@ -155,7 +179,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, line: TcpLine) -> None:
         self._line = line
-        self._ears = Ears(line, self._send)
+        self._ears = Ears(line, self.send)
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -181,7 +205,8 @@ class _Connection(asyncio.Protocol):
         if self.transport:
             self.transport.abort()
 
-    def _send(self, data: bytes, _: int) -> None:
+    def send(self, data: bytes, _: int) -> None:
+        """Lets bytes go to the client, whatever their speed."""
         if self.transport and not self.transport.is_closing():
             self.transport.write(data)
 
@@ -207,13 +232,19 @@ class TcpLine(Line):
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(lambda: _Connection(self), self._host, self._port)
             self._port = self._server.sockets[0].getsockname()[1]
+            self.tell()
 
     async def unplug(self) -> None:
         """Stops listening and drops all connections."""
         if self._server is not None:
             server, self._server = self._server, None
+            self.fall_silent()
             server.close()
             await self.drop_connections()
+
+    def _send(self, data: bytes, baud: int) -> None:
+        for connection in self.connections:
+            connection.send(data, baud)
 
     async def drop_connections(self) -> None:
         """Drops all connections; returns when they are gone."""
@@ -259,12 +290,14 @@ class PtyLine(Line):
             raise
         self._ends = near, far
         asyncio.get_running_loop().add_reader(near, self._readable)
+        self.tell()
 
     async def unplug(self) -> None:
         """Takes the pty away: who has it open gets an input/output error, as from a pulled USB adapter."""
         if self._ends is not None:
             ends, self._ends = self._ends, None
             asyncio.get_running_loop().remove_reader(ends[0])
+            self.fall_silent()
             self._ears.deafen()
             self._ears = Ears(self, self._send)
             self._link.unlink(missing_ok=True)

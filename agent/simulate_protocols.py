@@ -4,8 +4,10 @@ A simulated meter is a class made from what the plant file and the model say of 
 request frame that its line carries, those for other meters too, and returns None where it has to stay silent. Where a
 meter answers at another speed than it was asked at (IEC 62056-21, mode C), it returns its answer together with that
 speed: the bytes leave at it, and a pty that is set to another one gets none of them; after them the line has its own
-speed again. `take` finds the requests: it removes the first complete one from what has arrived, and the noise in front
-of it, and returns None until there is one.
+speed again. Where the speed changes within the answer (mode B), it returns the parts one after the other; only the last
+one is touched by faults. What a meter tells without being asked (mode D) comes from `unasked`. `take` finds the
+requests: it removes the first complete one from what has arrived, and the noise in front of it, and returns None until
+there is one.
 
 The faults that are the same bytes in every protocol (`agent.simulate_faults`) need nothing here. A protocol's `faults`
 play the kinds that need its frames, such as `exception` (its error reply) and `wrong_unit` (another meter's address):
@@ -50,7 +52,7 @@ class AnsweringMeter(Protocol):
 class FrameMeter(AnsweringMeter, Protocol):
     """A simulated meter of a protocol that knows one kind of frame."""
 
-    def answer(self, request: bytes) -> bytes | tuple[bytes, int] | None:
+    def answer(self, request: bytes) -> simulate_iec62056_21.Answered:
         """What it answers to a complete request frame, with the speed it answers at if that is another; None: nothing."""
 
 
@@ -61,17 +63,24 @@ class Simulated(NamedTuple):
         meter: makes one; raises KeyError and `agent.simulate_meter.NotFitting` for what its model cannot hold.
         take: removes and returns the first complete request frame in a buffer; None: none yet.
         faults: what leaves the meter instead of its answer, for the kinds of faults that need the protocol's frames.
+        unasked: what a meter tells by itself now, None where it waits to be asked; None: all of the protocol do.
     """
 
     meter: Callable[[SimulatedMeter, Any, Now], FrameMeter]
     take: Callable[[bytearray], bytes | None]
     faults: Mapping[str, Changed] = {}
+    unasked: Callable[[Any], bytes | None] | None = None
 
 
 SIMULATED: dict[str, Simulated] = {
     "dlt645": Simulated(Dlt645Meter, simulate_dlt645_frames.take, simulate_dlt645_frames.FAULTS),
     "cjt188": Simulated(simulate_cjt188.Cjt188Meter, simulate_cjt188.take, simulate_cjt188.FAULTS),
-    "iec62056_21": Simulated(simulate_iec62056_21.Iec62056Meter, simulate_iec62056_21.take, simulate_iec62056_21.FAULTS),
+    "iec62056_21": Simulated(
+        simulate_iec62056_21.Iec62056Meter,
+        simulate_iec62056_21.take,
+        simulate_iec62056_21.FAULTS,
+        simulate_iec62056_21.unasked,
+    ),
     "mbus": Simulated(simulate_mbus.MbusMeter, simulate_mbus_frames.take, simulate_mbus_frames.FAULTS),
 }
 

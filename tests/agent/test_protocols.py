@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from agent.state import LEDGER_FILE
 from agent.trace import trace
 from agent.trace_text import trace_text
 from agent.verify import verify
+from config.library import read_model
+from config.model import ModelFile
 from drivers import PROTOCOLS as DRIVERS
 from tests.agent.plants import models, plant_of, with_crc
 from tests.brokers import until
@@ -45,6 +48,9 @@ LISTEN: dict[str, dict[str, Any]] = {
     "water": {"pty": "water", "baud": "9600"},
     "bus": {"pty": "bus", "baud": "9600"},
     "head": {"pty": "head", "baud": "300"},
+    "old": {"pty": "old", "baud": "9600"},
+    "battery": {"pty": "battery", "baud": "300"},
+    "pushing": {"pty": "pushing", "baud": "9600"},
 }
 SPOKEN = {
     "hall": ["modbus_tcp"],
@@ -52,7 +58,12 @@ SPOKEN = {
     "water": ["cjt188"],
     "bus": ["mbus"],
     "head": ["iec62056_21"],
+    "old": ["iec62056_21"],
+    "battery": ["iec62056_21"],
+    "pushing": ["iec62056_21"],
 }
+# No meter of mode A is shipped: the general model as one, at the one speed of its serial server.
+MODE_A = "iec62056-21-mode-a"
 
 # Line, model, and what else a meter's entry has; `fails`: one that plays faults, of which no value is expected to be good.
 METERS: dict[str, dict[str, Any]] = {
@@ -68,6 +79,9 @@ METERS: dict[str, dict[str, Any]] = {
     "mbus-secondary": {"on": "bus", "model": "mbus-water", "address": "12345678"},
     "mbus-fails": {"on": "bus", "model": "mbus-heat", "address": "18"},
     "iec62056-21": {"on": "head", "model": "landis-gyr-e650", "address": ""},
+    "iec62056-21-a": {"on": "old", "model": MODE_A, "address": "4711"},
+    "iec62056-21-b": {"on": "battery", "model": "landis-gyr-ultraheat-uh50", "address": "", "serial": "66153690"},
+    "iec62056-21-d": {"on": "pushing", "model": "easymeter-q3d", "address": ""},
 }
 START = {
     "schneider-pm5000": {"active_energy_import": "4821930.25"},
@@ -90,6 +104,9 @@ SAID = {
     "water": {"cjt188 01", "cjt188 03"},
     "bus": {"mbus 40", "mbus 7B", "mbus 73/52"},
     "head": {"iec62056_21 sign-on", "iec62056_21 readout"},
+    "old": {"iec62056_21 sign-on"},
+    "battery": {"iec62056_21 wake-up", "iec62056_21 sign-on"},
+    "pushing": set(),
 }
 
 
@@ -98,8 +115,16 @@ def simulated(name: str) -> dict[str, Any]:
     return declared | ({"faults": FAULTS} if name not in SOUND else {})
 
 
+@lru_cache(maxsize=1)
+def known() -> dict[str, ModelFile]:
+    """The shipped models, and one of mode A."""
+    general = models()["iec62056-21-electricity"].text.decode()
+    made = general.replace("model: iec62056-21-electricity", f"model: {MODE_A}").replace("mode: C", "mode: A\n  fixed_baud: 9600")
+    return models() | {MODE_A: read_model(made.encode(), MODE_A)}
+
+
 def site_text(taps: dict[str, PtyTap | TcpTap]) -> str:
-    lines = ["gateway: plant/all", "every: 5s", "commit_seconds: 0.1", "links:"]
+    lines = ["gateway: plant/all", "every: 5s", "commit_seconds: 0.1", "models: [own]", "links:"]
     for name, listen in LISTEN.items():
         place = "tcp" if "tcp" in listen else "serial"
         port = f", baud: {listen['baud']}, format: 8E1" if place == "serial" else ""
@@ -178,13 +203,15 @@ async def _seal(folder: Path) -> Sealed:
     """Lets the agent read the plant until each sound meter was read, and by hand as well."""
     async with AsyncExitStack() as stack:
         plant = plant_of(*map(simulated, METERS), **LISTEN)
-        simulator = await stack.enter_async_context(Simulator(plant, models(), folder, Clock()))
+        simulator = await stack.enter_async_context(Simulator(plant, known(), folder, Clock()))
         taps: dict[str, PtyTap | TcpTap] = {}
         for name, listen in LISTEN.items():
             line = simulator.address_of(name)
             taps[name] = await TcpTap(line).open() if "tcp" in listen else PtyTap(line, folder / f"tap-{name}")
             stack.push_async_callback(taps[name].close)
         (folder / "site.yaml").write_text(site_text(taps), "utf-8")
+        (folder / "own").mkdir()
+        (folder / "own" / f"{MODE_A}.yaml").write_bytes(known()[MODE_A].text)
         await _run(folder, "init")
         async with _agent(folder) as agent:
             await until(lambda: agent.returncode is not None or all(_read(folder)[name] >= READINGS for name in SOUND), PATIENCE)
@@ -210,7 +237,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
 @pytest.mark.parametrize("meter", SOUND)
 def test_every_declared_quantity_is_sealed_as_good_and_as_the_meter_holds_it(meter: str, sealed: Sealed) -> None:
     readings = sealed.readings(meter)
-    declared = [point.quantity for point in models()[METERS[meter]["model"]].declared.points if point.default]
+    declared = [point.quantity for point in known()[METERS[meter]["model"]].declared.points if point.default]
     assert len(readings) >= READINGS
     for fields in readings:
         assert [value["quantity"] for value in fields["values"]] == declared
@@ -221,7 +248,7 @@ def test_every_declared_quantity_is_sealed_as_good_and_as_the_meter_holds_it(met
 
 
 def test_the_meters_of_all_protocols_are_there() -> None:
-    assert {models()[METERS[name]["model"]].declared.protocol for name in SOUND} == set(DRIVERS)
+    assert {known()[METERS[name]["model"]].declared.protocol for name in SOUND} == set(DRIVERS)
 
 
 @pytest.mark.parametrize("meter", [name for name in SOUND if not name.startswith("modbus")])

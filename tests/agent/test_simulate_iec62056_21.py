@@ -42,11 +42,12 @@ def meter_of(name: str = GENERIC, clock: StillClock | None = None, limits: dict[
 def conversation(meter: Iec62056Meter, address: str = "12") -> tuple[Target, list[bytes], list[bytes]]:
     """What the driver asks and the meter answers, each answer found and checked as on a line."""
     target = Target(meter.model, address, "own", ct=meter.declared.ct)
-    requests, answers, rest = [], [], b""
+    requests, answers, rest, rest_at = [], [], b"", 0
     pending = driver.requests(target, meter.model.points)
     while pending:
         request = pending.pop(0)
         answer: Any = b""
+        later: Any = b"", 0
         if request.data and not request.silent:
             buffer = bytearray(b"\0\xff" + request.data)
             heard = take(buffer)
@@ -55,13 +56,17 @@ def conversation(meter: Iec62056Meter, address: str = "12") -> tuple[Target, lis
             answer = meter.answer(request.data)
         elif not request.silent:
             answer = rest or meter.push()
+            assert not rest_at or request.baud == rest_at
+        if isinstance(answer, list):
+            answer, later = answer
         if isinstance(answer, tuple):
             answer, speed = answer
             assert speed == (request.answer_baud or request.baud)
         if not request.silent:
             span = driver.answer_span(request.data, answer, "own")
             assert span is not None
-            answer, rest = answer[slice(*span)], answer[span[1] :]
+            answer, rest = answer[slice(*span)], answer[span[1] :] + later[0]
+            rest_at = later[1]
         driver.check(request.data, answer, "own")
         requests.append(request.data)
         answers.append(answer)
