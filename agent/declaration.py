@@ -88,6 +88,15 @@ class Declaration:
         except KeyError:
             return None, ""
 
+    def doubted(self, frames: Frames, point: Point) -> str:
+        """What the answers themselves say against a value of a point; empty where nothing, or where there is none."""
+        if self.driver is None or self.target is None:
+            return ""
+        try:
+            return self.driver.doubt(self.target, frames.asked, point, frames.usable)
+        except (KeyError, NoValue):
+            return ""
+
     def number_formula(self, frames: Frames) -> str | None:
         """Where the meter's own number stands in its answers; None where it does not."""
         if self.driver is None or self.target is None:

@@ -9,7 +9,7 @@ from agent.clock import Clock, stamp
 from agent.reading import Reading, frame_fields
 from agent.seal import Key, base64url, rotation_statement
 from config.model import MeterModel, ModelFile, ratio_applied
-from config.site import Meter
+from config.site import Link, Meter
 from drivers import Exchange, Instant
 
 Fields = dict[str, Any]
@@ -64,10 +64,21 @@ def configuration(clock: Clock, digest: str, who: str) -> Fields:
     return _head("config", clock) | {"digest": digest, "who": who}
 
 
-def declaration(meter: Meter, model: ModelFile, framing: str, schedules: Sequence[tuple[int, Sequence[str]]]) -> Fields:
+def declaration(
+    meter: Meter,
+    model: ModelFile,
+    framing: str,
+    schedules: Sequence[tuple[int, Sequence[str]]],
+    link: Link | None = None,
+) -> Fields:
     """What is declared of a meter: everything needed to judge and recompute its readings.
 
-    `schedules`: intervals in milliseconds, each with the quantities that are read at it.
+    Args:
+        meter: as the site file has it.
+        model: the one in force for it.
+        framing: how Modbus frames are carried; `own` for other protocols.
+        schedules: intervals in milliseconds, each with the quantities that are read at it.
+        link: the link it hangs on; None where it is no OPC UA server.
     """
     ratios = {name: ratio for name, ratio in (("ct", meter.ct), ("vt", meter.vt)) if ratio}
     return {
@@ -86,9 +97,19 @@ def declaration(meter: Meter, model: ModelFile, framing: str, schedules: Sequenc
         "medium": meter.medium or model.declared.medium,
         "schedules": [{"every_ms": every_ms, "quantities": list(quantities)} for every_ms, quantities in schedules],
         **ratios,
+        **_server(link),
         **_papers(meter),
         **_applied(model.declared, {name for _, quantities in schedules for name in quantities}),
     }
+
+
+def _server(link: Link | None) -> Fields:
+    """The OPC UA server behind a link, as far as it is known by name or certificate."""
+    if link is None:
+        return {}
+    certificate = (link.certificate or "").removeprefix("sha256:").lower()
+    known = {name: text for name, text in (("uri", link.server), ("certificate", certificate)) if text}
+    return {"server": known} if known else {}
 
 
 def _papers(meter: Meter) -> Fields:

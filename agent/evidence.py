@@ -5,8 +5,9 @@
  3. Every frame without a fault is an answer to its request (the driver's `check`); frames with a fault are evidence of
     a failed try only: no value may come from them.
  4. Every declared quantity is stated once. Its formula is the one the driver locates in the good frames; where it
-    gives a number, the record states that number, in the quantity's unit, doubted exactly if it is out of the
-    model's range; where it gives none, the record states none, bad, with the formula's own cause.
+    gives a number, the record states that number, in the quantity's unit, doubted exactly if the answer itself says
+    so (the driver's `doubt`) or it is out of the model's range; where it gives none, the record states none, bad, with
+    the formula's own cause.
 Pure. What this file does not know: signatures, the order of records, time.
 """
 
@@ -106,7 +107,8 @@ class Evidence:
 
     def _declaration(self, n: int, leaf: str, meter: Fields, model: MeterModel) -> Declaration:
         driver = self._driver_of(model.protocol)
-        target = Target(model, meter["address"], meter["framing"], meter.get("ct"), meter.get("vt"))
+        server = meter.get("server", {}).get("uri")
+        target = Target(model, meter["address"], meter["framing"], meter.get("ct"), meter.get("vt"), server)
         wanted = Declaration(n, leaf, meter).quantities()
         points = {point.quantity: point for point in model.points if point.quantity in wanted}
         serial = next((watch for watch in model.identity if watch.name == "serial"), None)
@@ -237,7 +239,7 @@ class Evidence:
         if isinstance(outcome, str):
             yield "FORMULA", outcome
         else:
-            yield from _stated(value, outcome, point)
+            yield from _stated(value, outcome, point, declaration.doubted(frames, point) if declaration and point else "")
 
     def _absent(self, declaration: Declaration | None, frames: Frames, value: Fields, point: Point | None) -> Iterator[Problem]:
         """Problems with a value that no good frame holds."""
@@ -301,8 +303,8 @@ def _unit(name: str, value: Fields) -> Iterator[Problem]:
         yield "UNIT", f"is stated in {value.get('unit', 'no unit')}, its unit is {unit}"
 
 
-def _stated(value: Fields, outcome: Outcome, point: Point | None) -> Iterator[Problem]:
-    """Problems with a value whose bytes are there."""
+def _stated(value: Fields, outcome: Outcome, point: Point | None, doubt: str) -> Iterator[Problem]:
+    """Problems with a value whose bytes are there. `doubt`: what its answer says against it."""
     stated = value.get("value")
     if stated != outcome.value:
         yield "VALUE", f"states {stated or 'no value'}, the bytes give {outcome.value or 'none'}"
@@ -310,6 +312,8 @@ def _stated(value: Fields, outcome: Outcome, point: Point | None) -> Iterator[Pr
     quality = (value.get("quality", ""), value.get("cause", ""))
     if outcome.value is None:
         right = ("bad", outcome.cause)
+    elif doubt:
+        right = ("uncertain", doubt)
     elif point and point.range and not point.range[0] <= Decimal(outcome.value) <= point.range[1]:
         right = ("uncertain", "out_of_range")
     else:

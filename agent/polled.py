@@ -57,8 +57,9 @@ def polled_meters(site: SiteFile, link: str) -> list[Polled]:
 def target_of(site: SiteFile, meter: Meter) -> Target:
     """A meter as its driver needs it."""
     model = site.model_of(meter).declared
-    framing = site.link_of(meter).frames if model.protocol == "modbus" else "own"
-    return Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt)
+    link = site.link_of(meter)
+    framing = link.frames if model.protocol == "modbus" else "own"
+    return Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt, server=link.server)
 
 
 def _polled(site: SiteFile, meter: Meter) -> list[Polled]:

@@ -146,8 +146,8 @@ def _value(
         plausible = in_range(point, outcome.value)
     except ArithmeticError:
         raise FormulaError(f"{point.quantity} of {target.model.model} is text, not a number") from None
-    quality, cause = ("good", "") if plausible else ("uncertain", "out_of_range")
-    return Value(point.quantity, point.unit, outcome.value, formula, quality, cause)
+    cause = driver.doubt(target, asked, point, answers) or ("" if plausible else "out_of_range")
+    return Value(point.quantity, point.unit, outcome.value, formula, "uncertain" if cause else "good", cause)
 
 
 def in_range(point: Point, value: str) -> bool:

@@ -48,6 +48,10 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         ConfigError, AgentRunningError, KeyFileError, LedgerError: it cannot start; nothing was sealed.
     """
     clock = clock or Clock()
+    if any(link.opcua for link in site.site.links.values()):
+        from agent.opcua_site import with_trusted_servers
+
+        site = with_trusted_servers(site, state)
     meters = {name: polled_meters(site, name) for name in site.site.links}
     line_times(site, meters)  # refuses what cannot fit
     key = key_in_force(state)
@@ -118,7 +122,7 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
 
 def _declaration(site: SiteFile, meter: Meter) -> draft.Fields:
     schedules = [(every_ms, [point.quantity for point in points]) for every_ms, points in site.schedules_of(meter)]
-    return draft.declaration(meter, site.model_of(meter), target_of(site, meter).framing, schedules)
+    return draft.declaration(meter, site.model_of(meter), target_of(site, meter).framing, schedules, site.link_of(meter))
 
 
 def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:

@@ -76,6 +76,7 @@ DECLARATION = object_of(
         "verification_months?": integer(1, 600),
         "seal?": TEXT,
         "installed?": DAY,
+        "server?": object_of({"uri?": TEXT, "certificate?": DIGEST}),
         "schedules": list_of(object_of({"every_ms": EVERY_MS, "quantities": list_of(QUANTITY)})),
     }
 )
