@@ -36,9 +36,6 @@ async function main() {
   console.log("ready " + told.port);
 }
 
-const unit = (unitId, text) =>
-  new ua.EUInformation({ namespaceUri: "http://www.opcfoundation.org/UA/units/un/cefact", unitId, displayName: { text } });
-
 function build(space) {
   const own = {};
   for (const uri of told.namespaces || ["http://other.example/things", PLANT]) own[uri] = space.registerNamespace(uri);
@@ -55,9 +52,9 @@ function build(space) {
       componentOf: press, browseName: name, nodeId: "s=Press1." + name, dataType, value: { dataType, value },
       engineeringUnits: unit, engineeringUnitsRange: { low: 0, high: 1e9 },
     });
-  analog("Energy", DataType.Double, 12345.67, unit(4937544, "kWh"));
-  analog("Power", DataType.Float, 1500.5, unit(5723220, "W"));
-  analog("Odd", DataType.Double, 1, unit(4411, "furlong"));
+  analog("Energy", DataType.Double, 12345.67, ua.makeEUInformation("KWH", "kWh", "kilowatt hour"));
+  analog("Power", DataType.Float, 1.5, ua.makeEUInformation("KWT", "kW", "kilowatt"));
+  analog("Odd", DataType.Double, 1, ua.makeEUInformation("M50", "fur", "furlong"));
   add("Count", DataType.UInt64, [0x00200000, 1], {
     value: { dataType: DataType.UInt64, arrayType: VariantArrayType.Scalar, value: [0x00200000, 1] }, // 2^53 + 1
   });
