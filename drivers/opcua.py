@@ -19,7 +19,7 @@ the truth about its meters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from config.model import Point, Watch
@@ -28,7 +28,7 @@ from drivers import Request, Target
 from drivers.errors import BadFrame, NoValue
 from drivers.formula import plain
 from drivers.opcua_binary import STRING, TYPES, DataValue, Malformed, NodeId, Reader, Variant
-from drivers.opcua_read import TABLES, namespaces_in, nodes_of, portable, server_in, values_in
+from drivers.opcua_read import TABLES, namespaces_in, nodes_of, places_in, portable, server_in, values_in
 from drivers.opcua_read import resolved as resolved
 from drivers.opcua_status import cause_of, is_bad
 
@@ -200,31 +200,28 @@ def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
         if not requests[index] or not answers[index]:
             continue
         try:
-            asked, values = nodes_of(requests[index]), values_in(answers[index])
-            if len(asked) != len(values):
+            if len(nodes_of(requests[index])) != len(values_in(answers[index])):
                 continue
-            place = _place(target, name, asked, answers[index])
+            place = _place(target, name, places_in(requests[index]), answers[index])
         except BadFrame:
             continue
         if place is not None:
-            return index, values[place]
+            return index, values_in(answers[index])[place]
     raise KeyError(f"no request asks for {_at(point).node}")
 
 
-def _place(target: Target, name: NodeName, asked: Sequence[NodeId], answer: bytes) -> int | None:
+def _place(target: Target, name: NodeName, places: Mapping[NodeId, int], answer: bytes) -> int | None:
     """Where a node stands in an answer, by the table of namespaces in it; None where it was not asked for."""
     server = server_in(answer)
     if target.server and server is not None and server != target.server:
         raise NoValue("other_server")
-    own = [(place, node) for place, node in enumerate(asked) if place >= TABLES and _alike(node, name)]
     if not name.uri:
-        return next((place for place, node in own if node.namespace == 0), None)
-    table = namespaces_in(answer) or []
+        return places.get(_node(name))
+    table = namespaces_in(answer) or ()
     if name.uri not in table:
         raise NoValue("no_namespace")
-    number = table.index(name.uri)
-    found = next((place for place, node in own if node.namespace == number), None)
-    if found is None and any(node.namespace != 0 for _, node in own):
+    found = places.get(NodeId(table.index(name.uri), name.kind, name.identifier))
+    if found is None and any(_alike(node, name) and node.namespace != 0 for node in places):
         raise NoValue("namespace_moved")
     return found
 

@@ -19,8 +19,9 @@ What this file does not know: sessions and channels (`drivers.opcua_session`), m
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from config.opcua import STANDARD
 from drivers.errors import BadFrame, Refused
@@ -30,6 +31,7 @@ from drivers.opcua_status import cause_of, is_bad
 VALUE_ATTRIBUTE = 13
 NAMESPACE_ARRAY, SERVER_ARRAY = NodeId(0, "i", 2255), NodeId(0, "i", 2254)
 TABLES = 2  # so many nodes in front of a meter's own
+_PARSED = 16  # all points of a meter are looked for in the same few answers, one after the other
 _READ_RESPONSE, _SERVICE_FAULT = NodeId(0, "i", 634), NodeId(0, "i", 397)
 _BEHIND_NODE = struct.pack("<IiHi", VALUE_ATTRIBUTE, -1, 0, -1)
 
@@ -70,7 +72,8 @@ def resolved(request: bytes, namespaces: Sequence[str]) -> bytes:
     return struct.pack("<i", len(made)) + b"".join(node + _BEHIND_NODE for node in made)
 
 
-def nodes_of(request: bytes) -> list[NodeId]:
+@lru_cache(maxsize=_PARSED)
+def nodes_of(request: bytes) -> tuple[NodeId, ...]:
     """The nodes that a request names, in either form, the two tables first.
 
     Raises:
@@ -78,13 +81,19 @@ def nodes_of(request: bytes) -> list[NodeId]:
     """
     reader = Reader(request)
     try:
-        found = [_read_value_id(reader) for _ in range(max(reader.count(len(_BEHIND_NODE)), 0))]
+        found = tuple(_read_value_id(reader) for _ in range(max(reader.count(len(_BEHIND_NODE)), 0)))
         reader.end()
     except Malformed as error:
         raise BadFrame("bad_request", f"the request is no list of nodes: {error}") from None
-    if found[:TABLES] != [NAMESPACE_ARRAY, SERVER_ARRAY]:
+    if found[:TABLES] != (NAMESPACE_ARRAY, SERVER_ARRAY):
         raise BadFrame("bad_request", "the request does not begin with the server's two tables")
     return found
+
+
+@lru_cache(maxsize=_PARSED)
+def places_in(request: bytes) -> Mapping[NodeId, int]:
+    """Where each of a meter's own nodes stands in a request and its answer. Raises BadFrame as `nodes_of`."""
+    return {node: place for place, node in enumerate(nodes_of(request)) if place >= TABLES}
 
 
 def _read_value_id(reader: Reader) -> NodeId:
@@ -196,7 +205,8 @@ def _service_result(reader: Reader) -> None:
         raise Refused(cause, f"the server refused the Read: {cause}")
 
 
-def values_in(answer: bytes) -> list[DataValue]:
+@lru_cache(maxsize=_PARSED)
+def values_in(answer: bytes) -> tuple[DataValue, ...]:
     """What an answer says of each node, in the order of the request.
 
     Raises:
@@ -204,14 +214,15 @@ def values_in(answer: bytes) -> list[DataValue]:
     """
     reader = Reader(answer)
     try:
-        found = [reader.data_value() for _ in range(max(reader.count(1), 0))]
+        found = tuple(reader.data_value() for _ in range(max(reader.count(1), 0)))
         reader.end()
     except Malformed as error:
         raise BadFrame("wrong_format", f"the answer is no list of values: {error}") from None
     return found
 
 
-def namespaces_in(answer: bytes) -> list[str] | None:
+@lru_cache(maxsize=_PARSED)
+def namespaces_in(answer: bytes) -> tuple[str, ...] | None:
     """The server's table of namespaces in a meter's answer; None where the server does not tell it.
 
     Raises:
@@ -220,6 +231,7 @@ def namespaces_in(answer: bytes) -> list[str] | None:
     return _table(answer, values_in(answer), 0)
 
 
+@lru_cache(maxsize=_PARSED)
 def server_in(answer: bytes) -> str | None:
     """The server's application URI in a meter's answer, the first of its ServerArray; None where it does not tell it.
 
@@ -230,13 +242,13 @@ def server_in(answer: bytes) -> str | None:
     return found[0] if found else None
 
 
-def _table(answer: bytes, values: Sequence[DataValue], place: int) -> list[str] | None:
+def _table(answer: bytes, values: Sequence[DataValue], place: int) -> tuple[str, ...] | None:
     if place >= len(values):
         raise BadFrame("wrong_format", "the answer lacks the server's tables")
     value = values[place]
     if value.value is None or value.value.type == 0 or is_bad(value.status):
         return None
     try:
-        return texts(answer, value.value)
+        return tuple(texts(answer, value.value))
     except Malformed as error:
         raise BadFrame("wrong_format", f"the server's table is {error}") from None
