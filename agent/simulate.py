@@ -21,8 +21,8 @@ import click
 
 from agent.clock import Clock
 from agent.simulate_group import Station
+from agent.simulate_instrument import Now
 from agent.simulate_line import Line, PtyLine, TcpLine
-from agent.simulate_meter import Now
 from agent.simulate_plant import fitting_findings, load_plant, meter_of
 from agent.simulate_protocols import AnsweringMeter
 from config.library import load_models

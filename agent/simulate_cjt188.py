@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agent.simulate_load import Load
-from agent.simulate_meter import MISSING, NotFitting, Now
+from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from config.cjt188 import Cjt188Model, Cjt188Place, Cjt188Point, Cjt188Watch
 from config.plant import Fault, SimulatedMeter
 from config.quantity import quantity_of
@@ -28,7 +27,7 @@ _CLOCK = 7
 _STATUS = 2
 
 
-class Cjt188Meter:
+class Cjt188Meter(Instrument):
     """A simulated meter at work.
 
     Attributes:
@@ -39,12 +38,12 @@ class Cjt188Meter:
         NotFitting: something does not fit into the model's fields, or the serial number is not the address.
     """
 
+    model: Cjt188Model
+    _points: dict[str, Cjt188Point]
+    _watches: dict[str, Cjt188Watch]
+
     def __init__(self, declared: SimulatedMeter, model: Cjt188Model, clock: Now) -> None:
-        self.declared = declared
-        self.model = model
-        self._clock = clock
-        self._points = {point.quantity: point for point in model.points}
-        self._watches = {watch.name: watch for watch in (*model.identity, *model.attest)}
+        super().__init__(declared, model, clock)
         kind, _, self._digits = declared.address.rpartition("-")
         self._type = int(kind or model.cjt188.meter_type, 16)
         if self._digits == _ANY_METER.hex().upper():
@@ -52,15 +51,11 @@ class Cjt188Meter:
         if declared.serial and declared.serial.zfill(14) != self._digits:
             raise NotFitting("serial", declared.serial)
         now = {name for name in self._points if _months_ago(name) is None}
-        self._load = Load(now, declared.load, declared.start, declared.seed, declared.frozen)
+        self._load = self._flowing(now)
         self._settled = {name: self._settlement(name) for name in self._points if name not in now}
-        self._held: dict[str, str] = {}
-        for name in (*declared.start, *declared.hold):
-            self._known(name)
-        for name, text in declared.hold.items():
-            self.hold(name, text)
+        self._hold_declared()
         for name in self._points:
-            self._fits(name)
+            self._check(name)
 
     @property
     def serial(self) -> str:
@@ -76,33 +71,7 @@ class Cjt188Meter:
         terms = [Decimal(count) * weight for count, (_, weight) in zip(self._counts(point), _cells(point), strict=True)]
         return f"{sum(terms, Decimal(0)):f}"
 
-    def hold(self, name: str, value: str) -> None:
-        """Keeps a quantity or a watched field at a value from now on; `missing`: FF in all its bytes.
-
-        Raises:
-            KeyError: the model has neither.
-            NotFitting: the value does not fit into its field; nothing has changed then.
-        """
-        self._known(name)
-        before = self._held.get(name)
-        self._held[name] = value
-        try:
-            self._fits(name)
-        except NotFitting:
-            self._held.pop(name)
-            if before is not None:
-                self._held[name] = before
-            raise
-
-    def release(self, name: str) -> None:
-        """Lets what was held move again."""
-        self._held.pop(name, None)
-
-    def _known(self, name: str) -> None:
-        if name not in self._points and name not in self._watches:
-            raise KeyError(name)
-
-    def _fits(self, name: str) -> None:
+    def _check(self, name: str) -> None:
         try:
             if name in self._points:
                 _ = [_number(cell, count) for count, (cell, _) in zip(*self._both(self._points[name]), strict=True)]

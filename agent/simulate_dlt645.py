@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from agent.simulate_dlt645_frames import framed
-from agent.simulate_load import Load
-from agent.simulate_meter import MISSING, NotFitting, Now
+from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from agent.simulate_registers import WIDE, quotient
 from config.dlt645 import Dlt645Model, Dlt645Point, Dlt645Watch
 from config.plant import SimulatedMeter
@@ -88,7 +87,7 @@ def _members(block: str) -> list[str]:
     return [f"{block[:4]}{tariff:02X}{block[6:]}" for tariff in range(64)]
 
 
-class Dlt645Meter:
+class Dlt645Meter(Instrument):
     """A simulated meter at work.
 
     Attributes:
@@ -100,22 +99,18 @@ class Dlt645Meter:
         NotFitting: something has no room in the digits meant for it, or the address is not a single meter's.
     """
 
+    model: Dlt645Model
+    _points: dict[str, Dlt645Point]
+    _watches: dict[str, Dlt645Watch]
+
     def __init__(self, declared: SimulatedMeter, model: Dlt645Model, clock: Now) -> None:
-        self.declared = declared
-        self.model = model
+        super().__init__(declared, model, clock)
         self.most_data = 200
-        self._clock = clock
         if not declared.address.isdecimal():
             raise NotFitting("address", declared.address)
-        self._points = {point.quantity: point for point in model.points}
-        self._watches = {watch.name: watch for watch in (*model.identity, *model.attest)}
-        self._load = Load(self._points, declared.load, declared.start, declared.seed, declared.frozen)
-        self._held: dict[str, str] = {}
+        self._load = self._flowing(self._points)
         self._parts: dict[bytes, list[bytes]] = {}
-        for name in declared.start:
-            self._known(name)
-        for name, value in declared.hold.items():
-            self.hold(name, value)
+        self._hold_declared()
         for watch in self._watches.values():
             self._watched(watch)
 
@@ -137,25 +132,6 @@ class Dlt645Meter:
             stated = quotient(WIDE.multiply(stated, primary), secondary)
         return plain(stated)
 
-    def hold(self, name: str, value: str) -> None:
-        """Keeps a quantity or a watched place at a value from now on; `missing`: not available. Raises KeyError, NotFitting."""
-        self._known(name)
-        before = dict(self._held)
-        self._held[name] = value
-        try:
-            self._check(name)
-        except (ArithmeticError, ValueError):
-            self._held = before
-            raise NotFitting(name, value) from None
-
-    def release(self, name: str) -> None:
-        """Lets what was held move again."""
-        self._held.pop(name, None)
-
-    def _known(self, name: str) -> None:
-        if name not in self._points and name not in self._watches:
-            raise KeyError(name)
-
     def _check(self, name: str) -> None:
         if name in self._watches:
             self._watched(self._watches[name])
@@ -172,11 +148,6 @@ class Dlt645Meter:
         if item is None:
             raise NotFitting(point.quantity, point.at.id)
         return Format(item.value, item.size, point.scale, item.signed)
-
-    def _plates(self, point: Dlt645Point) -> list[tuple[Decimal, Decimal]]:
-        named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
-        texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
-        return [(Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts]
 
     def _wanted(self, point: Dlt645Point) -> Decimal:
         """What the point's last digit has to count, not yet rounded."""

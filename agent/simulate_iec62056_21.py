@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal
 from typing import NamedTuple
 
-from agent.simulate_load import Load
-from agent.simulate_meter import MISSING, NotFitting, Now
-from config.iec62056_21 import Iec62056Model, Iec62056Point
+from agent.simulate_instrument import MISSING, Instrument, Now
+from config.iec62056_21 import Iec62056Model, Iec62056Point, Iec62056Watch
 from config.plant import Fault, SimulatedMeter
 from config.quantity import quantity_of
 
@@ -77,7 +76,7 @@ MWh MWh 1000 4 3
 """)
 
 
-class Iec62056Meter:
+class Iec62056Meter(Instrument):
     """A simulated meter at work.
 
     Attributes:
@@ -88,19 +87,15 @@ class Iec62056Meter:
         NotFitting: a value that has no room in its line.
     """
 
+    model: Iec62056Model
+    _points: dict[str, Iec62056Point]
+    _watches: dict[str, Iec62056Watch]
+
     def __init__(self, declared: SimulatedMeter, model: Iec62056Model, clock: Now) -> None:
-        self.declared = declared
-        self.model = model
-        self._clock = clock
-        self._points = {point.quantity: point for point in model.points}
-        self._watches = {watch.name: watch for watch in (*model.identity, *model.attest)}
-        self._load = Load(self._points, declared.load, declared.start, declared.seed, declared.frozen)
-        self._held: dict[str, str] = {}
+        super().__init__(declared, model, clock)
+        self._load = self._flowing(self._points)
         self._named = False  # whether it has told its identification and waits for the option select
-        for name in declared.start:
-            self._known(name)
-        for name, text in declared.hold.items():
-            self.hold(name, text)
+        self._hold_declared()
 
     # --- what it holds --------------------------------------------------------------------------------------
 
@@ -121,33 +116,12 @@ class Iec62056Meter:
             number = _QUOTIENT.divide(number * primary, secondary) if secondary != 1 else number * primary
         return format(abs(number) if number.is_zero() else number, "f")
 
-    def hold(self, name: str, value: str) -> None:
-        """Keeps a quantity, a watched line or `serial` at a value from now on; `missing`: empty brackets.
-
-        Raises:
-            KeyError: the model has neither.
-            NotFitting: the value has no room in its line; nothing has changed then.
-        """
-        self._known(name)
-        before = self._held.get(name)
-        self._held[name] = value
-        try:
-            self._fits(name, value)
-        except (ValueError, ArithmeticError):
-            self._held.pop(name)
-            if before is not None:
-                self._held[name] = before
-            raise NotFitting(name, value) from None
-
-    def release(self, name: str) -> None:
-        """Lets what was held move again."""
-        self._held.pop(name, None)
-
     def _known(self, name: str) -> None:
-        if name not in self._points and name not in self._watches and name != "serial":
-            raise KeyError(name)
+        if name != "serial":
+            super()._known(name)
 
-    def _fits(self, name: str, value: str) -> None:
+    def _check(self, name: str) -> None:
+        value = self._held[name]
         if name in self._points and value != MISSING:
             point = self._points[name]
             if len(self._number(point).lstrip("-").partition(".")[0]) > self._sent(point).whole:
@@ -161,11 +135,6 @@ class Iec62056Meter:
         """How a point is told: in the unit its model expects where that is a usual one."""
         usual = _USUAL.get(point.unit, _Sent(point.unit, Decimal(1), 6, 2))
         return _OTHER.get(point.at.unit or "", usual) if point.unit in ("W", "kWh") else usual
-
-    def _plates(self, point: Iec62056Point) -> list[tuple[Decimal, Decimal]]:
-        named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
-        sides = [text.partition("/") for text in named.get(point.ratio, ()) if text]
-        return [(Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in sides]
 
     def _number(self, point: Iec62056Point) -> str:
         """What stands in a point's brackets, zeros in front; a counter that is full begins again at 0."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 import zlib
 from decimal import Decimal
 
-from agent.simulate_load import Load
+from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from agent.simulate_mbus_frames import ACKNOWLEDGED, MOST_RECORD_BYTES, Form, forms_of, long_frame, text_record
-from agent.simulate_meter import MISSING, NotFitting, Now
 from agent.simulate_registers import WIDE, quotient
 from config.mbus import MbusAt, MbusModel, MbusPoint, MbusWatch
 from config.plant import SimulatedMeter
@@ -26,7 +25,7 @@ _MEDIA = {"electricity": 2, "gas": 3, "heat": 4, "steam": 5, "water": 7, "coolin
 _SELECTED = 0xFD
 
 
-class MbusMeter:
+class MbusMeter(Instrument):
     """A simulated meter at work.
 
     Attributes:
@@ -37,26 +36,22 @@ class MbusMeter:
         NotFitting: something has no room in its record, or the serial number is not the one of its address.
     """
 
+    model: MbusModel
+    _points: dict[str, MbusPoint]
+    _watches: dict[str, MbusWatch]
+
     def __init__(self, declared: SimulatedMeter, model: MbusModel, clock: Now) -> None:
-        self.declared = declared
-        self.model = model
-        self._clock = clock
-        self._points = {point.quantity: point for point in model.points}
-        self._watches = {watch.name: watch for watch in (*model.identity, *model.attest)}
-        self._load = Load(self._points, declared.load, declared.start, declared.seed, declared.frozen)
-        self._held: dict[str, str] = {}
+        super().__init__(declared, model, clock)
+        self._load = self._flowing(self._points)
         self._number = self._own_number()
         self._forms = {name: self._chosen(point) for name, point in self._points.items()}
         self._telegrams: list[bytes] = []
         self._last: dict[int, tuple[int, int]] = {}  # by address: the last frame count bit, and which telegram it fetched
         self._is_selected = False
         self._accessed = 0
-        for name in (*declared.start, *declared.hold):
-            self._known(name)
-        for name, text in declared.hold.items():
-            self.hold(name, text)
+        self._hold_declared()
         for name in (*self._points, *self._watches):
-            self._fits(name)
+            self._check(name)
 
     # --- what it holds --------------------------------------------------------------------------------------
 
@@ -78,33 +73,7 @@ class MbusMeter:
             value = quotient(WIDE.multiply(value, primary), secondary)
         return f"{value:f}"
 
-    def hold(self, name: str, value: str) -> None:
-        """Keeps a quantity or a watched record at a value from now on; `missing`: not available.
-
-        Raises:
-            KeyError: the model has neither.
-            NotFitting: the value has no room in its record; nothing has changed then.
-        """
-        self._known(name)
-        before = self._held.get(name)
-        self._held[name] = value
-        try:
-            self._fits(name)
-        except NotFitting:
-            self._held.pop(name)
-            if before is not None:
-                self._held[name] = before
-            raise
-
-    def release(self, name: str) -> None:
-        """Lets what was held move again."""
-        self._held.pop(name, None)
-
-    def _known(self, name: str) -> None:
-        if name not in self._points and name not in self._watches:
-            raise KeyError(name)
-
-    def _fits(self, name: str) -> None:
+    def _check(self, name: str) -> None:
         try:
             if name in self._points:
                 self._forms[name].data(self._count(self._points[name]))
@@ -132,11 +101,6 @@ class MbusMeter:
             if abs(self._wanted(point)) * 10 < form.worth * point.scale * (10**8 if form.digits else 2**31):
                 return form
         return forms[-1]
-
-    def _plates(self, point: MbusPoint) -> list[tuple[Decimal, Decimal]]:
-        named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
-        parted = [text.partition("/") for text in named.get(point.ratio, ()) if text]
-        return [(Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in parted]
 
     def _wanted(self, point: MbusPoint) -> Decimal:
         """What flows, on the side of the transformers that the meter counts."""

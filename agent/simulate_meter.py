@@ -12,38 +12,21 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Protocol
 
 from agent.simulate_frames import IDENTIFY, identification
-from agent.simulate_load import Load
+from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from agent.simulate_registers import ILLEGAL_FUNCTION, ILLEGAL_VALUE, WIDE, Blocks, Cell, Told, quotient
 from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from config.plant import SimulatedMeter
 from config.quantity import quantity_of
 from drivers.formula import plain
 
-MISSING = "missing"
 _MOST_SHIFT = 30
 
 Key = tuple[int, int, str, str | None]
 
 
-class NotFitting(ValueError):
-    """A value that cannot stand in the registers meant for it; `name` is what they hold."""
-
-    def __init__(self, name: str, value: str) -> None:
-        super().__init__(f"{value} cannot stand in the registers of {name}")
-        self.name = name
-
-
-class Now(Protocol):
-    """Where a meter takes its time from; `agent.clock.Clock` is one."""
-
-    def now_ns(self) -> int:
-        """The wall clock, nanoseconds since 1970 UTC."""
-
-
-class Meter:
+class Meter(Instrument):
     """A simulated meter at work.
 
     Attributes:
@@ -54,19 +37,15 @@ class Meter:
         NotFitting: something does not fit into the model's registers, such as letters in a serial number kept as digits.
     """
 
+    model: ModbusModel
+    _points: dict[str, ModbusPoint]
+    _watches: dict[str, ModbusWatch]
+
     def __init__(self, declared: SimulatedMeter, model: ModbusModel, clock: Now) -> None:
-        self.declared = declared
-        self.model = model
-        self._clock = clock
-        self._held: dict[str, str] = {}
-        self._load = Load(
-            (point.quantity for point in model.points), declared.load, declared.start, declared.seed, declared.frozen
-        )
+        super().__init__(declared, model, clock)
+        self._load = self._flowing(self._points)
         self._watched = {watch.name: (watch, Cell.of(watch.at, model.modbus)) for watch in (*model.attest, *model.identity)}
-        self._quantities = {point.quantity for point in model.points}
         self._exponents: dict[Key, tuple[Cell, Decimal]] = {}
-        for name in (*declared.start, *declared.hold):
-            self._known(name)
         self._held |= {name: text for name, text in declared.hold.items() if name in self._watched}
         self._choose_exponents()
         self._told = {point.quantity: self._prepared(point) for point in model.points}
@@ -101,30 +80,6 @@ class Meter:
         if self._held.get(quantity) == MISSING:
             return MISSING
         return plain(told.stated(self._numbers(told)))
-
-    def hold(self, name: str, value: str) -> None:
-        """Keeps a quantity or a watched register such as `serial` at a value from now on; `missing`: not available.
-
-        Raises:
-            KeyError: the model has neither.
-            NotFitting: the value does not fit into its registers; nothing has changed then.
-        """
-        self._known(name)
-        before = dict(self._held)
-        self._held[name] = value
-        try:
-            self._check(name)
-        except NotFitting:
-            self._held = before
-            raise
-
-    def release(self, name: str) -> None:
-        """Lets what was held move again."""
-        self._held.pop(name, None)
-
-    def _known(self, name: str) -> None:
-        if name not in self._watched and name not in self._quantities:
-            raise KeyError(name)
 
     def _check(self, name: str) -> None:
         """Returns if what the registers of a name have to hold fits. Raises NotFitting."""
@@ -217,11 +172,6 @@ class Meter:
     def _cells(self) -> list[Cell]:
         points = [cell for told in self._told.values() for cell, _ in told.cells]
         return [*points, *(cell for _, cell in self._watched.values()), *(cell for cell, _ in self._exponents.values())]
-
-    def _plates(self, point: ModbusPoint) -> tuple[tuple[Decimal, Decimal], ...]:
-        named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
-        texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
-        return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts)
 
     def _prepared(self, point: ModbusPoint) -> Told:
         limits = self.model.modbus

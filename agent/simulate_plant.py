@@ -11,7 +11,8 @@ from typing import cast
 
 from agent.clock import Clock
 from agent.simulate_faults import COMMON
-from agent.simulate_meter import Meter, NotFitting, Now
+from agent.simulate_instrument import NotFitting, Now
+from agent.simulate_meter import Meter
 from agent.simulate_protocols import SIMULATED, AnsweringMeter, is_simulated
 from config.library import is_generic, read_bytes, unknown_model, with_points
 from config.mistake import ConfigError, did_you_mean

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agent import simulate_cjt188, simulate_dlt645_frames, simulate_iec62056_21, simulate_mbus, simulate_mbus_frames
 from agent.simulate_dlt645 import Dlt645Meter
-from agent.simulate_meter import Now
+from agent.simulate_instrument import Now
 from config.model import MeterModel
 from config.plant import Fault, SimulatedMeter
 

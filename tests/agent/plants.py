@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agent.clock import Clock
 from agent.simulate import Simulator
 from config.library import load_models
 from config.model import ModelFile
 from config.plant import Plant
+from drivers.link import Link
+from drivers.link_settings import LinkSettings
 from tests.agent.gateway import StillClock
 
 DEADLINE = 5.0
@@ -30,6 +35,18 @@ def plant_of(*meters: dict[str, Any], **listen: dict[str, Any]) -> Plant:
 
 def simulator_of(run_dir: Path, *meters: dict[str, Any], clock: StillClock | None = None, **listen: dict[str, Any]) -> Simulator:
     return Simulator(plant_of(*meters, **listen), models(), run_dir, clock or StillClock())
+
+
+@asynccontextmanager
+async def link_to(simulator: Simulator, line: str = "hall", timeout_s: float = 0.3) -> AsyncIterator[Link]:
+    """An open link to a simulated line that carries bytes over TCP."""
+    settings = LinkSettings(line, "rtu", tcp=simulator.address_of(line), timeout_s=timeout_s, longest_answer_s=timeout_s + 0.1)
+    link = Link(settings, Clock())
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 def with_crc(data: bytes) -> bytes:

@@ -9,17 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from agent.clock import Clock
 from agent.simulate_cjt188 import FAULTS, Cjt188Meter, take
-from agent.simulate_meter import NotFitting
+from agent.simulate_instrument import NotFitting
 from config.cjt188 import Cjt188Model, Cjt188Place, Cjt188Point, Cjt188Watch, cjt188_address
 from config.plant import Fault, SimulatedMeter
 from drivers import Exchange, Target, cjt188, load
 from drivers.errors import BadFrame, MeterError, NoAnswer, Refused
 from drivers.formula import evaluate
-from drivers.link import Link, LinkSettings
+from drivers.link import Link
 from tests.agent.gateway import StillClock
-from tests.agent.plants import Wire, models, simulator_of
+from tests.agent.plants import Wire, link_to, models, simulator_of
 
 DRIVER = load("cjt188")
 OWN = "own"
@@ -304,10 +303,7 @@ def value_in(target: Target, quantity: str, exchange: Exchange) -> str | None:
 
 async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobody(tmp_path: Path) -> None:
     async with simulator_of(tmp_path, HEAT, WATER, POWER, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
-        settings = LinkSettings("hall", "rtu", tcp=simulator.address_of("hall"), timeout_s=0.4, longest_answer_s=0.5)
-        link = Link(settings, Clock())
-        await link.open()
-        try:
+        async with link_to(simulator, timeout_s=0.4) as link:
             for _ in range(2):
                 target, heat = await spoken(link, HEAT["model"], HEAT["address"])  # type: ignore[arg-type]  # both are texts
                 assert value_in(target, "thermal_energy", heat) == simulator.truth("H", "thermal_energy") == "55328.19"
@@ -315,8 +311,6 @@ async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobod
                 assert isinstance(dead.error, NoAnswer)
                 target, water = await spoken(link, "cjt188-water-2018", ADDRESS)
                 assert value_in(target, "volume_forward", water) == "1203.40"
-        finally:
-            await link.close()
         assert (simulator.requests("H"), simulator.requests("W"), simulator.requests("P")) == (2, 2, 0)
 
 
@@ -324,17 +318,12 @@ async def test_scripted_faults_strike_and_no_value_comes_of_them(tmp_path: Path)
     kinds = ["echo", "noise", "checksum", "short", "silence", "wrong_unit", "exception", "slow", "trailing"]
     faults = [{"kind": kind, "at": [str(number)], "delay_ms": "2"} for number, kind in enumerate(kinds, 1)]
     async with simulator_of(tmp_path, WATER | {"faults": faults}, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
-        settings = LinkSettings("hall", "rtu", tcp=simulator.address_of("hall"), timeout_s=0.2, longest_answer_s=0.25)
-        link = Link(settings, Clock())
-        await link.open()
         found = []
-        try:
+        async with link_to(simulator, timeout_s=0.2) as link:
             for _ in kinds:
                 target, exchange = await spoken(link, "cjt188-water-2018", ADDRESS)
                 told = exchange.error.cause if exchange.error else value_in(target, "volume_forward", exchange)
                 found.append(told)
-        finally:
-            await link.close()
         good = "1203.40"
         expected = [good, good, "bad_checksum", "short_answer", "no_answer", "wrong_unit", "abnormal", good, good]
         assert dict(zip(kinds, found, strict=True)) == dict(zip(kinds, expected, strict=True))

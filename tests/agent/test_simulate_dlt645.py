@@ -9,7 +9,7 @@ import pytest
 
 from agent.simulate_dlt645 import Dlt645Meter
 from agent.simulate_dlt645_frames import take
-from agent.simulate_meter import NotFitting
+from agent.simulate_instrument import NotFitting
 from config.dlt645 import Dlt645Model
 from config.plant import SimulatedMeter
 from drivers import Request, Target, dlt645

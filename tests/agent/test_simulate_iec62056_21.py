@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.simulate_iec62056_21 import NAK, Iec62056Meter, take
-from agent.simulate_meter import NotFitting
+from agent.simulate_instrument import NotFitting
 from config.iec62056_21 import Iec62056Model
 from config.plant import SimulatedMeter
 from drivers import Target
@@ -21,6 +19,7 @@ from drivers.errors import MeterError
 from drivers.formula import evaluate
 from tests.agent.gateway import StillClock
 from tests.agent.plants import Wire, models, simulator_of
+from tests.peers.environment import environment
 
 NAMES = sorted(name for name, model in models().items() if model.declared.protocol == "iec62056_21")
 SIGN_ON = b"/?!\r\n"
@@ -262,26 +261,18 @@ print(json.dumps([client.manufacturer_id, [[each.address, each.value, each.unit]
 
 
 @pytest.fixture(scope="module")
-def foreign_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with somebody else's client in it."""
-    folder = tmp_path_factory.mktemp("foreign")
-    python = folder / "bin" / "python"
-    try:
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=60)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "iec62056-21==0.0.2"]
-        subprocess.run(install, check=True, capture_output=True, timeout=60)
-    except (subprocess.SubprocessError, OSError):
-        pytest.skip("the client iec62056-21 0.0.2 cannot be installed here: pip needs a package index")
-    return python
+def foreign_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Python of a virtual environment with somebody else's client in it."""
+    return environment(tmp_path_factory.mktemp("foreign"), "iec62056-21==0.0.2")
 
 
 @pytest.mark.parametrize(("address", "baud"), [("12345678", 0), ("", 9600)])
-async def test_a_foreign_client_reads_the_same_values(address: str, baud: int, foreign_python: Path, tmp_path: Path) -> None:
+async def test_a_foreign_client_reads_the_same_values(address: str, baud: int, foreign_python: str, tmp_path: Path) -> None:
     declared = {"model": GENERIC, "address": "12345678", "serial": "87654321", "frozen": True}
     async with simulator_of(tmp_path, declared, hall={"tcp": "127.0.0.1:0", "baud": baud}) as simulator:
         host, _, port = simulator.address_of("hall").rpartition(":")
         process = await asyncio.create_subprocess_exec(
-            str(foreign_python), "-c", CLIENT, host, port, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            foreign_python, "-c", CLIENT, host, port, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         async with asyncio.timeout(30):
             said, complained = await process.communicate()

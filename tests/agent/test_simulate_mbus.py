@@ -9,19 +9,18 @@ from typing import Any, cast
 
 import pytest
 
-from agent.clock import Clock
+from agent.simulate_instrument import NotFitting
 from agent.simulate_mbus import MbusMeter
 from agent.simulate_mbus_frames import FAULTS, take
-from agent.simulate_meter import NotFitting
 from config.mbus import MbusModel, mbus_address
 from config.plant import Fault, SimulatedMeter
 from drivers import Exchange, Request, Target, load, mbus
 from drivers.errors import BadFrame, MeterError, NoAnswer, NoValue, Refused
 from drivers.formula import evaluate
-from drivers.link import Link, LinkSettings
+from drivers.link import Link
 from drivers.mbus_search import asked, heard, search
 from tests.agent.gateway import StillClock
-from tests.agent.plants import models, simulator_of
+from tests.agent.plants import link_to, models, simulator_of
 from tests.drivers.mbus_frames import ACK, long, model, short
 
 DRIVER = load("mbus")
@@ -325,10 +324,7 @@ def value_in(name: str, address: str, quantity: str, exchanges: list[Exchange]) 
 
 async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobody(tmp_path: Path) -> None:
     async with simulator_of(tmp_path, HEAT, WATER, POWER, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
-        settings = LinkSettings("hall", "rtu", tcp=simulator.address_of("hall"), timeout_s=0.3, longest_answer_s=0.4)
-        link = Link(settings, Clock())
-        await link.open()
-        try:
+        async with link_to(simulator) as link:
             for _ in range(2):
                 heat = await polled(link, "kamstrup-multical-601", "17")
                 assert value_in("kamstrup-multical-601", "17", "thermal_energy", heat) == simulator.truth("H", "thermal_energy")
@@ -336,8 +332,6 @@ async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobod
                 assert isinstance(dead.error, NoAnswer)
                 water = await polled(link, "mbus-water", SECONDARY)
                 assert value_in("mbus-water", SECONDARY, "volume_forward", water) == "1203.400"
-        finally:
-            await link.close()
         assert simulator.requests("P") == 0
 
 
@@ -345,11 +339,8 @@ async def test_scripted_faults_strike_and_no_wrong_value_comes_of_them(tmp_path:
     kinds = ["echo", "noise", "checksum", "short", "silence", "wrong_unit", "exception", "slow", "trailing", "wrong_function"]
     faults = [{"kind": kind, "at": [str(2 * number)], "delay_ms": "1"} for number, kind in enumerate(kinds, 1)]
     async with simulator_of(tmp_path, HEAT | {"faults": faults}, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
-        settings = LinkSettings("hall", "rtu", tcp=simulator.address_of("hall"), timeout_s=0.2, longest_answer_s=0.25)
-        link = Link(settings, Clock())
-        await link.open()
         values, causes = [], []
-        try:
+        async with link_to(simulator, timeout_s=0.2) as link:
             for _ in kinds:
                 exchanges = await polled(link, "kamstrup-multical-601", "17")
                 if error := exchanges[-1].error:
@@ -357,8 +348,6 @@ async def test_scripted_faults_strike_and_no_wrong_value_comes_of_them(tmp_path:
                 else:
                     values.append(value_in("kamstrup-multical-601", "17", "thermal_energy", exchanges))
                 await asyncio.sleep(0)
-        finally:
-            await link.close()
     assert set(values) == {"55328.00"} or set(values) == {"55328.0"}
     assert len(values) >= 3
     assert len(causes) >= 5

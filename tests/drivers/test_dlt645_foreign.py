@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from drivers.errors import NoAnswer, Refused
 from drivers.formula import evaluate
 from drivers.link import Link, LinkSettings
 from tests.agent.plants import simulator_of
+from tests.peers.environment import environment
 from tests.peers.foreign import free_port
 from tests.peers.ptys import Line
 
@@ -79,17 +78,6 @@ for identifier in sys.argv[2:]:
     told[identifier] = dlt645.read_frame(dlt645.iogen(port)).data
 print(json.dumps(told))
 """
-
-
-def environment(folder: Path, package: str) -> str:
-    """The Python of a new virtual environment with a package in it. Skips where it cannot be had."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, capture_output=True)
-    python = str(folder / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", package]
-    made = subprocess.run(pip, capture_output=True, text=True, timeout=50, check=False)
-    if made.returncode:
-        pytest.skip(f"pip cannot install {package}: {made.stderr.strip()[-200:]}")
-    return python
 
 
 @pytest.fixture(scope="module")

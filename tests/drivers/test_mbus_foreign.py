@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from drivers.mbus_place import _number
 from drivers.mbus_record import Record, read_telegram
 from tests.agent.plants import simulator_of
 from tests.drivers.mbus_frames import TELEGRAMS
+from tests.peers.environment import environment
 
 PACKAGE = "pyMeterBus==0.8.5"
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -66,14 +66,7 @@ print(json.dumps(told))
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter with pyMeterBus."""
-    folder = tmp_path_factory.mktemp("pymeterbus")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, capture_output=True)
-    made = str(folder / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", made, "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    installed = subprocess.run(pip, capture_output=True, text=True, timeout=50, check=False)
-    if installed.returncode:
-        pytest.skip(f"pip cannot install {PACKAGE}: {installed.stderr.strip()[-200:]}")
-    return made
+    return environment(tmp_path_factory.mktemp("pymeterbus"), PACKAGE)
 
 
 @pytest.fixture(scope="module")
