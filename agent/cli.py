@@ -18,6 +18,7 @@ import click
 
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
+from agent.cli_consumption import consumption
 from agent.cli_key import init, key
 from agent.cli_person import correct
 from agent.terminal import failure, read_settings, site_options, told
@@ -241,5 +242,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export, correct, init, key):
+for _verb in (verify, trace, completeness, export, consumption, correct, init, key):
     main.add_command(_verb)

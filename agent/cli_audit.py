@@ -24,7 +24,7 @@ _KEY_HELP = (
 _OUTSIDE_HELP = "A file with a checkpoint that was kept outside; may be given several times."
 
 
-def _opened(path: Path | None, state: Path) -> Any:
+def opened(path: Path | None, state: Path) -> Any:
     """The log in a bundle, a ledger file or a state directory; the gateway's own where no path is given."""
     from agent.source import open_log
     from agent.state import LEDGER_FILE
@@ -80,7 +80,7 @@ def verify(
 
     with told():
         directory = read_settings(site, state).state
-        with closing(_opened(path, directory)) as log:
+        with closing(opened(path, directory)) as log:
             report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
@@ -124,7 +124,7 @@ def trace(
             raise failure("Say which meter, such as EM-001, or --record and a number.")
         else:
             when = read_time(time, zone) if time else None
-            with closing(_opened(path, settings.state)) as log:
+            with closing(opened(path, settings.state)) as log:
                 story = story_of(log, meter=meter or "", when=when, n=n, key=confirmed, outside=_outside(outside))
         text = trace_text(story, quantity, zone)
     click.echo(text)
@@ -160,20 +160,20 @@ def completeness(
 
     with told():
         settings = read_settings(site, state)
-        name, tz = _named_zone(zone, settings.site)
-        path, meters = _path_among(words)
-        with closing(_opened(path, settings.state)) as log:
+        name, tz = named_zone(zone, settings.site)
+        path, meters = path_among(words)
+        with closing(opened(path, settings.state)) as log:
             newest = day.date() if day else last_day(log, tz)
             if newest is None:
                 raise failure(f"{path or settings.state}: there is no record in it")
             first = newest - timedelta(days=(days or (1 if day else 7)) - 1)
             seen = count(log, tz, name, first, newest, meters)
-        _all_known(meters, seen.meters)
+        all_known(meters, seen.meters)
     click.echo(json.dumps(seen.fields(), indent=2) if as_json else days_text(seen, tz))
     raise click.exceptions.Exit(1 if seen.low else 0)
 
 
-def _path_among(words: tuple[str, ...]) -> tuple[Path | None, list[str]]:
+def path_among(words: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     """The path and the meters among words; a meter's id has neither a slash nor a dot."""
     paths = [word for word in words if "/" in word or "." in word]
     if len(paths) > 1:
@@ -181,7 +181,8 @@ def _path_among(words: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     return Path(paths[0]) if paths else None, [word for word in words if word not in paths]
 
 
-def _all_known(meters: list[str], known: list[str]) -> None:
+def all_known(meters: list[str], known: list[str]) -> None:
+    """Ends the command with exit code 2 where a meter is not among those known."""
     from config.mistake import did_you_mean
 
     for meter in meters:
@@ -201,7 +202,7 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
     with told():
         if file.suffix != ".zip":
             raise failure(f"{file}: call it something that ends in .zip")
-        with closing(_opened(None, read_settings(site, state).state)) as log:
+        with closing(opened(None, read_settings(site, state).state)) as log:
             try:
                 summary = write(log, file, until)
             except ValueError as error:
@@ -214,10 +215,10 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
 
 def _zone(site: Path) -> tzinfo:
     """The site's time zone; UTC where there is no site file at hand."""
-    return _named_zone(None, site)[1]
+    return named_zone(None, site)[1]
 
 
-def _named_zone(given: str | None, site: Path) -> tuple[str, tzinfo]:
+def named_zone(given: str | None, site: Path) -> tuple[str, tzinfo]:
     """A zone's name and the zone: the one given, else the site's; UTC where there is no site file at hand."""
     from config.check import load_site
     from config.zone import zone_of

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from typing import Any
 
 from agent.account import Tally
 from agent.coverage import Coverage, Told
 from agent.glance import glance
 from agent.ledger_file import LedgerReader
+from agent.midnight import begin_of, day_of
 from agent.record import RecordError
 from agent.stretch import MARKS, account, last_time, stretch, take
 from agent.timeline import milliseconds
@@ -24,16 +25,6 @@ from agent.verify import Log
 
 Fields = Mapping[str, Any]
 _DAY = timedelta(days=1)
-
-
-def day_of(ms: int, zone: tzinfo) -> date:
-    """The calendar day of an instant, milliseconds since 1970."""
-    return datetime.fromtimestamp(ms / 1000, zone).date()
-
-
-def begin_of(day: date, zone: tzinfo) -> int:
-    """The first instant of a calendar day; where the clock jumps over midnight, that of the jump."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
 
 
 @dataclass(frozen=True, slots=True)

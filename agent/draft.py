@@ -14,7 +14,7 @@ from drivers import Exchange, Instant
 
 Fields = dict[str, Any]
 
-_PAPERS = ("accuracy_class", "measuring_range", "verification_months", "seal", "installed")
+_PAPERS = ("pipe_mm", "accuracy_class", "measuring_range", "verification_months", "seal", "installed")
 
 
 def _head(kind: str, clock: Clock, moment: Instant | None = None) -> Fields:
@@ -165,6 +165,16 @@ def gap(
         "missed": missed,
         "frames": list(frames),
     }
+
+
+def counter(clock: Clock, decided: Fields) -> Fields:
+    """What a falling or jumping counter was."""
+    return _head("counter", clock) | decided
+
+
+def day(clock: Clock, closed: Fields) -> Fields:
+    """A meter's day was closed."""
+    return _head("day", clock) | closed
 
 
 def by_person(clock: Clock, kind: str, fields: Fields) -> Fields:

@@ -95,6 +95,14 @@ CLASSES: dict[str, Meaning] = {
         "The account of missed polls does not add up: polls are unaccounted for, or a gap ends that never began.",
         "Treat the polls in question as missed, and ask for the gateway's journal of that time.",
     ),
+    "COUNTER": Meaning(
+        "What a falling or jumping counter was is stated otherwise than the readings show, or not at all.",
+        "Do not use the meter's consumption around it; recompute it with `meterseal consumption`.",
+    ),
+    "DAY": Meaning(
+        "A closed day of a meter does not say what its readings come to, or days were left out.",
+        "Recompute the day with `meterseal consumption`, and use that.",
+    ),
     "CHECKPOINT": Meaning(
         "A checkpoint is not the gateway's, or these records do not lead to it: history was rewritten.",
         "Keep the checkpoint and this log: together they are the evidence of the rewriting.",

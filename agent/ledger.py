@@ -6,7 +6,8 @@
     known to anybody, so no n is ever used twice with different content.
  3. A clock that was stepped is itself a record, sealed before the first record that shows the step.
  4. A checkpoint is signed every 256 records, and whenever `checkpoint` asks for one.
- 5. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
+ 5. What follows from a record (`follow`) is sealed right behind it, in the same transaction.
+ 6. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
 
 Exactly one read-write connection exists for the file: SQLite before 3.51.3 can lose a reset WAL with two.
 """
@@ -18,7 +19,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +40,18 @@ _COUNTED = ("reading", "gap", "identity")
 _MOST_IN_ONE_COMMIT = 2000
 
 Draft = Mapping[str, Any]
+Follow = Callable[[Record], Sequence[Draft]]
 _Answer = tuple[asyncio.Future[Any], Exception | None, Any]
 
 
 @dataclass(slots=True)
 class _Job:
-    """Something for the writing thread: drafts to seal, a model to keep, a cursor to move, or a checkpoint."""
+    """Something for the writing thread: drafts to seal or to make, a model to keep, a cursor to move, or a checkpoint."""
 
     done: asyncio.Future[Any]
     drafts: tuple[Draft, ...] = ()
     successor: Key | None = None
+    make: Callable[[], Sequence[Draft]] | None = None
     model: tuple[str, bytes] | None = None
     checkpoint: bool = False
     stop: bool = False
@@ -71,6 +74,8 @@ class Ledger:
         self._error: LedgerError | None = None
         self._cursors: dict[str, int] = {}
         self.newest = Newest()
+        self.follow: Follow | None = None
+        """What has to be sealed right behind a record; asked in the writing thread. Set before the first record of a meter."""
         self._grown: set[asyncio.Event] = set()
 
     @classmethod
@@ -105,6 +110,11 @@ class Ledger:
             LedgerError: the disk refused; none of them was sealed.
         """
         job = await self._do(_Job(self._loop.create_future(), drafts=drafts, successor=successor))
+        return job.result
+
+    async def append_made(self, make: Callable[[], Sequence[Draft]]) -> list[Record]:
+        """The same for drafts that are made in the writing thread, when all before them is sealed. `follow` is not asked."""
+        job = await self._do(_Job(self._loop.create_future(), make=make))
         return job.result
 
     def tell_growth(self, event: asyncio.Event) -> None:
@@ -174,7 +184,7 @@ class Ledger:
             return
         try:
             database.execute("BEGIN IMMEDIATE")
-            writing = _Writing(database, self._head, self.gateway, self._key)
+            writing = _Writing(database, self._head, self.gateway, self._key, self.follow)
             refusals = [writing.take(job) for job in jobs]
             head = writing.finish(dict(self._cursors))
             database.execute("COMMIT")
@@ -211,8 +221,9 @@ class Ledger:
 class _Writing:
     """One transaction: drafts become records, one after the other."""
 
-    def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key) -> None:
+    def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key, follow: Follow | None) -> None:
         self._database = database
+        self._follow = follow
         self._gateway = gateway
         self.key = key
         self._frontier = head.frontier
@@ -228,8 +239,11 @@ class _Writing:
         before = (self._frontier, self._prev, dict(self._counts), self._boot, self._offset_ms)
         count = len(self.sealed)
         try:
-            for draft in job.drafts:
+            for draft in job.make() if job.make else job.drafts:
                 job.result.append(self._append(draft))
+            if self._follow and not job.make:
+                for draft in [each for record in job.result for each in self._follow(record)]:
+                    self._append(draft)
         except (RecordError, ValueError, KeyError, TypeError) as error:
             self._frontier, self._prev, self._counts, self._boot, self._offset_ms = before
             del self.sealed[count:]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from agent.book import Book
 from agent.by_person import last_of_agent, own_account
 from agent.by_person_seal import sealing
 from agent.clock import Clock
+from agent.closing import Closing
 from agent.control import listening
+from agent.courses import Courses
 from agent.forecast import line_times
 from agent.forward import Forwarder
 from agent.key_change import key_in_force
@@ -60,7 +63,10 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
+            courses = _courses(site, ledger, past, clock)
             book = await _begin(site, ledger, past, enrolment, clock, log)
+            closing = Closing(courses, ledger, clock, [meter.id for meter in site.site.meters], site.site.timezone)
+            await closing.close()
             links = {name: Link(settings_of(site, name), clock) for name in meters}
             pollers = [LinkPoller(link, meters[name], clock, book, log) for name, link in links.items()]
             forwarders = [
@@ -73,11 +79,19 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             async with listening(
                 state, dict(zip(links, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
             ):
-                reason = await _work(pollers, forwarders, ledger, book, clock)
+                reason = await _work(pollers, forwarders, ledger, book, clock, closing)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
             await ledger.close()
+
+
+def _courses(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock) -> Courses:
+    """The meters' courses where the ledger left them off; from now on they follow what is sealed."""
+    courses = Courses(models=past.models() | {model.digest: model.text for model in site.models.values()})
+    courses.resume(past)
+    ledger.follow = partial(courses.follow, clock=clock)
+    return courses
 
 
 async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draft.Fields, clock: Clock, log: Any) -> Book:
@@ -132,13 +146,16 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
     return None
 
 
-async def _work(pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock) -> str:
+async def _work(
+    pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock, closing: Closing
+) -> str:
     """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _tell, stopped, number.name.lower())
-    polling = [loop.create_task(poller.run()) for poller in pollers] + [loop.create_task(_checkpoints(ledger, clock))]
+    polling = [loop.create_task(poller.run()) for poller in pollers]
+    polling += [loop.create_task(_checkpoints(ledger, clock)), loop.create_task(closing.run())]
     forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
     ends: list[asyncio.Future[Any]] = [stopped, *polling, *forwarding]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -32,13 +32,17 @@ FORMULA = text(r"[0-9a-z@:!*/+().^\[\]-]{1,300}", "a formula")
 WHO: dict[str, Check] = {"who": TEXT, "account": TEXT}  # of what a person had sealed: his word, and the system's
 ABOUT = object_of({"id": NAME})
 EVERY_MS = integer(1, 86_400_000)
+STAND = object_of({"n": integer(0), "value": DIGITS})
+BOUND = object_of({"n": integer(0), "value": DIGITS, "away_ms": integer(0)})
+UNIT = text(r"[A-Za-z0-9%/]{1,10}", "a unit")
+CLOSED = object_of({"quantity": QUANTITY, "unit?": UNIT, "consumption?": DIGITS, "opening?": BOUND, "closing?": BOUND})
 
 FRAME = object_of({"request": HEX, "answer": HEX, "ms": integer(0), "fault?": WORD})
 VALUE = object_of(
     {
         "quantity": QUANTITY,
         "value?": DIGITS,
-        "unit?": text(r"[A-Za-z0-9%/]{1,10}", "a unit"),
+        "unit?": UNIT,
         "formula?": FORMULA,
         "quality?": one_of("uncertain", "bad"),
         "cause?": WORD,
@@ -77,6 +81,7 @@ DECLARATION = object_of(
         "seal?": TEXT,
         "installed?": DAY,
         "server?": object_of({"uri?": TEXT, "certificate?": DIGEST}),
+        "pipe_mm?": integer(1, 5000),
         "schedules": list_of(object_of({"every_ms": EVERY_MS, "quantities": list_of(QUANTITY)})),
     }
 )
@@ -127,6 +132,29 @@ KINDS: dict[str, dict[str, Check]] = {
         "due": TIME,
         "missed": integer(0),
         "frames": list_of(FRAME),
+    },
+    "counter": {
+        "meter": ABOUT,
+        "quantity": QUANTITY,
+        "unit": UNIT,
+        "before": STAND,
+        "after": STAND,
+        "confirmed": STAND,
+        "decision": one_of("rollover", "reset", "spurious_zero", "spurious", "jump"),
+        "why": one_of("passed_modulus", "began_at_zero", "began_elsewhere", "not_confirmed", "faster_than_possible"),
+        "added": DIGITS,
+    },
+    "day": {
+        "meter": ABOUT,
+        "day": DAY,
+        "zone": TEXT,
+        "from": TIME,
+        "to": TIME,
+        "expected": integer(0),
+        "actual": integer(0),
+        "resets": integer(0),
+        "replacements": integer(0),
+        "counters": list_of(CLOSED),
     },
     "correction": {
         "meter": ABOUT,

@@ -19,9 +19,9 @@ from typing import Any
 
 from agent.account import READ, Tally, percent
 from agent.clock import stamp
-from agent.days import begin_of, day_of
 from agent.glance import frames_in, glance
 from agent.ledger_file import LedgerReader
+from agent.midnight import begin_of, day_of
 from agent.record import RecordError, parse
 from agent.schedule import MILLISECOND, SECOND
 from agent.state import is_running

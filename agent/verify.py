@@ -9,7 +9,8 @@ also holds the private key is bounded only by checkpoints that others keep (`out
  3. Its time against the time since boot                                (agent.timeline)
  4. What it says against its frames and the declared model                 (agent.evidence)
  5. The account of polls, gaps and counts of each meter                    (agent.coverage)
- 6. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
+ 6. What its counters and closed days say                             (agent.course_audit)
+ 7. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
 
 Nothing here writes, and nothing reaches a network or a port. Checkpoints and models are held in memory, records are not.
 
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 
 from agent import checkpoint
 from agent.checkpoint import CheckpointError
+from agent.course_audit import CourseAudit
 from agent.coverage import Coverage
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
@@ -39,6 +41,7 @@ from config.model import ModelFile
 from drivers import Driver, load
 
 Fields = Mapping[str, Any]
+_OF_A_COURSE = ("meter", "reading", "counter", "day", "replacement")
 
 
 class Log(Protocol):
@@ -104,10 +107,12 @@ class _Audit:
         self._fast = fast
         self._timeline = Timeline()
         self._coverage: dict[str, Coverage] = {}
+        self._courses = CourseAudit(evidence)
         self._frontier = Frontier()
         self._prev: str | None = base64url(EMPTY_LOG)
         self._expected = 0
         self._shift = 0
+        self._newest = -1
 
     def run(self, log: Log, outside: Sequence[str], origin: str) -> None:
         """The whole pass."""
@@ -159,13 +164,14 @@ class _Audit:
         self.report.time_to = str(fields.get("time", ""))[:24]
         self.report.time_from = self.report.time_from or self.report.time_to
         good = self._well_formed(n, fields)
-        before = self.report.findings.total
+        before, forged = self.report.findings.total, self._forged()
         if self.report.records == 1:
             self._add(n, fields, self._ring.first_record(fields))
         if not self._fast or fields.get("kind") == "key":
             self._add(n, fields, self._ring.check(n, fields, body))
         if good:
-            self._content(n, fields, leaf, genuine=before == self.report.findings.total)
+            self._content(n, fields, leaf, genuine=before == self.report.findings.total, signed=forged == self._forged())
+        self._newest = max(self._newest, n)
         return n, fields, body
 
     def _place(self, row: int, fields: Fields) -> int:
@@ -207,7 +213,7 @@ class _Audit:
             return False
         return True
 
-    def _content(self, n: int, fields: Fields, leaf: bytes, *, genuine: bool) -> None:
+    def _content(self, n: int, fields: Fields, leaf: bytes, *, genuine: bool, signed: bool) -> None:
         kind = fields["kind"]
         if kind == "key" and genuine and self.report.records > 1:
             self._add(n, fields, self._ring.take(n, fields))
@@ -228,6 +234,12 @@ class _Audit:
         elif kind in ("reading", "gap", "identity"):
             self._add(n, fields, getattr(self._evidence, kind)(fields))
             self._add(n, fields, self._told(fields))
+        if kind in _OF_A_COURSE and signed and n > self._newest:
+            self._add(n, fields, self._courses.take(n, fields, base64url(leaf)))
+
+    def _forged(self) -> int:
+        """How many records so far are not what the key in force signed: what they say is nothing to reckon with."""
+        return sum(self.report.findings.counts[kind] for kind in ("SIGNATURE", "UNSIGNED", "KEY"))
 
     def _account_of(self, meter: str) -> Coverage:
         if meter not in self._coverage:

@@ -182,6 +182,8 @@ class Meter(Declared):
     """The type on its plate, where that is not the one its model names."""
     medium: Medium | None = None
     """What flows through it, where its model does not say: generic models."""
+    pipe_mm: Annotated[Whole, Field(ge=1, le=5000)] | None = None
+    """Inner diameter of the pipe in millimetres, of a meter of volume: what cannot have flowed through it is not counted."""
     accuracy_class: Papers | None = None
     """Its class, such as 0.5S."""
     measuring_range: Papers | None = None

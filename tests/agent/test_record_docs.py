@@ -18,7 +18,7 @@ from agent import checkpoint
 from agent.findings import CLASSES
 from agent.merkle import inclusion_proof, root_from_proof
 from agent.record import leaf_hash, parse, signed_part
-from agent.schema import CLOCK, DECLARATION, FRAME, HEADER, KINDS, SOURCE, VALUE
+from agent.schema import CLOCK, CLOSED, DECLARATION, FRAME, HEADER, KINDS, SOURCE, VALUE
 from agent.seal import base64url, check_signature
 from agent.trace import trace_record
 from drivers.formula import evaluate
@@ -141,7 +141,7 @@ def section(kind: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in found[1].strip().split("\n")]
 
 
-@pytest.mark.parametrize("kind", ["key", "reading", "gap", "identity", "correction", "clock"])
+@pytest.mark.parametrize("kind", ["key", "reading", "gap", "identity", "counter", "day", "correction", "clock"])
 def test_a_kinds_table_has_exactly_the_fields_of_the_schema(kind: str) -> None:
     assert fields_in(section(kind)) == set(KINDS[kind])
 
@@ -154,6 +154,7 @@ def test_a_kinds_table_has_exactly_the_fields_of_the_schema(kind: str) -> None:
         ("field of a *source*", SOURCE),
         ("field of a *frame*", FRAME),
         ("field of a *value*", VALUE),
+        ("field of a *closing*", CLOSED),
     ],
 )
 def test_an_inner_objects_table_has_exactly_the_fields_of_the_schema(heading: str, check: Any) -> None:

@@ -28,11 +28,46 @@ CORRECTION = {
 }
 
 
+COUNTER = {
+    "meter": {"id": "rtu-1"},
+    "quantity": "active_energy_import",
+    "unit": "kWh",
+    "before": {"n": 6, "value": "100.00"},
+    "after": {"n": 7, "value": "0.00"},
+    "confirmed": {"n": 8, "value": "0.25"},
+    "decision": "reset",
+    "why": "began_at_zero",
+    "added": "0.00",
+}
+DAY = {
+    "meter": {"id": "rtu-1"},
+    "day": "2026-03-01",
+    "zone": "Asia/Shanghai",
+    "from": "2026-02-28T16:00:00.000Z",
+    "to": "2026-03-01T16:00:00.000Z",
+    "expected": 96,
+    "actual": 95,
+    "resets": 1,
+    "replacements": 0,
+    "counters": [
+        {
+            "quantity": "active_energy_import",
+            "unit": "kWh",
+            "consumption": "1.25",
+            "opening": {"n": 6, "value": "100.00", "away_ms": 1200},
+            "closing": {"n": 8, "value": "0.25", "away_ms": 900000},
+        }
+    ],
+}
+
+
 def one_of_each_kind() -> dict[str, dict[str, Any]]:
     gateway = good_gateway()
     gateway.rotate(new_key("second"))
     gateway.step(3600)
     gateway.append("correction", **CORRECTION)
+    gateway.append("counter", **COUNTER)
+    gateway.append("day", **DAY)
     gateway.append("stop", reason="sigterm")
     return {fields["kind"]: unsigned(fields) for fields in map(json.loads, gateway.log.records)}
 
@@ -60,7 +95,21 @@ def _at(fields: Any, path: tuple[Any, ...]) -> Any:
     return fields
 
 
-OPTIONAL = {"error_ms", "proof", "ct", "vt", "fault", "value", "unit", "formula", "quality", "cause"}
+OPTIONAL = {
+    "error_ms",
+    "proof",
+    "ct",
+    "vt",
+    "fault",
+    "value",
+    "unit",
+    "formula",
+    "quality",
+    "cause",
+    "consumption",
+    "opening",
+    "closing",
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

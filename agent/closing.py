@@ -1,0 +1,42 @@
+"""When days are closed: a minute after local midnight, and at the start of the agent those that passed while it was off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+
+from agent.clock import Clock
+from agent.courses import Courses
+from agent.ledger import Ledger
+from agent.midnight import day_of
+from config.zone import zone_of
+
+AFTER_MIDNIGHT_MS = 60_000  # a reading within a minute of midnight is midnight's
+_LOOK_SECONDS = 20.0  # the clock may be set at any time
+
+
+class Closing:
+    """Closes the days of meters. `zone`: the name of the plant's time zone."""
+
+    def __init__(self, courses: Courses, ledger: Ledger, clock: Clock, meters: Sequence[str], zone: str) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._zone = zone_of(zone)
+        self._due = partial(courses.due_days, list(meters), clock=clock, name=zone, zone=self._zone)
+        self._day: date | None = None
+
+    async def close(self) -> None:
+        """Seals the days that are over and not closed. Raises LedgerError."""
+        now_ms = self._clock.now_ns() // 1_000_000 - AFTER_MIDNIGHT_MS
+        day = day_of(now_ms, self._zone)
+        if day != self._day:
+            await self._ledger.append_made(lambda: self._due(now_ms=now_ms))
+            self._day = day
+
+    async def run(self) -> None:
+        """Closes days as they end."""
+        while True:
+            await self._clock.sleep(_LOOK_SECONDS)
+            if self._ledger.error is None:
+                await self.close()

@@ -1,0 +1,79 @@
+"""Consumption as a page for a person: one line a period, and under it what it rests on where that is not plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
+
+from agent.consumption import Edge, Period
+from agent.findings import printable
+
+_HEAD = ("PERIOD", "METER", "COUNTER", "CONSUMED", "", "FROM RECORD", "TO RECORD", "")
+_RIGHT = (3, 5, 6)
+
+
+def consumption_text(periods: Sequence[Period], zone: tzinfo, name: str) -> str:
+    """The page. `name`: the zone's."""
+    lines = [f"Days of {name}. Recomputed from the readings; records by their numbers.", ""]
+    rows = [_HEAD, *(_row(period) for period in periods)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
+    for row, period in zip(rows, [None, *periods], strict=True):
+        lines.append(_line(row, widths))
+        lines += [f"    {note}" for note in _notes(period, zone)] if period else []
+    open_ends = sum(not period.complete for period in periods)
+    if open_ends:
+        where = "they begin or end where the lines under them say, and nothing is made up"
+        lines += ["", f"{open_ends} of {len(periods)} are not exact: {where}."]
+    return printable("\n".join(lines))
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    sized = enumerate(zip(row, [*widths, 0], strict=True))
+    cells = [cell.rjust(width) if at in _RIGHT else cell.ljust(width) for at, (cell, width) in sized]
+    return "  ".join(cells).rstrip()
+
+
+def _row(period: Period) -> tuple[str, ...]:
+    opening = str(period.opening.n) if period.opening else "-"
+    closing = str(period.closing.n) if period.closing else "-"
+    mark = "" if period.complete else "NOT EXACT"
+    return period.name, period.meter, period.quantity, period.consumption or "-", period.unit, opening, closing, mark
+
+
+def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
+    """What a line rests on, where that is not plain."""
+    if period.closing is None:
+        yield "no reading says anything about it"
+        return
+    for which, edge, after, midnight in (
+        ("begins", period.opening, period.after_opening, period.from_ms),
+        ("ends", period.closing, period.after_closing, period.to_ms),
+    ):
+        if edge and not edge.exact:
+            there = f"{which} with record {edge.n}, read {_away(edge)} midnight ({_local(midnight + edge.away_ms, zone)})"
+            behind = f"; the next one, record {after.n}, {_away(after)} it at {after.value} {period.unit}" if after else ""
+            yield f"{there}{behind}"
+    if period.uncorrected:
+        yield f"{period.uncorrected} {period.unit} as it was read; corrected:"
+    for n, words in period.corrections:
+        yield f"record {n} corrects {words}"
+    if period.rounded:
+        yield "the corrected ratio leaves no end of digits: rounded"
+    for n, what in period.decisions:
+        yield f"the counter's reading in record {n} was taken for a {what.replace('_', ' ')}: see its counter record"
+    yield from (f"the meter was replaced: record {n}" for n in period.replacements)
+    yield from (f"the meter was declared anew (record {n}): nothing is counted across it" for n in period.series)
+    if period.unsure:
+        yield f"{period.unsure} of its readings were stamped by a clock that was not known to be right"
+
+
+def _away(edge: Edge) -> str:
+    """How far from midnight: `15 min 3 s before`."""
+    seconds = abs(edge.away_ms) // 1000
+    parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
+    words = " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+    return f"{words} {'before' if edge.away_ms < 0 else 'after'}"
+
+
+def _local(ms: int, zone: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone):%Y-%m-%d %H:%M:%S}"

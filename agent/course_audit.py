@@ -1,0 +1,132 @@
+"""Whether the `counter` and `day` records of a log are those that its readings lead to. Pure.
+
+ 1. What a fall or a jump of a counter was follows from the readings (`agent.counter`): each decision stands right behind the
+    reading that decided it, before the meter's next one, and says exactly that.
+ 2. A meter's days are closed one after the other, at midnights of the zone they name; each says what the course of the meter up
+    to there comes to (`agent.course`). Once a meter's days are closed, none is left open.
+
+What this file does not know: the readings' own truth (`agent.evidence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.course import Course
+from agent.courses import Courses
+from agent.evidence import Evidence
+from agent.midnight import begin_of, day_of
+from agent.timeline import milliseconds
+from config.zone import zone_of
+
+Fields = Mapping[str, Any]
+Problem = tuple[str, str]
+_LATE_MS = 26 * 3_600_000  # a day has up to 25 hours, and is closed in the first minutes of the next
+_NOTICED_MS = 600_000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What must come next of a meter: `counter` records, and since when a day is overdue to be closed."""
+
+    decided: list[Fields] = field(default_factory=list)
+    overdue: int | None = None
+
+
+class CourseAudit:
+    """The courses of a log's meters while its records go by. `evidence`: the declarations in force."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._courses = Courses(evidence)
+        self._waiting: dict[str, _Waiting] = {}
+
+    def take(self, n: int, fields: Fields, leaf: str) -> Iterator[Problem]:
+        """Takes a record of a meter; problems with what follows from it and what it says itself."""
+        meter, kind = fields["meter"]["id"], fields["kind"]
+        course = self._courses.of(meter)
+        waiting = self._waiting.setdefault(meter, _Waiting())
+        if kind == "counter":
+            yield from _counter(fields, waiting)
+            return
+        if kind in ("reading", "day"):
+            for each in waiting.decided:
+                told = f"record {each['after']['n']} was {each['decision']} of {each['quantity']}"
+                yield "COUNTER", f"no counter record in front of this one says that what was read in {told}"
+            waiting.decided = []
+        if kind == "day":
+            yield from _day(fields, course)
+            waiting.overdue = None
+        waiting.decided += self._courses.take(n, fields, leaf)
+        if kind == "reading":
+            yield from _overdue(fields, course, waiting)
+
+
+def _counter(fields: Fields, waiting: _Waiting) -> Iterator[Problem]:
+    """Problems with a decision."""
+    quantity = fields["quantity"]
+    right = next((each for each in waiting.decided if each["quantity"] == quantity), None)
+    if right is None:
+        yield "COUNTER", f"decides that {quantity} was {fields['decision']}; by the readings there is nothing to decide here"
+        return
+    waiting.decided.remove(right)
+    for name in sorted(right.keys() - {"meter"}):
+        if fields[name] != right[name]:
+            yield "COUNTER", f"states {name} {_words(fields[name])}, the readings give {_words(right[name])}"
+
+
+def _day(fields: Fields, course: Course) -> Iterator[Problem]:
+    """Problems with a closed day."""
+    begin, end = milliseconds(fields["from"]), milliseconds(fields["to"])
+    yield from _midnights(fields, course, begin, end)
+    right = course.day(fields["day"], fields["zone"], begin, end)
+    for name in ("expected", "actual", "resets", "replacements"):
+        if fields[name] != right[name]:
+            yield "DAY", f"{fields['day']}: states {fields[name]} {name}, the records give {right[name]}"
+    stated = {each["quantity"]: each for each in fields["counters"]}
+    given = {each["quantity"]: each for each in right["counters"]}
+    if len(stated) != len(fields["counters"]) or stated.keys() != given.keys():
+        yield "DAY", f"{fields['day']}: closes {', '.join(stated) or 'no counter'}, declared are {', '.join(given) or 'none'}"
+    for quantity in sorted(stated.keys() & given.keys()):
+        for name in sorted(stated[quantity].keys() | given[quantity].keys()):
+            one, other = stated[quantity].get(name), given[quantity].get(name)
+            if one != other:
+                words = f"states {quantity} {name} {_words(one)}, the records give {_words(other)}"
+                yield "DAY", f"{fields['day']}: {words}"
+
+
+def _midnights(fields: Fields, course: Course, begin: int, end: int) -> Iterator[Problem]:
+    """Problems with when a day begins and ends."""
+    if course.closed_to is not None and begin != course.closed_to:
+        yield "DAY", f"{fields['day']}: begins {fields['from']}, the day closed before it ended otherwise: days are left out"
+    try:
+        zone = zone_of(fields["zone"])
+    except KeyError as error:
+        yield "DAY", f"{fields['day']}: {error.args[0]}"
+        return
+    day = day_of(end - 1, zone)
+    if day.isoformat() != fields["day"] or day_of(begin, zone) != day or begin_of(day_of(end, zone), zone) != end:
+        yield "DAY", f"{fields['day']}: {fields['from']} to {fields['to']} is not that day in {fields['zone']}"
+    elif course.closed_to is None and begin != begin_of(day, zone):
+        yield "DAY", f"{fields['day']}: {fields['from']} is no midnight in {fields['zone']}"
+    if milliseconds(fields["time"]) < end:
+        yield "DAY", f"{fields['day']}: was closed at {fields['time']}, before it was over"
+
+
+def _overdue(fields: Fields, course: Course, waiting: _Waiting) -> Iterator[Problem]:
+    """Problems with days that nobody closed."""
+    if course.closed_to is None or milliseconds(fields["due"]) <= course.closed_to + _LATE_MS:
+        return
+    now = milliseconds(fields["time"])
+    if waiting.overdue is None:
+        waiting.overdue = now
+    elif waiting.overdue >= 0 and now - waiting.overdue > _NOTICED_MS:
+        waiting.overdue = -1  # told once, until a day is closed
+        yield "DAY", "the day before this reading was never closed, though days of this meter were closed before"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {each}" for name, each in value.items())
+    return "nothing" if value is None else str(value)
