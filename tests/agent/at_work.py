@@ -20,9 +20,9 @@ from agent.record import parse
 from agent.run import run_agent
 from agent.source import open_log
 from agent.state import LEDGER_FILE
-from agent.verify import verify
 from config.check import load_site
 from config.settings import load_settings
+from tests.agent.both import verify
 from tests.agent.gateway import GATEWAY, SECOND, FastClock
 
 PATIENCE = 30.0

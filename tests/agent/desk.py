@@ -17,9 +17,9 @@ from agent.ledger_file import LedgerReader
 from agent.reading import Reading, Value
 from agent.record import parse
 from agent.seal import base64url
-from agent.verify import verify
 from drivers import Exchange, Instant
 from drivers.errors import BadFrame, NoAnswer
+from tests.agent.both import verify
 from tests.agent.gateway import SECOND, START, StillClock, begun, new_key
 from tests.agent.ledgers import DIGEST, MODEL, asked, rtu, told
 

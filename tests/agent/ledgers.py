@@ -19,7 +19,7 @@ from agent import checkpoint
 from agent.merkle import Frontier
 from agent.record import EMPTY_LOG
 from agent.seal import Key, Record, base64url, from_base64url, rotation_statement, seal
-from agent.verify import verify
+from tests.agent.both import verify
 
 GATEWAY = "plant/gw1"
 ORIGIN = f"meterseal/{GATEWAY}"

@@ -19,7 +19,7 @@ from agent.export import export
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.seal import base64url
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import (
     DIGEST,
     EVERY_S,

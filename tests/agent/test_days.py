@@ -22,7 +22,7 @@ from agent.glance import glance
 from agent.ledger_file import LedgerReader
 from agent.stretch import MARKS, account, stretch, take
 from agent.timeline import milliseconds
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.desk import EVERY_MS as MINUTE_MS
 from tests.agent.desk import FAST_MS, Desk
 from tests.agent.gateway import SECOND, StillClock

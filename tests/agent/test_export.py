@@ -24,7 +24,7 @@ from agent.ledger_file import LedgerReader
 from agent.seal import base64url
 from agent.source import open_log
 from agent.trace import trace
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import DIGEST, MODEL, Gateway, MemoryLog, good_gateway, new_key
 from tests.agent.test_attacks import real_ledger
 

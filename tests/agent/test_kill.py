@@ -15,8 +15,8 @@ import pytest
 from agent.keys import make_key
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.simulate import Simulator
-from agent.verify import verify
 from config.library import load_models
+from tests.agent.both import verify
 from tests.agent.plants import plant_of
 from tests.brokers import Mosquitto, Seen, Subscriber, until
 

@@ -15,7 +15,7 @@ from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import root_of
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse
 from agent.seal import base64url, check_signature
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.gateway import GATEWAY, StillClock, begun, new_key, stop
 
 

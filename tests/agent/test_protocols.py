@@ -29,10 +29,10 @@ from agent.simulate_protocols import SIMULATED
 from agent.state import LEDGER_FILE
 from agent.trace import trace
 from agent.trace_text import trace_text
-from agent.verify import verify
 from config.library import read_model
 from config.model import ModelFile
 from drivers import PROTOCOLS as DRIVERS
+from tests.agent.both import verify
 from tests.agent.plants import models, plant_of, with_crc
 from tests.brokers import until
 from tests.peers.dlt645 import frame

@@ -17,7 +17,7 @@ from agent import checkpoint
 from agent.findings import CLASSES, KEPT, CannotCheck
 from agent.record import RecordError, leaf_hash, parse, signed_part
 from agent.seal import base64url
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import (
     DIGEST,
     EVERY_MS,

@@ -1,0 +1,1245 @@
+#!/usr/bin/env python3
+"""A second verifier: checks a meterseal bundle with nothing of meterseal.
+
+    python3 second_verifier.py EVIDENCE.zip --key KEY-LINE-OR-FILE [--checkpoint FILE ...]
+
+One file, for Python 3.11 or newer with the package `cryptography`; written from docs/record.md alone, by the words of that page
+and not by meterseal's code, so that an error of one of the two shows as a disagreement. It lies among the documents because it is
+one: the page in a form that runs. An auditor reads it in an hour, copies it to any machine, and needs neither the gateway, nor
+meterseal, nor us. Nothing of meterseal imports it.
+
+It names what it finds by the classes of docs/verify.md. What it does not know are meter models: that a request and a formula are
+those the model prescribes, and that a value lies in the model's range, only `meterseal verify` checks. The report says so.
+
+Exit code: 0 in order, 1 findings or nothing to verify, 2 it could not be checked or nobody confirmed the key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import decimal
+import hashlib
+import json
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+class CannotCheck(Exception):
+    """The input is not one that can be checked; the message says why."""
+
+
+class Wrong(Exception):
+    """Something contradicts the page: `kind` is the class of the finding."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+# --- Fields of every record, Kinds: the tables of the page ----------------------------------------------------------------
+# `name:type`, `name=one|of|these`, `?` behind a name that may be absent, `[type]` a list, a type of this table an inner object.
+
+TABLES = """
+header: meterseal:version kind:word gateway:gateway n:count prev:hash key:key_name time:time clock:clock_state
+clock_state: state=synchronized|unsynchronized|unknown error_ms?:count boot:boot uptime_ms:count
+source: id:name serial:text serial_from=register|plate|frame count:count declared:hash
+frame: request:hex answer:hex ms:count fault?:word
+value: quantity:quantity value?:decimal unit?:unit formula?:formula quality?=uncertain|bad cause?:word
+schedule: every_ms:interval quantities:[quantity]
+declaration: id:name serial:text model:model_name revision:from1 digest:digest trust=A|B|C|D link:name framing=rtu|tcp|ascii|own \
+address:text ct?:text vt?:text place:text maker?:text product?:text medium?:word accuracy_class?:text \
+measuring_range?:text ratio_applied?=meter|agent certificate?:certificate verification_months?:months seal?:text installed?:day \
+schedules:[schedule]
+certificate: number:text valid_until:day
+about: id:name
+key: action=enrol|rotate algorithm=ed25519 public:hash proof?:signature who:text
+start: version:text config:digest after=first|stop|crash
+stop: reason:word
+config: digest:digest who:text
+meter: meter:declaration
+reading: meter:source every_ms:interval due:time frames:[frame] values:[value]
+gap: meter:source every_ms:interval state=opened|closed cause:word since:time due:time missed:count frames:[frame]
+identity: meter:source expected:text found:text match:boolean formula:formula frames:[frame]
+correction: meter:about from:time to:time what=ct|vt|time old:text new:text reason:text who:text account:text
+clock: step_ms:integer before:time after:time
+"""
+KINDS = {"key", "start", "stop", "config", "meter", "reading", "gap", "identity", "clock", "correction"}
+
+TEXTS = {
+    "text": r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}",
+    "word": r"[a-z][a-z0-9_]{0,47}",
+    "name": r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}",
+    "model_name": r"[a-z0-9-]{1,60}",
+    "gateway": r"[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39}",
+    "key_name": r"[0-9a-f]{16}",
+    "boot": r"[0-9a-f]{8}",
+    "digest": r"[0-9a-f]{64}",
+    "hex": r"(?:[0-9a-f]{2})*",
+    "decimal": r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?",
+    "quantity": r"[a-z][a-z0-9_]*(?:\.[a-z0-9]+)*",
+    "unit": r"[A-Za-z0-9%/]{1,10}",
+    "formula": r"[0-9a-z@:!*/+().^\[\]-]{1,300}",
+}
+LARGEST = 2**53 - 1
+RANGES = {
+    "integer": (-LARGEST, LARGEST),
+    "count": (0, LARGEST),
+    "interval": (1, 86_400_000),
+    "version": (1, 1),
+    "from1": (1, LARGEST),
+    "months": (1, 600),
+}
+UNITS = """
+kWh active_energy_import active_energy_export active_energy_total active_energy_net thermal_energy cooling_energy
+kvarh reactive_energy_import reactive_energy_export reactive_energy_total reactive_energy_net
+kvarh reactive_energy_q1 reactive_energy_q2 reactive_energy_q3 reactive_energy_q4
+kVAh apparent_energy_import apparent_energy_export apparent_energy_total
+W active_power active_power_demand active_power_demand_max
+var reactive_power
+VA apparent_power
+1 power_factor pulse_count
+V voltage voltage_ll battery_voltage
+A current current_n
+deg phase_angle
+Hz frequency
+% voltage_thd current_thd
+m3 volume_forward volume_reverse volume_net volume_base
+m3/h volume_flow
+t mass
+t/h mass_flow
+kW thermal_power
+Cel temperature
+K temperature_difference
+bar pressure
+m/s velocity
+h operating_time
+"""
+UNIT_OF = {name: line.split()[0] for line in UNITS.strip().splitlines() for name in line.split()[1:]}
+
+
+def _shapes() -> dict[str, dict[str, tuple[bool, str]]]:
+    """The tables: of every shape its fields, each with whether it must be there and its type."""
+    shapes: dict[str, dict[str, tuple[bool, str]]] = {}
+    for line in TABLES.strip().splitlines():
+        name, _, rest = line.partition(": ")
+        shapes[name] = {}
+        for part in rest.split():
+            word, kind = re.fullmatch(r"([a-z_]+\??)(?::|(?==))(.+)", part).groups()  # type: ignore[union-attr]  # our own table
+            shapes[name][word.rstrip("?")] = (not word.endswith("?"), kind)
+    return shapes
+
+
+SHAPES = _shapes()
+
+
+def check_fields(value: Any, shape: dict[str, tuple[bool, str]], place: str) -> None:
+    """That an object has the fields of a table and no others, each of its type.
+
+    Raises:
+        Wrong: FORMAT, with the place.
+    """
+    if not isinstance(value, dict):
+        raise Wrong("FORMAT", f"{place} is no object")
+    for name in value.keys() - shape.keys():
+        raise Wrong("FORMAT", f"{place} has a field {name}, which there is not")
+    for name, (needed, kind) in shape.items():
+        if name in value:
+            check_type(value[name], kind, f"{place}.{name}")
+        elif needed:
+            raise Wrong("FORMAT", f"{place} has no field {name}")
+
+
+def check_type(value: Any, kind: str, place: str) -> None:
+    """That a value is of a type of the tables.
+
+    Raises:
+        Wrong: FORMAT, with the place.
+    """
+    if kind.startswith("["):
+        if not isinstance(value, list):
+            raise Wrong("FORMAT", f"{place} is no list")
+        for number, each in enumerate(value):
+            check_type(each, kind[1:-1], f"{place}[{number}]")
+    elif kind in SHAPES:
+        check_fields(value, SHAPES[kind], place)
+    elif not _is_of(value, kind):
+        raise Wrong("FORMAT", f"{place} is not {kind.lstrip('=')}: {str(value)[:60]!r}")
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind in RANGES:
+        return isinstance(value, int) and not isinstance(value, bool) and RANGES[kind][0] <= value <= RANGES[kind][1]
+    if not isinstance(value, str):
+        return False
+    if kind.startswith("="):
+        return value in kind[1:].split("|")
+    if kind in ("hash", "signature"):
+        return len(from_base64url(value)) == {"hash": 32, "signature": 64}[kind]
+    if kind in ("time", "day"):
+        return milliseconds_or_none(value + "T00:00:00.000Z" * (kind == "day")) is not None
+    return re.fullmatch(TEXTS[kind], value) is not None
+
+
+def from_base64url(text: str) -> bytes:
+    """The bytes of base64url without padding; empty where it is none or is not written as its bytes are."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text) or len(text) % 4 == 1:
+        return b""
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return data if base64.urlsafe_b64encode(data).decode().rstrip("=") == text else b""
+
+
+def milliseconds_or_none(text: str) -> int | None:
+    """Milliseconds since 1970 of a time with exactly three digits and `Z`."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", text, re.ASCII):
+        return None
+    try:
+        moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)  # noqa: UP017  # as the page: UTC
+    except ValueError:
+        return None
+    return int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()) * 1000 + int(text[20:23])  # noqa: UP017  # the same
+
+
+def milliseconds(text: str) -> int:
+    """Milliseconds since 1970 of a time that was found to be one."""
+    made = milliseconds_or_none(text)
+    assert made is not None  # noqa: S101  # the tables were checked before
+    return made
+
+
+# --- The strict profile ---------------------------------------------------------------------------------------------------
+
+
+def parse(payload: bytes) -> dict[str, Any]:
+    """A record's fields, checked against the strict profile; `x` may hold any JSON.
+
+    Raises:
+        Wrong: FORMAT.
+    """
+    if len(payload) > 256 * 1024:
+        raise Wrong("FORMAT", "more than 256 KiB")
+    try:
+        fields = json.loads(payload.decode("utf-8"), object_pairs_hook=_object, parse_float=decimal.Decimal)
+    except (ValueError, RecursionError) as fault:
+        raise Wrong("FORMAT", f"no JSON of the profile: {str(fault)[:100]}") from None
+    if not isinstance(fields, dict):
+        raise Wrong("FORMAT", "no object")
+    fields.pop("x", None)
+    made = _strict(fields, 1)
+    assert isinstance(made, dict)  # noqa: S101  # an object stays one
+    return made
+
+
+class _Twice(dict[str, Any]):
+    """An object with a key twice: allowed in `x`, and nowhere else."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs) and [name for name, _ in pairs].count("x") > 1:
+        raise ValueError("the key x twice")
+    return made if len(made) == len(pairs) else _Twice(made)
+
+
+def _strict(value: Any, depth: int) -> Any:
+    """A value with integers instead of fractions that are whole. Raises Wrong: FORMAT."""
+    if isinstance(value, (dict, list)):
+        return _strict_inside(value, depth)
+    if isinstance(value, decimal.Decimal) and abs(value) <= LARGEST and value == value.to_integral_value():
+        return int(value)
+    if isinstance(value, str) and not re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+        return value
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= LARGEST):
+        return value
+    raise Wrong("FORMAT", f"a value that is not allowed: {str(value)[:40]!r}")
+
+
+def _strict_inside(value: Any, depth: int) -> Any:
+    if depth > 16:
+        raise Wrong("FORMAT", "nested more than 16 levels deep")
+    if isinstance(value, list):
+        return [_strict(each, depth + 1) for each in value]
+    if isinstance(value, _Twice):
+        raise Wrong("FORMAT", "a key twice")
+    for name in value:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name, re.ASCII):
+            raise Wrong("FORMAT", f"a key that is none: {name[:40]!r}")
+    return {name: _strict(each, depth + 1) for name, each in value.items()}
+
+
+def body_of(fields: dict[str, Any]) -> bytes:
+    """The canonical form without `sig`."""
+    rest = {name: value for name, value in fields.items() if name != "sig"}
+    return json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+
+
+def signed_bytes(body: bytes) -> bytes:
+    """The DSSE v1 pre-authentication encoding of a body."""
+    return b"DSSEv1 40 application/vnd.meterseal.record.v1+json %d " % len(body) + body
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(data).digest()
+
+
+def is_signed(public: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether it is the Ed25519 signature of this key over these bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+# --- Formulas -------------------------------------------------------------------------------------------------------------
+
+_ENCODING = (
+    r"(?P<whole>[ui]8|[ui](?:16|24|32|40|48|56|64)(?P<whole_order>be|ws|bs|le))(?:\[(?P<low>[0-9]{1,2})(?:-(?P<high>[0-9]{1,2}))?\])?"
+    r"|(?P<float>f32|f64)(?P<float_order>be|ws|bs|le)"
+    r"|bcd(?P<bcd>[0-9]{1,2})(?P<bcd_order>be|ws|bs|le)(?P<bcd_33>33)?(?P<sign>[sf])?"
+    r"|digits(?P<digits>[0-9]{1,2})(?P<digits_order>be|ws|bs|le)(?P<digits_33>33)?"
+    r"|mod10x(?P<mod>[234])(?P<mod_order>be|ws|bs|le)|dec(?P<dec>[0-9]{1,2})"
+    r"|ascii(?P<ascii>[0-9]{1,3})(?P<ascii_le>le)?|hex(?P<hex>[0-9]{1,3})"
+)
+_SOURCE = re.compile(
+    rf"(?P<answer>[0-9]{{1,3}})(?P<how>[hp])?@(?P<at>[0-9]{{1,5}}):(?:{_ENCODING})(?P<none>(?:!(?:[0-9a-f]{{2}})+)*)", re.ASCII
+)
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?", re.ASCII)
+_SHIFT = re.compile(r"([+-][0-9]{1,2})?\)", re.ASCII)
+_EXACT = decimal.Context(prec=100_000, Emax=999_999, Emin=-999_999, traps=[decimal.InvalidOperation, decimal.Inexact])
+_ROUNDED = decimal.Context(prec=2000, Emax=999_999, Emin=-999_999)
+_QUOTIENT = decimal.Context(prec=34, rounding=decimal.ROUND_HALF_EVEN, Emax=999_999, Emin=-999_999)
+
+
+class NoNumber(Exception):
+    """The bytes are there and hold no value; the message is the cause."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a formula gives: a value, or the cause why there is none."""
+
+    value: str | None
+    cause: str
+
+
+def evaluate(formula: str, answers: list[bytes | None]) -> Outcome:
+    """What a formula gives over the answers; None in place of an answer is one that no value may come from.
+
+    Raises:
+        Wrong: FORMULA: it is none, or points where there is nothing.
+    """
+    if len(formula) > 300:
+        raise Wrong("FORMULA", "more than 300 characters")
+    try:
+        return Outcome(_Reader(formula, answers).result(), "")
+    except NoNumber as fault:
+        return Outcome(None, str(fault))
+
+
+class _Reader:
+    """Reads a formula from left to right."""
+
+    def __init__(self, formula: str, answers: list[bytes | None]) -> None:
+        self.formula, self.answers, self.at = formula, answers, 0
+        self.cause = ""
+
+    def result(self) -> str:
+        """The value with all its digits. Everything is read to the end before the cause of a missing value is told."""
+        total = self._term()
+        if isinstance(total, str) and self.at < len(self.formula):
+            raise Wrong("FORMULA", "a text stands alone")
+        while self._take("+"):
+            term = self._term()
+            if isinstance(total, str) or isinstance(term, str):
+                raise Wrong("FORMULA", "a text stands alone")
+            total = _EXACT.add(total, term)
+        if self.at < len(self.formula):
+            raise Wrong("FORMULA", f"cannot be read from {self.formula[self.at :][:20]!r} on")
+        if self.cause:
+            raise NoNumber(self.cause)
+        return total if isinstance(total, str) else _written(total)
+
+    def _take(self, sign: str) -> bool:
+        taken = self.formula.startswith(sign, self.at)
+        self.at += len(sign) * taken
+        return taken
+
+    def _term(self) -> decimal.Decimal | str:
+        value = self._source()
+        while (times := self._take("*")) or self._take("/"):
+            if isinstance(value, str):
+                raise Wrong("FORMULA", "a text stands alone")
+            if times:
+                value = _EXACT.multiply(value, self._factor())
+                continue
+            number = decimal.Decimal(self._match(_NUMBER).group())
+            if number == 0:
+                raise Wrong("FORMULA", "divides by zero")
+            value = _QUOTIENT.divide(value, number)
+        return value
+
+    def _factor(self) -> decimal.Decimal:
+        if not self._take("10^("):
+            return decimal.Decimal(self._match(_NUMBER).group())
+        value = self._source()
+        shift = int(self._match(_SHIFT).group(1) or 0)
+        if isinstance(value, str):
+            raise Wrong("FORMULA", "a text is no exponent")
+        if value != value.to_integral_value() or not -30 <= value + shift <= 30:
+            self.cause = self.cause or "bad_exponent"
+            return decimal.Decimal(1)
+        return decimal.Decimal(1).scaleb(int(value) + shift)
+
+    def _match(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        found = pattern.match(self.formula, self.at)
+        if not found:
+            raise Wrong("FORMULA", f"cannot be read from {self.formula[self.at :][:20]!r} on")
+        self.at = found.end()
+        return found
+
+    def _source(self) -> decimal.Decimal | str:
+        parts = self._match(_SOURCE).groupdict()
+        number, start = int(parts["answer"]), int(parts["at"])
+        if number >= len(self.answers):
+            raise Wrong("FORMULA", f"points to answer {number}, there are {len(self.answers)}")
+        answer = self.answers[number]
+        if answer is None:
+            raise Wrong("FORMULA", f"takes a value from answer {number}, which is none")
+        data = _decoded(answer, parts["how"])
+        order, read = _encoding(parts)
+        size = _size(parts)
+        if start + size > len(data):
+            raise Wrong("FORMULA", f"points to bytes {start} to {start + size - 1} of {len(data)}")
+        taken = _in_order(data[start : start + size], order)
+        nones = [bytes.fromhex(text) for text in parts["none"].split("!")[1:]]
+        if any(len(none) != size for none in nones):
+            raise Wrong("FORMULA", "a sentinel of another length than the encoding")
+        read = _none if taken in nones else read
+        if parts["bcd_33"] or parts["digits_33"]:
+            taken = bytes((byte - 0x33) % 256 for byte in taken)
+        try:
+            return read(taken)
+        except NoNumber as fault:
+            self.cause = self.cause or str(fault)
+            return "" if parts["ascii"] or parts["hex"] or parts["digits"] else decimal.Decimal(0)
+
+
+def _decoded(answer: bytes, how: str | None) -> bytes:
+    if how == "p":
+        return bytes(byte & 0x7F for byte in answer)
+    if how == "h":
+        try:
+            return bytes.fromhex(answer.partition(b":")[2].strip(b"\r\n").decode("ascii"))
+        except ValueError:
+            raise Wrong("FORMULA", "the answer is no hexadecimal text behind a colon") from None
+    return answer
+
+
+def _size(parts: dict[str, str]) -> int:
+    if parts["whole"]:
+        return int(re.sub(r"[a-z]", "", parts["whole"])) // 8
+    if parts["float"]:
+        return int(parts["float"][1:]) // 8
+    for name, most in (("bcd", 16), ("digits", 16), ("dec", 32), ("ascii", 999), ("hex", 999)):
+        if parts[name]:
+            if not 1 <= int(parts[name]) <= most:
+                raise Wrong("FORMULA", f"{name}{parts[name]}: from 1 to {most} bytes")
+            return int(parts[name])
+    return 2 * int(parts["mod"])
+
+
+def _in_order(data: bytes, order: str) -> bytes:
+    """The bytes with the high byte first."""
+    if order == "le":
+        return data[::-1]
+    if order in ("ws", "bs") and len(data) % 2:
+        raise Wrong("FORMULA", "words of 16 bits cannot be swapped in an odd number of bytes")
+    words = [data[at : at + 2] for at in range(0, len(data), 2)]
+    if order == "ws":
+        return b"".join(reversed(words))
+    return b"".join(word[::-1] for word in words) if order == "bs" else data
+
+
+def _encoding(parts: dict[str, str]) -> tuple[str, Callable[[bytes], decimal.Decimal | str]]:
+    """The order of the bytes, and what makes a number or a text of them."""
+    if parts["whole"]:
+        low = None if parts["low"] is None else int(parts["low"])
+        high = low if parts["high"] is None else int(parts["high"])
+        size = 8 * _size(parts)
+        if low is not None and high is not None and not low <= high < size:
+            raise Wrong("FORMULA", f"bits {low} to {high} of {size}")
+        return parts["whole_order"] or "be", lambda data: _whole(data, parts["whole"][0] == "i", low, high)
+    if parts["float"]:
+        return parts["float_order"], _shortest
+    if parts["bcd"]:
+        return parts["bcd_order"], lambda data: _packed(data, parts["sign"] or "")
+    if parts["digits"]:
+        return parts["digits_order"], _digits
+    if parts["mod"]:
+        return parts["mod_order"], _registers
+    if parts["dec"]:
+        return "be", _decimal_text
+    if parts["ascii"]:
+        return "le" if parts["ascii_le"] else "be", _text
+    return "be", lambda data: data.hex()
+
+
+def _whole(data: bytes, signed: bool, low: int | None, high: int | None) -> decimal.Decimal:
+    if low is None or high is None:
+        return decimal.Decimal(int.from_bytes(data, "big", signed=signed))
+    return decimal.Decimal(int.from_bytes(data, "big") >> low & (1 << high - low + 1) - 1)
+
+
+def _shortest(data: bytes) -> decimal.Decimal:
+    """Rule 1: the shortest decimal that reads back as the same bits, the nearest one if there are several."""
+    code = ">f" if len(data) == 4 else ">d"
+    (value,) = struct.unpack(code, data)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise NoNumber("not_a_number")
+    exact = decimal.Decimal(value)
+    if exact == 0:
+        return decimal.Decimal(0)
+    for count in range(1, 18):
+        step = decimal.Decimal(1).scaleb(exact.adjusted() - count + 1)
+        near = [exact.quantize(step, way, _ROUNDED) for way in (decimal.ROUND_FLOOR, decimal.ROUND_CEILING)]
+        same = [each for each in near if _packs_to(code, each, data)]
+        if same:
+            best = min(same, key=lambda each: abs(_EXACT.subtract(each, exact)))
+            plain = format(best, "f")
+            return decimal.Decimal(plain.rstrip("0").rstrip(".") if "." in plain else plain)
+    raise AssertionError  # 17 digits tell every binary64
+
+
+def _packs_to(code: str, value: decimal.Decimal, data: bytes) -> bool:
+    try:
+        return struct.pack(code, float(value)) == data
+    except OverflowError:
+        return False
+
+
+def _none(_: bytes) -> decimal.Decimal:
+    raise NoNumber("not_available")
+
+
+def _half_bytes(data: bytes) -> str:
+    text = data.hex()
+    if not text.isdigit():
+        raise NoNumber("bad_bcd")
+    return text
+
+
+def _packed(data: bytes, sign: str) -> decimal.Decimal:
+    if data == b"\xff" * len(data):
+        raise NoNumber("not_available")
+    minus = False
+    if sign == "s":
+        minus, data = data[0] > 0x7F, bytes([data[0] & 0x7F]) + data[1:]
+    elif sign == "f" and data[0] >> 4 == 0xF:
+        minus, data = True, bytes([data[0] & 0x0F]) + data[1:]
+    return decimal.Decimal(int(_half_bytes(data)) * (-1 if minus else 1))
+
+
+def _digits(data: bytes) -> str:
+    if data == b"\xff" * len(data):
+        raise NoNumber("not_available")
+    return _half_bytes(data)
+
+
+def _registers(data: bytes) -> decimal.Decimal:
+    value = 0
+    for at in range(0, len(data), 2):
+        register = int.from_bytes(data[at : at + 2], "big")
+        if register > 9999:
+            raise NoNumber("bad_digits")
+        value = value * 10_000 + register
+    return decimal.Decimal(value)
+
+
+def _text(data: bytes) -> str:
+    data = data.lstrip(b" ").rstrip(b" \0")
+    if not data:
+        raise NoNumber("not_available")
+    if any(not 0x20 <= byte <= 0x7E for byte in data):
+        raise NoNumber("bad_text")
+    return data.decode("ascii")
+
+
+def _decimal_text(data: bytes) -> decimal.Decimal:
+    text = _text(data)
+    if not re.fullmatch(r"[+-]?[0-9]+(?:\.[0-9]+)?", text, re.ASCII):
+        raise NoNumber("bad_digits")
+    return decimal.Decimal(text)
+
+
+def _written(value: decimal.Decimal) -> str:
+    """Rule 4: all digits, no exponent, no sign of zero."""
+    if value == 0:
+        value = abs(value)
+    text = format(value, "f")
+    return text if value or "." in text else "0"
+
+
+# --- Log, tree and checkpoints --------------------------------------------------------------------------------------------
+
+
+class Tree:
+    """The Merkle tree of RFC 9162 over leaf hashes that come one after the other."""
+
+    def __init__(self) -> None:
+        self.size, self.whole = 0, []  # type: int, list[tuple[int, bytes]]
+
+    def add(self, leaf: bytes) -> None:
+        """Takes the next leaf hash."""
+        self.size += 1
+        height = 0
+        while self.whole and self.whole[-1][0] == height:
+            leaf = sha256(b"\x01" + self.whole.pop()[1] + leaf)
+            height += 1
+        self.whole.append((height, leaf))
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        if not self.whole:
+            return sha256(b"")
+        made = self.whole[-1][1]
+        for _, left in reversed(self.whole[:-1]):
+            made = sha256(b"\x01" + left + made)
+        return made
+
+
+def read_key_line(line: str) -> tuple[str, bytes]:
+    """Origin and public key of a key line.
+
+    Raises:
+        CannotCheck: it is none, or its checksum is wrong.
+    """
+    parts = line.strip().split("+", 2)
+    try:
+        origin, checksum, data = parts[0], parts[1], base64.b64decode(parts[2], validate=True)
+    except (IndexError, binascii.Error, ValueError):
+        raise CannotCheck("the key is no key line: copy it from the enrolment form") from None
+    if len(data) != 33 or data[0] != 1 or key_hash(origin, data[1:]).hex() != checksum:
+        raise CannotCheck("the key line is mistyped: its checksum is wrong; copy it from the enrolment form")
+    return origin, data[1:]
+
+
+def key_hash(origin: str, public: bytes) -> bytes:
+    """The 4 bytes by which a signed note names a key."""
+    return sha256(origin.encode() + b"\n\x01" + public)[:4]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a signed note states: `number` says which one it is, `signatures` are the words of the gateway's lines."""
+
+    place: str
+    size: int
+    root: bytes
+    text: bytes
+    signatures: tuple[bytes, ...]
+
+
+def read_checkpoint(note: str, origin: str, place: str) -> Checkpoint:
+    """A checkpoint's parts.
+
+    Raises:
+        Wrong: CHECKPOINT: it is none, or of another log.
+    """
+    text, line, rest = note.partition("\n\n")
+    lines = text.split("\n")
+    if not line or len(lines) != 3 or not re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1], re.ASCII):
+        raise Wrong("CHECKPOINT", f"{place} is no checkpoint")
+    if lines[0] != origin:
+        raise Wrong("CHECKPOINT", f"{place} is one of {lines[0][:80]}")
+    signatures = []
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+        if not rest.endswith("\n") or base64.b64encode(root).decode() != lines[2] or len(root) != 32:
+            raise Wrong("CHECKPOINT", f"{place} is no checkpoint")
+        for each in rest[:-1].split("\n"):
+            found = re.fullmatch(r"\u2014 (\S+) (\S+)", each)
+            if not found:
+                raise Wrong("CHECKPOINT", f"{place} has a line that is no signature")
+            if found[1] == origin:
+                signatures.append(base64.b64decode(found[2], validate=True))
+    except (binascii.Error, ValueError):
+        raise Wrong("CHECKPOINT", f"{place} is no checkpoint") from None
+    return Checkpoint(place, int(lines[1]), root, text.encode() + b"\n", tuple(signatures))
+
+
+# --- What a verifier checks -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What was found and what the log holds."""
+
+    findings: list[tuple[str, int | None, str]] = field(default_factory=list)
+    records: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    meters: dict[str, list[int]] = field(default_factory=dict)
+    covered: int = 0
+    confirmed: bool = False
+
+    def found(self, kind: str, n: int | None, what: str) -> None:
+        """Adds a finding."""
+        self.findings.append((kind, n, what))
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes of what was found."""
+        return {kind for kind, _, _ in self.findings}
+
+    @property
+    def exit_code(self) -> int:
+        """0 in order, 1 findings, 2 nobody confirmed the key."""
+        return 1 if self.findings else 0 if self.confirmed else 2
+
+    def text(self) -> str:
+        """The report to read."""
+        lines = []
+        for kind in sorted(self.classes):
+            of_it = [(n, what) for each, n, what in self.findings if each == kind]
+            lines.append(f"{kind}  {len(of_it)} finding{'s' * (len(of_it) != 1)}")
+            lines += [f"    {'' if n is None else f'n={n}: '}{_printable(what)}" for n, what in of_it[:20]]
+            lines += [f"    and {len(of_it) - 20} more"] * (len(of_it) > 20)
+        held = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        lines.append(f"RECORDS  {self.records}: {held or 'none'}")
+        lines.append(f"CHECKPOINTS  the newest covers the first {self.covered} records")
+        for meter, (read, missed) in sorted(self.meters.items()):
+            share = f"{100 * read / (read + missed):.2f} %" if read + missed else "-"
+            lines.append(f"METER {_printable(meter)}  {read} of {read + missed} scheduled polls read ({share})")
+        lines.append("NOT CHECKED  requests, formulas and ranges against the meter models; whether a meter told the truth")
+        verdict = {0: "IN ORDER", 1: "NOT IN ORDER", 2: "NOT CONFIRMED: give the key line of the enrolment form (--key)"}
+        return "\n".join([*lines, f"VERDICT  {verdict[self.exit_code]}"]) + "\n"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@dataclass
+class Account:
+    """What was told of one schedule of a meter: the next instant to be told, and the gap that is open.
+
+    `loose`: the clock was set or the agent began since, so that instants may be told again. `anew`: the first instant by the time
+    to which the clock was set.
+    """
+
+    every: int
+    next: int | None = None
+    since: int | None = None
+    cause: str = ""
+    told: tuple[int, int] | None = None
+    loose: bool = False
+    anew: int | None = None
+
+    def move(self, instant: int) -> None:
+        """Goes on to an instant. Raises Wrong: GAP."""
+        expected, loose, self.loose, self.anew = self.next, self.loose, False, None
+        if instant % self.every:
+            raise Wrong("GAP", f"{instant} is no instant of a schedule of {self.every} ms")
+        if expected is not None and (instant > expected or (instant < expected and not loose)):
+            raise Wrong("GAP", f"speaks of an instant {(instant - expected) // self.every} behind the next one to be told")
+
+
+class Verifier:
+    """Goes through a log once, record by record."""
+
+    def __init__(self, report: Report, key: str | None, origin: str, notes: list[Checkpoint], models: dict[str, bytes]) -> None:
+        self.report, self.models = report, models
+        self.confirmed, self.public = read_key_line(key) if key else ("", b"")
+        self.origin = origin
+        self.names: dict[str, bytes] = {}
+        self.used: set[str] = set()
+        self.tree = Tree()
+        self.prev, self.gateway, self.next_n, self.unread = sha256(b""), "", 0, False
+        self.notes: dict[int, list[Checkpoint]] = {}
+        for note in notes:
+            self.notes.setdefault(note.size, []).append(note)
+        self.declared: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.counts: dict[str, int] = {}
+        self.told: dict[str, str] = {}
+        self.accounts: dict[tuple[str, int], Account] = {}
+        self.before: tuple[str, int, int] | None = None
+        self.boots: dict[str, int] = {}
+
+    def take(self, place: int, payload: bytes) -> None:
+        """Checks the record at a place of the log."""
+        try:
+            fields = parse(payload)
+            self._schema(fields)
+        except Wrong as fault:
+            self.report.found(fault.kind, place, str(fault))
+            readable = self._readable(payload)
+            if readable is None:
+                self.unread = True
+                self.next_n += 1
+            else:
+                self._chain(place, readable)
+            return
+        self._chain(place, fields)
+        kind = fields["kind"]
+        self.report.kinds[kind] = self.report.kinds.get(kind, 0) + 1
+        self._clock(place, fields)
+        for check in (self._keys, self._meter, self._count, self._source, self._frames, self._values, self._schedule):
+            try:
+                check(place, fields)
+            except Wrong as fault:
+                self.report.found(fault.kind, place, str(fault))
+
+    def _schema(self, fields: dict[str, Any]) -> None:
+        kind = fields.get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise Wrong("FORMAT", f"a kind that there is not: {str(kind)[:40]!r}")
+        shape = {**SHAPES["header"], **SHAPES[kind]}
+        check_fields({name: each for name, each in fields.items() if name != "sig"}, shape, "the record")
+
+    def _readable(self, payload: bytes) -> dict[str, Any] | None:
+        """A record that is against the tables goes into the chain all the same, if it is one of the profile."""
+        try:
+            return parse(payload)
+        except Wrong:
+            return None
+
+    # 1 and 2: signature, keys, chain
+
+    def _chain(self, place: int, fields: dict[str, Any]) -> None:
+        body = body_of(fields)
+        if self.unread:  # what could not be read has the leaf hash that the record behind it states
+            self.prev, self.unread = from_base64url(str(fields.get("prev"))), False
+            self.tree.add(self.prev)
+            self.checkpoints_here()
+        n = fields.get("n")
+        n = n if type(n) is int and n >= 0 else self.next_n  # what is no number is FORMAT
+        if n != self.next_n:
+            self.report.found("SEQUENCE", place, f"states n={n}, expected {self.next_n}")
+        self.next_n = n + 1
+        self.gateway = self.gateway or str(fields.get("gateway"))
+        if fields.get("gateway") != self.gateway:
+            self.report.found("SEQUENCE", place, f"is one of {fields.get('gateway')}, not of {self.gateway}")
+        if from_base64url(str(fields.get("prev"))) != self.prev:
+            self.report.found("PREV-HASH", place, "does not continue the record before it")
+        self._signature(place, fields, body)
+        self.prev = sha256(b"\0" + body)
+        self.tree.add(self.prev)
+
+    def _signature(self, place: int, fields: dict[str, Any], body: bytes) -> None:
+        if place == 0:
+            self._first(fields)
+        if not isinstance(fields.get("sig"), str):
+            self.report.found("UNSIGNED", place, "carries no signature")
+            return
+        name = str(fields.get("key"))
+        self.used.add(name)
+        signer = self.public
+        if name in self.names and self.names[name] != self.public:
+            self.report.found("KEY", place, f"key {name} expired before this record")
+            signer = self.names[name]
+        elif name != sha256(self.public).hex()[:16]:
+            self.report.found("KEY", place, f"names key {name}, which was never enrolled")
+            self.report.found("SIGNATURE", place, "is of no key enrolled up to here")
+            return
+        if not is_signed(signer, from_base64url(fields["sig"]), signed_bytes(body)):
+            self.report.found("SIGNATURE", place, "its signature does not belong to it")
+
+    def _first(self, fields: dict[str, Any]) -> None:
+        enrolled = from_base64url(str(fields.get("public"))) if fields.get("kind") == "key" else b""
+        if fields.get("kind") != "key" or fields.get("action") != "enrol" or len(enrolled) != 32:
+            self.report.found("KEY", 0, "the log does not begin with the enrolment of its key")
+        elif self.confirmed and (enrolled != self.public or self.confirmed != f"meterseal/{fields.get('gateway')}"):
+            self.report.found(
+                "KEY", 0, f"the log enrols key {sha256(enrolled).hex()[:16]} of {fields.get('gateway')}, not the confirmed one"
+            )
+        self.public = self.public or enrolled
+        self.names[sha256(self.public).hex()[:16]] = self.public
+
+    def _keys(self, place: int, fields: dict[str, Any]) -> None:
+        if fields["kind"] == "key" and fields["action"] == "rotate":
+            new = from_base64url(fields["public"])
+            name = sha256(new).hex()[:16]
+            statement = f"meterseal key rotation v1\n{fields['gateway']}\n{fields['key']}\n{fields['public']}\n".encode()
+            if fields["key"] != sha256(self.public).hex()[:16]:
+                raise Wrong("KEY", "a rotation by a key that is not in force")
+            if not is_signed(self.public, from_base64url(fields.get("sig", "")), signed_bytes(body_of(fields))):
+                return  # found as SIGNATURE: it brings nothing into force
+            if not is_signed(new, from_base64url(fields.get("proof", "")), statement):
+                raise Wrong("KEY", f"key {name} does not prove itself")
+            if name in self.names or name in self.used:
+                self.report.found("KEY", place, f"key {name} was used before it came into force")
+                if name in self.names:
+                    return
+            self.names[name] = self.public = new
+        elif fields["kind"] == "key" and place > 0:
+            raise Wrong("KEY", "a second enrolment")
+
+    # 3: clock
+
+    def _clock(self, place: int, fields: dict[str, Any]) -> None:
+        boot, uptime, time = fields["clock"]["boot"], fields["clock"]["uptime_ms"], milliseconds(fields["time"])
+        if self.before and self.before[0] == boot:
+            jump = time - uptime - (self.before[2] - self.before[1])
+            if fields["kind"] == "clock":
+                stated = milliseconds(fields["after"]) - milliseconds(fields["before"])
+                if abs(jump - fields["step_ms"]) > 1000 or stated != fields["step_ms"]:
+                    self.report.found("CLOCK", place, f"states a step of {fields['step_ms']} ms, the clocks show {jump}")
+            elif abs(jump) > 1000:
+                self.report.found("CLOCK", place, f"the time jumped by {jump} ms without a clock record")
+        elif boot in self.boots:
+            self.report.found("CLOCK", place, f"boot {boot} had ended and comes back")
+        if uptime < self.boots.get(boot, 0) - 120_000:
+            self.report.found("CLOCK", place, "its time since boot is older than that of a record in front of it")
+        self.boots[boot] = max(uptime, self.boots.get(boot, 0))
+        self.before = (boot, uptime, time)
+
+    # 4 and 5: declarations, sources, frames, values
+
+    def _meter(self, _: int, fields: dict[str, Any]) -> None:
+        if fields["kind"] != "meter":
+            return
+        made = fields["meter"]
+        self.declared[made["id"]] = (base64.urlsafe_b64encode(self.prev).decode().rstrip("="), made)
+        every = [schedule["every_ms"] for schedule in made["schedules"]]
+        if len(set(every)) != len(every) or any(each == 0 or 86_400_000 % each for each in every):
+            raise Wrong("DECLARATION", "its intervals do not divide a day, or one of them stands twice")
+        digest = made["digest"]
+        if digest not in self.models:
+            raise Wrong("MODEL", f"the model file {digest} is missing")
+        if sha256(self.models[digest]).hex() != digest:
+            raise Wrong("MODEL", f"the model file {digest} is another one")
+
+    def _count(self, _: int, fields: dict[str, Any]) -> None:
+        if "count" not in fields.get("meter", {}):
+            return
+        meter, count = fields["meter"]["id"], fields["meter"]["count"]
+        expected = self.counts.get(meter, 0)
+        self.counts[meter] = count + 1
+        if count != expected:
+            raise Wrong("METER-COUNT", f"count {count} of {meter}, expected {expected}")
+
+    def _source(self, _: int, fields: dict[str, Any]) -> None:
+        source = fields.get("meter", {})
+        if "declared" not in source:
+            return
+        leaf, declared = self.declared.get(source["id"], ("", {}))
+        if source["declared"] != leaf:
+            raise Wrong("DECLARATION", f"{source['id']} does not quote its declaration in force")
+        if declared["serial"] and source["serial"] != declared["serial"]:
+            raise Wrong("DECLARATION", f"serial {source['serial']}, declared {declared['serial']}")
+        if "every_ms" not in fields:
+            return
+        schedules = {schedule["every_ms"]: schedule["quantities"] for schedule in declared["schedules"]}
+        if fields["kind"] == "reading":
+            if fields["every_ms"] not in schedules:
+                raise Wrong("DECLARATION", f"is read every {fields['every_ms']} ms, which is not declared")
+            named, wanted = {value["quantity"] for value in fields["values"]}, set(schedules[fields["every_ms"]])
+            if named - wanted:
+                raise Wrong("DECLARATION", "states a quantity that is not declared for this schedule")
+            if wanted - named:
+                raise Wrong("VALUE", "says nothing of a quantity that is declared for this schedule")
+
+    def _frames(self, _n: int, fields: dict[str, Any]) -> None:
+        _leaf, declared = self.declared.get(fields.get("meter", {}).get("id", ""), ("", {}))
+        for number, frame in enumerate(fields.get("frames", [])):
+            if not declared or declared["framing"] == "own" or "fault" in frame:
+                continue
+            fault = modbus_fault(bytes.fromhex(frame["request"]), bytes.fromhex(frame["answer"]), declared["framing"])
+            if fault:
+                raise Wrong("FRAME", f"answer {number}: {fault}")
+
+    def _values(self, place: int, fields: dict[str, Any]) -> None:
+        answers = [None if "fault" in frame else bytes.fromhex(frame["answer"]) for frame in fields.get("frames", [])]
+        if fields["kind"] == "identity":
+            outcome = evaluate(fields["formula"], answers)
+            if outcome.value != fields["found"]:
+                raise Wrong("VALUE", f"found {fields['found']}, the bytes give {outcome.value or outcome.cause}")
+            same = not fields["expected"] or _plain(fields["expected"]) == _plain(fields["found"])
+            if same != fields["match"]:
+                raise Wrong("VALUE", f"match is {fields['match']}, {fields['expected']!r} was expected")
+        named = [value["quantity"] for value in fields.get("values", [])]
+        if len(set(named)) != len(named):
+            raise Wrong("VALUE", "a quantity is stated twice")
+        causes = {frame["fault"] for frame in fields.get("frames", []) if "fault" in frame} | {"no_answer", "left_out"}
+        for value in fields.get("values", []):
+            try:
+                check_value(value, answers, causes)
+            except Wrong as fault:
+                self.report.found(fault.kind, place, f"{value['quantity']}: {fault}")
+
+    # 6: the account of each schedule
+
+    def _schedule(self, _: int, fields: dict[str, Any]) -> None:
+        kind = fields["kind"]
+        for account in self.accounts.values() if kind in ("clock", "start") else ():
+            account.loose = True
+            if kind == "clock":
+                account.anew = -(-milliseconds(fields["after"]) // account.every) * account.every
+                if account.since is None and account.next is not None:
+                    account.next = account.anew
+        if kind not in ("reading", "gap") or fields["meter"]["id"] not in self.declared:
+            return
+        account = self.accounts.setdefault((fields["meter"]["id"], fields["every_ms"]), Account(fields["every_ms"]))
+        totals = self.report.meters.setdefault(fields["meter"]["id"], [0, 0])
+        if kind == "reading":
+            totals[0] += 1
+            self._read(account, milliseconds(fields["due"]), milliseconds(fields["time"]))
+        elif fields["state"] == "opened":
+            self._opened(account, fields)
+        else:
+            totals[1] += fields["missed"]
+            self._closed(account, fields)
+
+    def _read(self, account: Account, due: int, time: int) -> None:
+        far = not account.loose and not -1000 <= time - due <= account.every + 120_000
+        still_open = account.since is not None
+        if still_open:
+            account.next, account.since = due, None
+        try:
+            account.move(due)
+        finally:
+            account.next = due + account.every
+        if far:
+            raise Wrong("CLOCK", "its time is too far from the instant it answers for")
+        if still_open:
+            raise Wrong("GAP", "a gap is open that was never closed")
+
+    def _opened(self, account: Account, fields: dict[str, Any]) -> None:
+        since, due, missed = milliseconds(fields["since"]), milliseconds(fields["due"]), fields["missed"]
+        still_open = account.since is not None
+        if still_open:
+            account.next = since
+        try:
+            account.move(since)
+        finally:
+            account.since, account.cause, account.next = since, fields["cause"], since
+            account.told = None if (due, missed) == (since, 1) else (due, missed)
+        if still_open:
+            raise Wrong("GAP", "opens a gap while another one is open")
+        if account.told and missed * account.every != due - since:
+            raise Wrong("GAP", f"counts {missed} missed polls")
+
+    def _closed(self, account: Account, fields: dict[str, Any]) -> None:
+        since, due, missed = milliseconds(fields["since"]), milliseconds(fields["due"]), fields["missed"]
+        begun, told = (account.since, account.cause), account.told
+        account.next = None if fields["cause"] == "taken_out" else due if account.anew is None else account.anew
+        account.since, account.told = None, None
+        if begun != (since, fields["cause"]):
+            raise Wrong("GAP", "closes another gap than the one that is open")
+        if missed * account.every != due - since or (told and told != (due, missed)):
+            raise Wrong("GAP", f"counts {missed} missed polls")
+
+    # 7: checkpoints
+
+    def checkpoints_here(self) -> None:
+        """Checks the checkpoints of exactly the records taken so far."""
+        if self.unread:
+            return
+        for note in self.notes.pop(self.tree.size, []):
+            signed = [each for each in note.signatures if each[:4] == key_hash(self.origin, self.public)]
+            if not any(is_signed(self.public, each[4:], note.text) for each in signed):
+                self.report.found("CHECKPOINT", None, f"{note.place}: the key in force did not sign it")
+            elif note.root != self.tree.root():
+                self.report.found(
+                    "CHECKPOINT", None, f"{note.place}: these {note.size} records are not the ones it was signed over"
+                )
+            else:
+                self.report.covered = max(self.report.covered, note.size)
+
+    def end(self) -> None:
+        """What is left when all records were taken."""
+        if self.unread:  # the last one: nobody states its leaf hash
+            self.tree.add(b"")
+            self.unread = False
+            self.checkpoints_here()
+        for size, notes in sorted(self.notes.items()):
+            for note in notes:
+                self.report.found("TRUNCATED", None, f"{note.place} counts {size} records, there are {self.tree.size}")
+
+
+def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Container[str]) -> None:
+    """That a value has one of the four shapes and is what its formula gives.
+
+    Raises:
+        Wrong: VALUE, UNIT, QUALITY or FORMULA.
+    """
+    base = value["quantity"].split(".")[0]
+    if base not in UNIT_OF:
+        raise Wrong("DECLARATION", "there is no such quantity")
+    if value.get("unit") != (UNIT_OF[base] if "value" in value else None):
+        raise Wrong("UNIT", f"stated in {value.get('unit', 'no unit')}, its unit is {UNIT_OF[base]}")
+    if "formula" not in value:
+        if "value" in value:
+            raise Wrong("FORMULA", "states a value and no formula")
+        if value.get("quality") != "bad" or value.get("cause") not in causes:
+            raise Wrong("QUALITY", "has no formula and no cause for it")
+        return
+    outcome = evaluate(value["formula"], answers)
+    if outcome.value != value.get("value"):
+        raise Wrong("VALUE", f"states {value.get('value')}, the bytes give {outcome.value or outcome.cause}")
+    allowed = {None, "out_of_range"} if outcome.value is not None else {outcome.cause}
+    quality = "bad" if outcome.value is None else "uncertain" if "cause" in value else None
+    if value.get("cause") not in allowed or value.get("quality") != quality:
+        raise Wrong(
+            "QUALITY", f"states {value.get('quality')} by {value.get('cause')}, the bytes give {outcome.cause or 'a value'}"
+        )
+
+
+def _plain(serial: str) -> str:
+    return serial.strip().lstrip("0").casefold()
+
+
+def modbus_fault(request: bytes, answer: bytes, framing: str) -> str:
+    """Why an answer is none to its request by the rules of Modbus (Serial Line 1.02, TCP 1.0b); empty if it is one."""
+    unwrapped = [_unwrapped(each, framing) for each in (request, answer)]
+    if not all(unwrapped):
+        return "its checksum or length is wrong"
+    (asked_head, asked), (told_head, told) = unwrapped  # type: ignore[misc]  # both are there
+    if told_head != asked_head or told[:2] != asked[:2]:
+        return "it is of another meter, request or function"
+    if len(told) < 3:
+        return "it is too short"
+    if asked[1] in (1, 2, 3, 4):
+        count = int.from_bytes(asked[4:6], "big")
+        size = 2 * count if asked[1] > 2 else -(-count // 8)
+        return "" if told[2] == size == len(told) - 3 else "it holds another number of bytes than asked for"
+    return ""
+
+
+def _unwrapped(data: bytes, framing: str) -> tuple[bytes, bytes] | None:
+    """What tells one request from another, and address, function and data; None where the frame is damaged."""
+    if framing == "tcp":
+        whole = len(data) >= 8 and data[2:4] == b"\0\0" and int.from_bytes(data[4:6], "big") == len(data) - 6
+        return (data[:2], data[6:]) if whole else None
+    if framing == "ascii":
+        try:
+            inner = bytes.fromhex(data.decode("ascii")[1:-2])
+        except ValueError:
+            return None
+        whole = data[:1] == b":" and data[-2:] == b"\r\n" and len(inner) > 3 and sum(inner) % 256 == 0
+        return (b"", inner[:-1]) if whole else None
+    crc = 0xFFFF
+    for byte in data[:-2]:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return (b"", data[:-2]) if len(data) > 3 and data[-2:] == crc.to_bytes(2, "little") else None
+
+
+def verify(
+    records: Iterable[bytes], notes: Iterable[str], models: dict[str, bytes], key: str | None, outside: Iterable[str] = ()
+) -> Report:
+    """Checks a whole log.
+
+    Args:
+        records: every record's bytes, in the order of the log.
+        notes: the log's own checkpoints, in their order.
+        models: file contents by the digest under which they are kept.
+        key: the confirmed key line; None: nobody confirmed one.
+        outside: checkpoints that somebody else kept.
+
+    Raises:
+        CannotCheck: the key line is none.
+    """
+    report = Report(confirmed=key is not None)
+    payloads = list(records)
+    origin = _origin(payloads) or (read_key_line(key)[0] if key else "meterseal/")
+    read: list[Checkpoint] = []
+    last = -1
+    for number, (note, own) in enumerate([(note, True) for note in notes] + [(note, False) for note in outside]):
+        try:
+            checkpoint = read_checkpoint(note, origin, f"checkpoint {number + 1}" + " held elsewhere" * (not own))
+            read.append(checkpoint)
+            if own and checkpoint.size <= last:
+                raise Wrong("CHECKPOINT", f"{checkpoint.place} covers no more records than the one before it")
+            last = checkpoint.size if own else last
+        except Wrong as fault:
+            report.found(fault.kind, None, str(fault))
+    verifier = Verifier(report, key, origin, read, models)
+    for place, payload in enumerate(payloads):
+        verifier.checkpoints_here()
+        verifier.take(place, payload)
+    verifier.checkpoints_here()
+    verifier.end()
+    report.records = len(payloads)
+    if not payloads:
+        report.found("EMPTY", None, "there is not a single record to check")
+    return report
+
+
+def _origin(payloads: list[bytes]) -> str:
+    try:
+        return f"meterseal/{parse(payloads[0])['gateway']}"
+    except (IndexError, KeyError, Wrong):
+        return ""
+
+
+# --- The bundle -----------------------------------------------------------------------------------------------------------
+
+
+def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> Report:
+    """Checks a bundle.
+
+    Raises:
+        CannotCheck: there is no such file, it is no bundle or a damaged one, or the key line is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if len(set(names)) != len(names):
+                raise CannotCheck(f"{path}: a member stands in it twice")
+            for name in names:
+                if not re.fullmatch(
+                    r"README\.txt|records\.jsonl|checkpoints/[0-9]{8}\.txt|keys/.*\.vkey|models/[0-9a-f]{64}\.yaml", name
+                ):
+                    raise CannotCheck(f"{path}: holds {name!r}, which is no member of a bundle")
+            content = {name: archive.read(name) for name in names}
+            records = content["records.jsonl"].split(b"\n")
+            notes = [content[name].decode("utf-8") for name in sorted(names) if name.startswith("checkpoints/")]
+    except CannotCheck:
+        raise
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError) as fault:
+        raise CannotCheck(f"{path}: no bundle, or a damaged one: {fault}") from None
+    except Exception as fault:  # zlib.error and whatever else a damaged archive raises
+        raise CannotCheck(f"{path}: a damaged bundle: {fault}") from None
+    models = {name[7:-5]: data for name, data in content.items() if name.startswith("models/")}
+    return verify(records[:-1] if records and not records[-1] else records, notes, models, key, outside)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Verify a meterseal bundle without meterseal.")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--key", help="the key line of the enrolment form, or a file with it")
+    parser.add_argument("--checkpoint", action="append", default=[], type=Path, help="a file with a checkpoint kept elsewhere")
+    asked = parser.parse_args()
+    try:
+        key = asked.key
+        if key and "+" not in key:
+            lines = [line.strip() for line in Path(key).read_text("utf-8").splitlines() if line.startswith("meterseal/")]
+            key = lines[0] if len(lines) == 1 else ""
+            read_key_line(key)
+        report = verify_bundle(asked.bundle, key, [path.read_text("utf-8") for path in asked.checkpoint])
+    except (CannotCheck, OSError, UnicodeDecodeError) as fault:
+        sys.stderr.write(f"CANNOT CHECK  {fault}\n")
+        return 2
+    sys.stdout.write(report.text())
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
