@@ -61,10 +61,11 @@ schedule: every_ms:interval quantities:[quantity]
 declaration: id:name serial:text model:model_name revision:from1 digest:digest trust=A|B|C|D link:name framing=rtu|tcp|ascii|own \
 address:text ct?:text vt?:text place:text maker?:text product?:text medium?:word accuracy_class?:text \
 measuring_range?:text ratio_applied?=meter|agent certificate?:certificate verification_months?:months seal?:text installed?:day \
-schedules:[schedule]
+server?:server schedules:[schedule]
 certificate: number:text valid_until:day
 about: id:name
-key: action=enrol|rotate algorithm=ed25519 public:hash proof?:signature who:text
+server: uri?:text certificate?:digest
+key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name who:text
 start: version:text config:digest after=first|stop|crash
 stop: reason:word
 config: digest:digest who:text
@@ -765,6 +766,7 @@ class Verifier:
         self.report, self.models = report, models
         self.confirmed, self.public = read_key_line(key) if key else ("", b"")
         self.origin = origin
+        self.recovery = b""
         self.names: dict[str, bytes] = {}
         self.used: set[str] = set()
         self.tree = Tree()
@@ -848,7 +850,11 @@ class Verifier:
         name = str(fields.get("key"))
         self.used.add(name)
         signer = self.public
-        if name in self.names and self.names[name] != self.public:
+        if fields.get("kind") == "key" and fields.get("action") == "revoke":
+            signer = self.recovery
+            if name != sha256(signer).hex()[:16]:
+                self.report.found("KEY", place, f"a revocation by key {name}, which is not the recovery key")
+        elif name in self.names and self.names[name] != self.public:
             self.report.found("KEY", place, f"key {name} expired before this record")
             signer = self.names[name]
         elif name != sha256(self.public).hex()[:16]:
@@ -868,25 +874,31 @@ class Verifier:
             )
         self.public = self.public or enrolled
         self.names[sha256(self.public).hex()[:16]] = self.public
+        self.recovery = from_base64url(str(fields.get("recovery")))
 
     def _keys(self, place: int, fields: dict[str, Any]) -> None:
-        if fields["kind"] == "key" and fields["action"] == "rotate":
-            new = from_base64url(fields["public"])
-            name = sha256(new).hex()[:16]
-            statement = f"meterseal key rotation v1\n{fields['gateway']}\n{fields['key']}\n{fields['public']}\n".encode()
-            if fields["key"] != sha256(self.public).hex()[:16]:
-                raise Wrong("KEY", "a rotation by a key that is not in force")
-            if not is_signed(self.public, from_base64url(fields.get("sig", "")), signed_bytes(body_of(fields))):
-                return  # found as SIGNATURE: it brings nothing into force
-            if not is_signed(new, from_base64url(fields.get("proof", "")), statement):
-                raise Wrong("KEY", f"key {name} does not prove itself")
-            if name in self.names or name in self.used:
-                self.report.found("KEY", place, f"key {name} was used before it came into force")
-                if name in self.names:
-                    return
-            self.names[name] = self.public = new
-        elif fields["kind"] == "key" and place > 0:
+        if fields["kind"] != "key" or place == 0:
+            return
+        if fields["action"] == "enrol":
             raise Wrong("KEY", "a second enrolment")
+        revokes = fields["action"] == "revoke"
+        ended, signer = (fields.get("revoked"), self.recovery) if revokes else (fields["key"], self.public)
+        if not is_signed(signer, from_base64url(str(fields.get("sig"))), signed_bytes(body_of(fields))):
+            return  # found as SIGNATURE: it brings nothing into force
+        new = from_base64url(fields["public"])
+        name = sha256(new).hex()[:16]
+        if ended != sha256(self.public).hex()[:16]:
+            raise Wrong("KEY", f"ends key {ended}, which is not in force")
+        words = f"meterseal key {'revocation' if revokes else 'rotation'} v1\n{fields['gateway']}\n{ended}\n{fields['public']}\n"
+        if not is_signed(new, from_base64url(fields.get("proof", "")), words.encode()):
+            raise Wrong("KEY", f"key {name} does not prove itself")
+        if name in self.names or new == self.recovery:
+            raise Wrong("KEY", f"key {name} was in force before, or is the recovery key")
+        self.names[name] = self.public = new
+        if revokes:
+            self.recovery = from_base64url(fields.get("recovery", ""))
+        if name in self.used:
+            raise Wrong("KEY", f"key {name} was used before it came into force")
 
     # 3: clock
 
@@ -974,7 +986,12 @@ class Verifier:
         named = [value["quantity"] for value in fields.get("values", [])]
         if len(set(named)) != len(named):
             raise Wrong("VALUE", "a quantity is stated twice")
-        causes = {frame["fault"] for frame in fields.get("frames", []) if "fault" in frame} | {"no_answer", "left_out"}
+        own = self.declared.get(fields["meter"]["id"], ("", {"framing": "own"}))[1]["framing"] == "own" if named else False
+        causes = (
+            None
+            if own
+            else {frame["fault"] for frame in fields.get("frames", []) if "fault" in frame} | {"no_answer", "left_out"}
+        )
         for value in fields.get("values", []):
             try:
                 check_value(value, answers, causes)
@@ -1071,8 +1088,10 @@ class Verifier:
                 self.report.found("TRUNCATED", None, f"{note.place} counts {size} records, there are {self.tree.size}")
 
 
-def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Container[str]) -> None:
+def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Container[str] | None) -> None:
     """That a value has one of the four shapes and is what its formula gives.
+
+    `causes`: why a value that no good frame holds can be absent; None: the answers themselves tell, in words of the protocol.
 
     Raises:
         Wrong: VALUE, UNIT, QUALITY or FORMULA.
@@ -1085,15 +1104,16 @@ def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Cont
     if "formula" not in value:
         if "value" in value:
             raise Wrong("FORMULA", "states a value and no formula")
-        if value.get("quality") != "bad" or value.get("cause") not in causes:
+        if value.get("quality") != "bad" or (causes is not None and value.get("cause") not in causes):
             raise Wrong("QUALITY", "has no formula and no cause for it")
         return
     outcome = evaluate(value["formula"], answers)
     if outcome.value != value.get("value"):
         raise Wrong("VALUE", f"states {value.get('value')}, the bytes give {outcome.value or outcome.cause}")
-    allowed = {None, "out_of_range"} if outcome.value is not None else {outcome.cause}
     quality = "bad" if outcome.value is None else "uncertain" if "cause" in value else None
-    if value.get("cause") not in allowed or value.get("quality") != quality:
+    right = value.get("cause") in (None, "out_of_range") if outcome.value is not None else value.get("cause") == outcome.cause
+    doubted = causes is None and outcome.value is not None
+    if not (right or doubted) or value.get("quality") != quality:
         raise Wrong(
             "QUALITY", f"states {value.get('quality')} by {value.get('cause')}, the bytes give {outcome.cause or 'a value'}"
         )
