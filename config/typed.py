@@ -40,6 +40,8 @@ EXAMPLES = {
     "at": "at: {address: 72, type: f32}",
     "quantity": "quantity: active_energy_import",
     "name": "name: serial",
+    "number": "number: DL2025-03318",
+    "valid_until": "valid_until: 2027-06-30",
     "count": "count: 2",
     "baud": "baud: 9600",
     "format": "format: 8N1",

@@ -244,6 +244,8 @@ def test_without_a_time_zone_database_zones_with_one_offset_all_year_still_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before = zoneinfo.TZPATH
+    for name in [name for name in sys.modules if name.startswith("tzdata.")]:  # the package, where it was looked into before
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tzdata", None)
     zoneinfo.reset_tzpath([str(tmp_path)])
     zoneinfo.ZoneInfo.clear_cache()
