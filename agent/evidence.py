@@ -253,6 +253,8 @@ class Evidence:
             right = self._alone or (meter, value["quantity"]) in self._refused
         elif why:
             right = cause == why
+        elif declaration is None:
+            right = bool(cause)  # what an answer means, and so why it holds no value, is the declared model's matter
         else:
             right = cause in {*frames.faults, "no_answer"}
             self._refused.add((meter, value["quantity"]))
