@@ -4,7 +4,7 @@
     (SQLite WAL, `synchronous=FULL`); only then does `append` return.
  2. n, prev and the meter counts are given in that thread, inside that transaction: what a crash undoes was never
     known to anybody, so no n is ever used twice with different content.
- 3. A clock that was stepped is itself a record, sealed before the first record that shows the step.
+ 3. A clock that was stepped, or is kept no more, or again, is itself a record, sealed before the first one that shows it.
  4. A checkpoint is signed every 256 records, and whenever `checkpoint` asks for one.
  5. What follows from a record (`follow`) is sealed right behind it, in the same transaction.
  6. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
@@ -68,7 +68,7 @@ class Ledger:
         self._commit_seconds = commit_seconds
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._head = Head(Frontier(), EMPTY_LOG, {}, "", 0, 0)
+        self._head = Head(Frontier(), EMPTY_LOG, {}, "", "", 0, 0)
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._error: LedgerError | None = None
@@ -230,13 +230,14 @@ class _Writing:
         self._prev = head.prev
         self._counts = dict(head.counts)
         self._boot = head.boot
+        self._state = head.state
         self._offset_ms = head.offset_ms
         self._checkpoint_size = head.checkpoint_size
         self.sealed: list[Record] = []
 
     def take(self, job: _Job) -> Exception | None:
         """Does one job; what it returns is why it was refused without harm to the others."""
-        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._offset_ms)
+        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms)
         count = len(self.sealed)
         try:
             for draft in job.make() if job.make else job.drafts:
@@ -245,7 +246,7 @@ class _Writing:
                 for draft in [each for record in job.result for each in self._follow(record)]:
                     self._append(draft)
         except (RecordError, ValueError, KeyError, TypeError) as error:
-            self._frontier, self._prev, self._counts, self._boot, self._offset_ms = before
+            self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms = before
             del self.sealed[count:]
             job.result.clear()
             return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
@@ -266,10 +267,10 @@ class _Writing:
             "INSERT INTO tree VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, hashes = excluded.hashes",
             (self._frontier.size, hashes),
         )
-        return Head(self._frontier, self._prev, self._counts, self._boot, self._offset_ms, self._checkpoint_size)
+        return Head(self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._checkpoint_size)
 
     def _append(self, draft: Draft) -> Record:
-        """Seals a draft, and before it the step of the clock that it shows."""
+        """Seals a draft, and before it the step of the clock that it shows, and what else became of the clock."""
         clock = draft["clock"]
         offset_ms = from_stamp(draft["time"]) // 1_000_000 - clock["uptime_ms"]
         step_ms = offset_ms - self._offset_ms
@@ -278,6 +279,11 @@ class _Writing:
             step = {"kind": "clock", "step_ms": step_ms, "before": before, "after": draft["time"]}
             self._insert({**step, "time": draft["time"], "clock": clock})
         self._boot, self._offset_ms = clock["boot"], offset_ms
+        if draft["kind"] != "clock" and clock["state"] != self._state:
+            if self._state:
+                told = {"kind": "synchronization", "before": self._state, "after": clock["state"]}
+                self._insert({**told, "time": draft["time"], "clock": clock})
+            self._state = clock["state"]
         return self._insert(draft)
 
     def _insert(self, draft: Draft) -> Record:

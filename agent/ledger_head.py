@@ -32,6 +32,7 @@ class Head:
         prev: the newest record's leaf hash.
         counts: the newest count of each meter.
         boot, offset_ms: the newest record's boot id, and its wall clock minus its time since boot.
+        state: what the clock is worth, as the newest record says that is not about a clock that was set.
         checkpoint_size: the size the newest checkpoint was signed over.
     """
 
@@ -39,6 +40,7 @@ class Head:
     prev: bytes
     counts: Mapping[str, int]
     boot: str
+    state: str
     offset_ms: int
     checkpoint_size: int
 
@@ -81,17 +83,18 @@ def head_of(path: Path, gateway: str, public: bytes) -> Head:
         in_force = ring.in_force
         if in_force and public not in (in_force.public, ring.recovery):
             raise LedgerError(f"the ledger is from another key: in force is {in_force.name}", _OTHER_KEY)
-        prev, boot, offset_ms = EMPTY_LOG, "", 0
+        prev, boot, offset_ms, state = EMPTY_LOG, "", 0, ""
         for n, payload in reader.payloads(max(0, size - _TAIL)):
             term = ring.at(n)
             signer = None if n in seen else term.public if term else public
             fields = _checked(reader, n, payload, gateway, signer)
             prev = reader.leaf(n)
             boot = fields["clock"]["boot"]
+            state = state if fields["kind"] == "clock" else fields["clock"]["state"]
             offset_ms = from_stamp(fields["time"]) // 1_000_000 - fields["clock"]["uptime_ms"]
         note = reader.newest_checkpoint()
         checkpoint_size = int(note.split("\n")[1]) if note else 0
-        return Head(frontier, prev, _counts_of(reader), boot, offset_ms, checkpoint_size)
+        return Head(frontier, prev, _counts_of(reader), boot, state, offset_ms, checkpoint_size)
     finally:
         reader.close()
 

@@ -48,9 +48,10 @@ VALUE = object_of(
         "cause?": WORD,
     }
 )
+STATE = one_of("synchronized", "unsynchronized", "unknown")
 CLOCK = object_of(
     {
-        "state": one_of("synchronized", "unsynchronized", "unknown"),
+        "state": STATE,
         "error_ms?": integer(0),
         "boot": text(r"[0-9a-f]{8}", "8 hexadecimal digits"),
         "uptime_ms": integer(0),
@@ -166,6 +167,7 @@ KINDS: dict[str, dict[str, Check]] = {
         "reason": TEXT,
         **WHO,
     },
+    "synchronization": {"before": STATE, "after": STATE},
     "clock": {"step_ms": integer(-(2**53) + 1), "before": TIME, "after": TIME},
 }
 

@@ -4,6 +4,7 @@
    was set.
 2. Records are sealed in the order things happened, give or take two minutes: an answer that took long to come.
 3. A boot that has ended does not come back.
+4. What the clock is worth changes at a `synchronization` record that says so, or at a `clock` record in front of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Timeline:
         self._former: set[str] = set()
         self._offset = 0
         self._highest = 0
+        self._state = ""
 
     def take(self, fields: Mapping[str, Any]) -> Iterator[str]:
         """Takes a record; problems with its time."""
@@ -50,3 +52,17 @@ class Timeline:
         if uptime < self._highest - BACK_MS:
             yield f"is {self._highest - uptime} ms of running time older than a record in front of it"
         self._offset, self._highest = offset, max(self._highest, uptime)
+        yield from self._worth(fields)
+
+    def _worth(self, fields: Mapping[str, Any]) -> Iterator[str]:
+        """Problems with what the clock is said to be worth."""
+        state, before = fields["clock"]["state"], self._state
+        if fields["kind"] == "synchronization":
+            if (fields["before"], fields["after"]) != (before, state) or state == before:
+                stated = f"{fields['before']} before and {fields['after']} now"
+                yield f"states that the clock was {stated}, the records show {before} and {state}"
+        elif fields["kind"] == "clock":
+            return  # the record behind it says it
+        elif before and state != before:
+            yield f"the clock was {before} and is {state}, and no synchronization record says so"
+        self._state = state

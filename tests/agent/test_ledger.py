@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import checkpoint
+from agent.clock import State, Trust
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import root_of
@@ -235,3 +236,37 @@ async def test_a_full_disk_stops_sealing_and_keeps_what_was_sealed(small_disk: P
         await ledger.append(stop(clock))
     await ledger.close()
     assert check_log(path, key.public) == 1 + 20 * batches
+
+
+# --- what the clock is worth ----------------------------------------------------------------------------------
+
+
+class Unkept(StillClock):
+    """A clock that somebody keeps, or nobody."""
+
+    state: State = "unsynchronized"
+
+    def trust(self) -> Trust:
+        return Trust(self.state, 8 if self.state == "synchronized" else 4000)
+
+
+async def test_the_loss_and_the_return_of_synchronization_are_records_also_over_a_restart(tmp_path: Path) -> None:
+    clock, key = Unkept(), new_key()
+    ledger = await begun(tmp_path / "ledger.sqlite", key, clock)
+    await ledger.append(stop(clock))
+    clock.state = "synchronized"
+    clock.step(3600)  # it is set as it is found again
+    await ledger.append(stop(clock))
+    await ledger.append(stop(clock))
+    await ledger.close()
+    clock.state = "unsynchronized"
+    ledger = await begun(tmp_path / "ledger.sqlite", key, clock)
+    await ledger.append(stop(clock))
+    await ledger.close()
+    with closing(LedgerReader(tmp_path / "ledger.sqlite")) as past:
+        told = [parse(payload) for _, payload in past.payloads()]
+        assert verify(past, key=None).findings.total == 0
+    states = [(fields["before"], fields["after"]) for fields in told if fields["kind"] == "synchronization"]
+    assert states == [("unsynchronized", "synchronized"), ("synchronized", "unsynchronized")]
+    kinds = [fields["kind"] for fields in told]
+    assert kinds == ["key", "stop", "clock", "synchronization", "stop", "stop", "synchronization", "stop"]

@@ -141,7 +141,9 @@ def section(kind: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in found[1].strip().split("\n")]
 
 
-@pytest.mark.parametrize("kind", ["key", "reading", "gap", "identity", "counter", "day", "correction", "clock"])
+@pytest.mark.parametrize(
+    "kind", ["key", "reading", "gap", "identity", "counter", "day", "correction", "synchronization", "clock"]
+)
 def test_a_kinds_table_has_exactly_the_fields_of_the_schema(kind: str) -> None:
     assert fields_in(section(kind)) == set(KINDS[kind])
 

@@ -68,6 +68,7 @@ def one_of_each_kind() -> dict[str, dict[str, Any]]:
     gateway.append("correction", **CORRECTION)
     gateway.append("counter", **COUNTER)
     gateway.append("day", **DAY)
+    gateway.append("synchronization", before="unsynchronized", after="synchronized")
     gateway.append("stop", reason="sigterm")
     return {fields["kind"]: unsigned(fields) for fields in map(json.loads, gateway.log.records)}
 
