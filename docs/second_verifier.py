@@ -60,9 +60,9 @@ value: quantity:quantity value?:decimal unit?:unit formula?:formula quality?=unc
 schedule: every_ms:interval quantities:[quantity]
 declaration: id:name serial:text model:model_name revision:from1 digest:digest trust=A|B|C|D link:name framing=rtu|tcp|ascii|own \
 address:text ct?:text vt?:text place:text maker?:text product?:text medium?:word accuracy_class?:text \
-measuring_range?:text ratio_applied?=meter|agent certificate?:certificate verification_months?:months seal?:text installed?:day \
-server?:server schedules:[schedule]
-certificate: number:text valid_until:day
+measuring_range?:text ratio_applied?=meter|agent certificate?:certificate verification_months?:months seal?:text installed?:date \
+pipe_mm?:pipe server?:server schedules:[schedule]
+certificate: number:text valid_until:date
 about: id:name
 server: uri?:text certificate?:digest
 key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name who:text
@@ -74,9 +74,19 @@ reading: meter:source every_ms:interval due:time frames:[frame] values:[value]
 gap: meter:source every_ms:interval state=opened|closed cause:word since:time due:time missed:count frames:[frame]
 identity: meter:source expected:text found:text match:boolean formula:formula frames:[frame]
 correction: meter:about from:time to:time what=ct|vt|time old:text new:text reason:text who:text account:text
+counter: meter:about quantity:quantity unit:unit before:stand after:stand confirmed:stand \
+decision=rollover|reset|spurious_zero|spurious|jump \
+why=passed_modulus|began_at_zero|began_elsewhere|not_confirmed|faster_than_possible added:decimal
+stand: n:count value:decimal
+day: meter:about day:date zone:text from:time to:time expected:count actual:count resets:count \
+replacements:count counters:[closing]
+closing: quantity:quantity unit?:unit consumption?:decimal opening?:bound closing?:bound
+bound: n:count value:decimal away_ms:count
+synchronization: before=synchronized|unsynchronized|unknown after=synchronized|unsynchronized|unknown
 clock: step_ms:integer before:time after:time
 """
 KINDS = {"key", "start", "stop", "config", "meter", "reading", "gap", "identity", "clock", "correction"}
+KINDS |= {"counter", "day", "synchronization"}
 
 TEXTS = {
     "text": r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}",
@@ -101,6 +111,7 @@ RANGES = {
     "version": (1, 1),
     "from1": (1, LARGEST),
     "months": (1, 600),
+    "pipe": (1, 5000),
 }
 UNITS = """
 kWh active_energy_import active_energy_export active_energy_total active_energy_net thermal_energy cooling_energy
@@ -190,8 +201,8 @@ def _is_of(value: Any, kind: str) -> bool:
         return value in kind[1:].split("|")
     if kind in ("hash", "signature"):
         return len(from_base64url(value)) == {"hash": 32, "signature": 64}[kind]
-    if kind in ("time", "day"):
-        return milliseconds_or_none(value + "T00:00:00.000Z" * (kind == "day")) is not None
+    if kind in ("time", "date"):
+        return milliseconds_or_none(value + "T00:00:00.000Z" * (kind == "date")) is not None
     return re.fullmatch(TEXTS[kind], value) is not None
 
 
@@ -725,7 +736,7 @@ class Report:
         for meter, (read, missed) in sorted(self.meters.items()):
             share = f"{100 * read / (read + missed):.2f} %" if read + missed else "-"
             lines.append(f"METER {_printable(meter)}  {read} of {read + missed} scheduled polls read ({share})")
-        lines.append("NOT CHECKED  requests, formulas and ranges against the meter models; whether a meter told the truth")
+        lines.append("NOT CHECKED  requests, formulas, ranges and counters against models; whether a meter told the truth")
         verdict = {0: "IN ORDER", 1: "NOT IN ORDER", 2: "NOT CONFIRMED: give the key line of the enrolment form (--key)"}
         return "\n".join([*lines, f"VERDICT  {verdict[self.exit_code]}"]) + "\n"
 
@@ -779,6 +790,7 @@ class Verifier:
         self.told: dict[str, str] = {}
         self.accounts: dict[tuple[str, int], Account] = {}
         self.before: tuple[str, int, int] | None = None
+        self.state = ""
         self.boots: dict[str, int] = {}
 
     def take(self, place: int, payload: bytes) -> None:
@@ -918,6 +930,19 @@ class Verifier:
             self.report.found("CLOCK", place, "its time since boot is older than that of a record in front of it")
         self.boots[boot] = max(uptime, self.boots.get(boot, 0))
         self.before = (boot, uptime, time)
+        self._state(place, fields)
+
+    def _state(self, place: int, fields: dict[str, Any]) -> None:
+        state, before = fields["clock"]["state"], self.state
+        if fields["kind"] == "clock":
+            return
+        if fields["kind"] == "synchronization":
+            if (fields["before"], fields["after"]) != (before, state) or before == state:
+                stated = f"{fields['before']} to {fields['after']}"
+                self.report.found("CLOCK", place, f"states {stated}; it was {before} and is {state}")
+        elif before not in ("", state):
+            self.report.found("CLOCK", place, f"the clock was {before} and is {state} without a synchronization record")
+        self.state = state
 
     # 4 and 5: declarations, sources, frames, values
 

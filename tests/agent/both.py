@@ -15,7 +15,7 @@ from types import ModuleType
 from agent import verify as first
 from agent.report import Report
 
-BY_MODEL = {"MODEL", "DECLARATION", "REQUEST", "FRAME", "FORMULA", "VALUE", "QUALITY", "UNIT", "GAP"}
+BY_MODEL = {"MODEL", "DECLARATION", "REQUEST", "FRAME", "FORMULA", "VALUE", "QUALITY", "UNIT", "GAP", "COUNTER", "DAY"}
 
 
 def load() -> ModuleType:
