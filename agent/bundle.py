@@ -3,6 +3,7 @@
     README.txt                     how to verify it
     records.jsonl                  the records from 0 on, one a line, as sealed
     checkpoints/00000000.txt ...   the log's signed checkpoints, oldest first
+    timestamps/<size>.tsr          RFC 3161 responses over the checkpoint of that size
     keys/<key name>.vkey           the log's keys, for orientation only: take the key from the enrolment form
     models/<sha256>.yaml           the meter model files that declarations quote
 
@@ -24,6 +25,7 @@ from agent.findings import CannotCheck
 README = "README.txt"
 RECORDS = "records.jsonl"
 _CHECKPOINT = re.compile(r"checkpoints/[0-9]{8}\.txt")
+_TIMESTAMP = re.compile(r"timestamps/([0-9]{1,16})\.tsr")
 _MODEL = re.compile(r"models/([0-9a-f]{64})\.yaml")
 _MOST_MEMBERS = 1_000_000
 _LONGEST_LINE = 512 * 1024
@@ -77,6 +79,11 @@ class Bundle:
         """The model files by the digest that they are kept under."""
         found = ((_MODEL.fullmatch(name), name) for name in sorted(self._zip.namelist()))
         return {match[1]: self._small(name) for match, name in found if match}
+
+    def timestamps(self) -> dict[int, bytes]:
+        """RFC 3161 responses by the size of the checkpoint that they are over."""
+        found = ((_TIMESTAMP.fullmatch(name), name) for name in sorted(self._zip.namelist()))
+        return {int(match[1]): self._small(name) for match, name in found if match}
 
     def _look_through(self) -> None:
         """Refuses what no export writes, before anything is unpacked."""

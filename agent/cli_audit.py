@@ -21,6 +21,8 @@ _PATH = click.Path(path_type=Path)
 _KEY_HELP = (
     "The key line of the enrolment form, or a file that holds it; on the gateway itself it is taken from the state directory."
 )
+_WITNESS_HELP = "The key line of a witness whose cosignatures count, or a file that holds it; may be given several times."
+_AUTHORITY_HELP = "A file with the certificate (PEM) of a timestamp authority; may be given several times."
 _OUTSIDE_HELP = "A file with a checkpoint that was kept outside; may be given several times."
 
 
@@ -37,10 +39,15 @@ def _key(given: str | None, path: Path | None, state: Path) -> str | None:
     from agent.keys import PUBLIC_FILE
 
     if given:
-        file = Path(given)
-        return _line_in(file.read_text("utf-8", "replace")) if len(given) < _LONGEST_NAME and file.is_file() else given
+        return _given(given)
     own = state / PUBLIC_FILE
     return _line_in(own.read_text("utf-8")) if path is None and own.is_file() else None
+
+
+def _given(line: str) -> str:
+    """A key line as given, or in the file given."""
+    file = Path(line)
+    return _line_in(file.read_text("utf-8", "replace")) if len(line) < _LONGEST_NAME and file.is_file() else line
 
 
 def _line_in(text: str) -> str:
@@ -63,6 +70,8 @@ def _checking(command: Any) -> Any:
 @click.command(short_help="Verify a ledger or an exported bundle.")
 @click.argument("path", type=_PATH, required=False)
 @_checking
+@click.option("--witness", "witnesses", multiple=True, help=_WITNESS_HELP)
+@click.option("--tsa", "authorities", type=_PATH, multiple=True, help=_AUTHORITY_HELP)
 @click.option("--fast", is_flag=True, help="Only the chain, the checkpoints and the last signature.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @site_options
@@ -70,6 +79,8 @@ def verify(
     path: Path | None,
     key: str | None,
     outside: tuple[Path, ...],
+    witnesses: tuple[str, ...],
+    authorities: tuple[Path, ...],
     fast: bool,
     as_json: bool,
     site: Path | None,
@@ -81,7 +92,14 @@ def verify(
     with told():
         directory = read_settings(site, state).state
         with closing(opened(path, directory)) as log:
-            report = check(log, key=_key(key, path, directory), outside=_outside(outside), fast=fast)
+            report = check(
+                log,
+                key=_key(key, path, directory),
+                outside=_outside(outside),
+                witnesses=[_given(each) for each in witnesses],
+                authorities=[each.read_bytes() for each in authorities],
+                fast=fast,
+            )
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
 

@@ -47,7 +47,8 @@ TO VERIFY ONE RECORD WITHOUT OUR SOFTWARE (jq, OpenSSL 3, coreutils); record n i
 FILES
 
     records.jsonl        the records as sealed, one a line
-    checkpoints/         size and root of the log, signed, oldest first (C2SP tlog-checkpoint)
+    checkpoints/         size and root of the log, signed, oldest first (C2SP tlog-checkpoint), with witnesses' lines
+    timestamps/          RFC 3161 responses over checkpoints, by their size, where an authority was asked
     keys/                the log's keys by name, for orientation only
     models/              the meter model files that the declarations quote by SHA-256
 
@@ -139,6 +140,9 @@ def _write(bundle: zipfile.ZipFile, log: Log, end: int) -> tuple[int, int, int, 
     _add(bundle, README, text.encode())
     for index, note in enumerate(notes):
         _add(bundle, f"checkpoints/{index:08d}.txt", note.encode())
+    for size, response in sorted(log.timestamps().items()):
+        if size <= end:
+            _add(bundle, f"timestamps/{size}.tsr", response)
     for name, line in sorted(keys.items()):
         _add(bundle, f"keys/{name}.vkey", f"{line}\n".encode())
     for digest, model in models:

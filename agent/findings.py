@@ -111,6 +111,18 @@ CLASSES: dict[str, Meaning] = {
         "A checkpoint counts more records than there are: the end of the log was cut off.",
         "Ask for the missing records; they existed when the checkpoint was signed.",
     ),
+    "WITNESS": Meaning(
+        "A witness that was named does not vouch for these records, or a line in its name is not its own.",
+        "Ask the witness itself for the newest checkpoint it holds, and give it with --checkpoint.",
+    ),
+    "TIME-WINDOW": Meaning(
+        "A record's time lies outside of the window in which it was sealed by the clocks of others: it is dated back or forth.",
+        "Take the times of the checkpoints around it for the time of the record.",
+    ),
+    "TIMESTAMP": Meaning(
+        "A timestamp is not the authority's, or not over the checkpoint that it lies beside.",
+        "Ask the plant for the timestamp anew; without it the checkpoint's age rests on the witnesses alone.",
+    ),
 }
 
 

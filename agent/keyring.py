@@ -118,8 +118,8 @@ class KeyRing:
         if not signed(statement, str(fields.get("proof", "")), public):
             yield "KEY", f"the new key {name} has not proven itself; it is not taken into force"
             return
-        if any(old.name == name for old in self.terms):
-            yield "KEY", f"key {name} was in force before and may not come back"
+        if any(old.name == name for old in self.terms) or public == self.recovery:
+            yield "KEY", f"key {name} was in force before, or is the recovery key, and may not come into force"
             return
         self.terms.append(KeyTerm(name, public, n + 1))
         if revokes:

@@ -5,7 +5,7 @@
  2. n, prev and the meter counts are given in that thread, inside that transaction: what a crash undoes was never
     known to anybody, so no n is ever used twice with different content.
  3. A clock that was stepped, or is kept no more, or again, is itself a record, sealed before the first one that shows it.
- 4. A checkpoint is signed every 256 records, and whenever `checkpoint` asks for one.
+ 4. A checkpoint is signed where `agent.rhythm` says, and whenever `checkpoint` asks for one.
  5. What follows from a record (`follow`) is sealed right behind it, in the same transaction.
  6. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
 
@@ -27,32 +27,35 @@ from typing import Any
 
 from agent import checkpoint
 from agent.clock import from_stamp, stamp
-from agent.ledger_file import SCHEMA, LedgerError
+from agent.ledger_connection import writable
+from agent.ledger_file import LedgerError
 from agent.ledger_head import Head, head_of
 from agent.merkle import Frontier
 from agent.newest import Newest
 from agent.record import EMPTY_LOG, RecordError
+from agent.rhythm import Rhythm
 from agent.seal import Key, Record, seal
+from agent.tiles import keep_tiles
 
-_CHECKPOINT_EVERY = 256
 _STEP_MS = 1000
 _COUNTED = ("reading", "gap", "identity")
 _MOST_IN_ONE_COMMIT = 2000
 
 Draft = Mapping[str, Any]
 Follow = Callable[[Record], Sequence[Draft]]
+Row = tuple[str, tuple[str | int | bytes, ...]]
 _Answer = tuple[asyncio.Future[Any], Exception | None, Any]
 
 
 @dataclass(slots=True)
 class _Job:
-    """Something for the writing thread: drafts to seal or to make, a model to keep, a cursor to move, or a checkpoint."""
+    """Something for the writing thread: drafts to seal or to make, rows to keep beside the log, or a checkpoint."""
 
     done: asyncio.Future[Any]
     drafts: tuple[Draft, ...] = ()
     successor: Key | None = None
     make: Callable[[], Sequence[Draft]] | None = None
-    model: tuple[str, bytes] | None = None
+    kept: Row | None = None
     checkpoint: bool = False
     stop: bool = False
     result: list[Record] = field(default_factory=list)
@@ -68,7 +71,7 @@ class Ledger:
         self._commit_seconds = commit_seconds
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._head = Head(Frontier(), EMPTY_LOG, {}, "", "", 0, 0)
+        self._head = Head(Frontier(), EMPTY_LOG, {}, "", "", 0, Rhythm())
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._error: LedgerError | None = None
@@ -123,7 +126,18 @@ class Ledger:
 
     async def keep_model(self, digest: str, text: bytes) -> None:
         """Keeps a model file; when it returns, it is on disk."""
-        await self._do(_Job(self._loop.create_future(), model=(digest, text)))
+        await self._keep("model", digest, text)
+
+    async def keep_cosignature(self, size: int, witness: str, seconds: int, line: str) -> None:
+        """Keeps a witness's line under the checkpoint of this size; when it returns, it is on disk."""
+        await self._keep("cosignature", size, witness, seconds, line)
+
+    async def keep_timestamp(self, size: int, response: bytes) -> None:
+        """Keeps an RFC 3161 response over the checkpoint of this size; when it returns, it is on disk."""
+        await self._keep("timestamp", size, response)
+
+    async def _keep(self, table: str, *values: str | int | bytes) -> None:
+        await self._do(_Job(self._loop.create_future(), kept=(table, values)))
 
     def delivered(self, destination: str, next_n: int) -> None:
         """Remembers that a destination has acknowledged every record before `next_n`.
@@ -153,7 +167,7 @@ class Ledger:
 
     def _work(self) -> None:
         try:
-            with closing(_connect(self.path)) as database:
+            with closing(writable(self.path)) as database:
                 self._head = head_of(self.path, self.gateway, self._key.public)
                 self._answer([(self._opened, None, None)])
                 self._write(database)
@@ -232,13 +246,14 @@ class _Writing:
         self._boot = head.boot
         self._state = head.state
         self._offset_ms = head.offset_ms
-        self._checkpoint_size = head.checkpoint_size
+        self._rhythm = head.rhythm
+        self._notes: list[tuple[int, str]] = []
         self.sealed: list[Record] = []
 
     def take(self, job: _Job) -> Exception | None:
         """Does one job; what it returns is why it was refused without harm to the others."""
-        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms)
-        count = len(self.sealed)
+        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms, self._rhythm)
+        count, notes = len(self.sealed), len(self._notes)
         try:
             for draft in job.make() if job.make else job.drafts:
                 job.result.append(self._append(draft))
@@ -246,20 +261,24 @@ class _Writing:
                 for draft in [each for record in job.result for each in self._follow(record)]:
                     self._append(draft)
         except (RecordError, ValueError, KeyError, TypeError) as error:
-            self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms = before
-            del self.sealed[count:]
+            self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm = before
+            del self.sealed[count:], self._notes[notes:]
             job.result.clear()
             return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
         self.key = job.successor or self.key
-        if job.model:
-            self._database.execute("INSERT INTO model VALUES (?, ?) ON CONFLICT DO NOTHING", job.model)
-        if job.checkpoint or job.stop or self._frontier.size - self._checkpoint_size >= _CHECKPOINT_EVERY:
+        if job.kept:
+            table, values = job.kept
+            places = ", ".join("?" * len(values))
+            self._database.execute(f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING", values)  # noqa: S608  our own words
+        if job.checkpoint or job.stop:
             self._sign_checkpoint()
         return None
 
     def finish(self, cursors: Mapping[str, int]) -> Head:
         """Writes the records, the tree's edge and the destinations' cursors; the head after the transaction."""
         self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", map(_row, self.sealed))
+        self._database.executemany("INSERT INTO checkpoint VALUES (?, ?)", self._notes)
+        keep_tiles(self._database, self._frontier.size - len(self.sealed), self._frontier.size)
         for cursor in cursors.items():
             self._database.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next", cursor)
         hashes = b"".join(self._frontier.hashes)
@@ -267,10 +286,12 @@ class _Writing:
             "INSERT INTO tree VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, hashes = excluded.hashes",
             (self._frontier.size, hashes),
         )
-        return Head(self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._checkpoint_size)
+        return Head(self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm)
 
     def _append(self, draft: Draft) -> Record:
         """Seals a draft, and before it the step of the clock that it shows, and what else became of the clock."""
+        if draft["kind"] == "key" and draft["action"] == "revoke":
+            return self._insert(draft)  # what signs it signs nothing else
         clock = draft["clock"]
         offset_ms = from_stamp(draft["time"]) // 1_000_000 - clock["uptime_ms"]
         step_ms = offset_ms - self._offset_ms
@@ -292,47 +313,26 @@ class _Writing:
             count = self._counts.get(meter, -1) + 1
             draft = {**draft, "meter": {**draft["meter"], "count": count}}
             self._counts[meter] = count
+        if self._rhythm.is_due(draft):
+            self._sign_checkpoint()
         record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self.key)
         self.sealed.append(record)
+        self._rhythm = self._rhythm.after(record.fields)
         self._frontier = self._frontier.append(record.leaf)
         self._prev = record.leaf
         return record
 
     def _sign_checkpoint(self) -> None:
-        size = self._frontier.size
-        if size == self._checkpoint_size:
-            return
-        note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self.key)
-        self._database.execute("INSERT INTO checkpoint VALUES (?, ?)", (size, note))
-        self._checkpoint_size = size
+        if self._rhythm.count:
+            size = self._frontier.size
+            note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self.key)
+            self._notes.append((size, note))
+            self._rhythm = Rhythm()
 
 
 def _row(record: Record) -> tuple[int, bytes, str, str | None, bytes]:
     meter = record.fields["meter"]["id"] if "meter" in record.fields else None
     return record.n, record.leaf, record.fields["kind"], meter, record.payload
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    if not path.exists() or path.stat().st_size == 0:
-        _make(path)
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _make(path: Path) -> None:
-    """An empty ledger, complete before it has its name: nobody ever opens one that is half made."""
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    database = sqlite3.connect(unfinished, isolation_level=None)
-    database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-    database.close()
-    unfinished.replace(path)
 
 
 def _disk_hint(error: Exception) -> str:

@@ -17,7 +17,7 @@ _REFUSALS = "".join(
 CREATE TRIGGER {table}_is_never_{verb} BEFORE {action} ON {table} BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only: {table} rows are never {verb}');
 END;"""
-    for table in ("record", "checkpoint", "model")
+    for table in ("record", "checkpoint", "cosignature", "timestamp", "model")
     for verb, action in (("changed", "UPDATE"), ("deleted", "DELETE"))
 )
 SCHEMA = f"""
@@ -33,6 +33,21 @@ CREATE INDEX record_of_rare_kind ON record (kind, n, meter) WHERE kind NOT IN ('
 CREATE TABLE checkpoint (       -- signed notes over the log's size and root
     size INTEGER PRIMARY KEY,
     note TEXT NOT NULL
+) STRICT;
+CREATE TABLE cosignature (      -- witnesses' signature lines under a checkpoint; time in seconds since 1970
+    size INTEGER NOT NULL,
+    witness TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY (size, witness, time)
+) STRICT;
+CREATE TABLE timestamp (        -- RFC 3161 responses over a checkpoint's note
+    size INTEGER PRIMARY KEY,
+    response BLOB NOT NULL
+) STRICT;
+CREATE TABLE tile (             -- roots over 256 leaves each, for proofs; can be recomputed from the records
+    number INTEGER PRIMARY KEY,
+    root BLOB NOT NULL
 ) STRICT;
 CREATE TABLE model (            -- the meter model files that declarations quote by digest
     digest TEXT PRIMARY KEY,
@@ -161,9 +176,31 @@ class LedgerReader:
         query = f"WITH RECURSIVE each(id) AS (VALUES ('') UNION SELECT ({following}) FROM each) SELECT id FROM each WHERE id > ''"  # noqa: S608  fixed text
         return [row[0] for row in self._rows(query)]
 
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """The stored leaf hashes of the records from n = start up to, not including, stop."""
+        query = "SELECT n, leaf FROM record WHERE n >= ? AND n < ? ORDER BY n"
+        return [leaf for _, leaf in self._values(bytes, query, start, stop)]
+
+    def tiles(self, start: int, stop: int) -> list[bytes]:
+        """The stored roots over 256 leaves each, from tile `start` up to, not including, stop."""
+        query = "SELECT number, root FROM tile WHERE number >= ? AND number < ? ORDER BY number"
+        return [root for _, root in self._values(bytes, query, start, stop)]
+
     def checkpoints(self) -> list[str]:
-        """The signed notes, oldest first."""
-        return [note for _, note in self._values(str, "SELECT size, note FROM checkpoint ORDER BY size")]
+        """The signed notes, oldest first, each with the witnesses' lines below the gateway's."""
+        lines: dict[int, list[str]] = {}
+        for size, line in self._values(str, "SELECT size, line FROM cosignature ORDER BY size, time, witness"):
+            lines.setdefault(size, []).append(f"{line}\n")
+        notes = self._values(str, "SELECT size, note FROM checkpoint ORDER BY size")
+        return [note + "".join(lines.get(size, ())) for size, note in notes]
+
+    def checkpoint(self, size: int) -> str | None:
+        """The signed note over this many records, without witnesses' lines."""
+        return next((note for _, note in self._values(str, "SELECT size, note FROM checkpoint WHERE size = ?", size)), None)
+
+    def timestamps(self) -> dict[int, bytes]:
+        """RFC 3161 responses by the size of the checkpoint that they are over."""
+        return dict(self._values(bytes, "SELECT size, response FROM timestamp ORDER BY size"))
 
     def newest_checkpoint(self) -> str | None:
         """The last signed note."""

@@ -16,6 +16,7 @@ from agent.keyring import KeyRing
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import Frontier
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
+from agent.rhythm import Rhythm
 from agent.seal import check_signature
 
 _TAIL = 64
@@ -33,7 +34,7 @@ class Head:
         counts: the newest count of each meter.
         boot, offset_ms: the newest record's boot id, and its wall clock minus its time since boot.
         state: what the clock is worth, as the newest record says that is not about a clock that was set.
-        checkpoint_size: the size the newest checkpoint was signed over.
+        rhythm: the newest records that no checkpoint covers.
     """
 
     frontier: Frontier
@@ -42,7 +43,7 @@ class Head:
     boot: str
     state: str
     offset_ms: int
-    checkpoint_size: int
+    rhythm: Rhythm
 
 
 def ring_of(reader: LedgerReader) -> tuple[KeyRing, set[int]]:
@@ -92,11 +93,18 @@ def head_of(path: Path, gateway: str, public: bytes) -> Head:
             boot = fields["clock"]["boot"]
             state = state if fields["kind"] == "clock" else fields["clock"]["state"]
             offset_ms = from_stamp(fields["time"]) // 1_000_000 - fields["clock"]["uptime_ms"]
-        note = reader.newest_checkpoint()
-        checkpoint_size = int(note.split("\n")[1]) if note else 0
-        return Head(frontier, prev, _counts_of(reader), boot, state, offset_ms, checkpoint_size)
+        return Head(frontier, prev, _counts_of(reader), boot, state, offset_ms, _uncovered(reader, size))
     finally:
         reader.close()
+
+
+def _uncovered(reader: LedgerReader, size: int) -> Rhythm:
+    note = reader.newest_checkpoint()
+    covered = int(note.split("\n")[1]) if note else 0
+    if size <= covered:
+        return Rhythm()
+    clock = parse(reader.payload(covered))["clock"]
+    return Rhythm(size - covered, clock["boot"], clock["uptime_ms"])
 
 
 def _frontier_of(reader: LedgerReader, size: int) -> Frontier:

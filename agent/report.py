@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.account import MeterAccount, Tally, interval
+from agent.anchors import Anchor
 from agent.findings import CLASSES, Findings, printable
 
 NOT_CHECKED = (
@@ -35,6 +36,7 @@ class Report:
         checkpoint: size of the newest good checkpoint of the log, None without one.
         checkpoints: how many checkpoints the log brought; `outside`: how many were held elsewhere.
         starts, crashes: how often the gateway's agent started, and how often after a crash.
+        anchors: by whom these records are vouched for, up to which size and since when.
         with_x: records that carry unsigned additions.
         meters: by meter id.
     """
@@ -52,6 +54,7 @@ class Report:
     outside: int = 0
     starts: int = 0
     crashes: int = 0
+    anchors: dict[str, Anchor] = field(default_factory=dict)
     with_x: int = 0
     meters: dict[str, MeterAccount] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
@@ -92,6 +95,7 @@ class Report:
             "exit": self.exit_code,
             "verdict": self.verdict,
             **{name: getattr(self, name) for name in names.split()},
+            "anchors": [{"by": by, "size": anchor.size, "time": anchor.time} for by, anchor in self.anchors.items()],
             "meters": [account.fields() for account in self.meters.values()],
             "findings": {
                 kind: {
@@ -140,6 +144,7 @@ class Report:
             ("starts", f"{self.starts}, {self.crashes} of them after a crash"),
             ("checkpoint", self._checkpoint_text()),
             ("outside", f"{outside} held elsewhere was given"),
+            *(("anchored", self._anchor_text(anchor)) for anchor in self.anchors.values()),
             ("key", f"{self.key or 'none'} {confirmed}, {_plural(self.keys, 'key')} in this log"),
         ]
         if self.fast:
@@ -153,6 +158,10 @@ class Report:
             return "none that covers these records"
         tail = self.records - self.checkpoint
         return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered"
+
+    def _anchor_text(self, anchor: Anchor) -> str:
+        tail = _plural(self.records - anchor.size, "record")
+        return f"the first {anchor.size} by {anchor.name}, which saw them at {anchor.time}; unanchored tail: {tail}"
 
     def _completeness_text(self) -> str:
         lines = [line for account in self.meters.values() for line in _account_lines(account)]

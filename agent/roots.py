@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent import checkpoint
+from agent.anchors import Anchors
 from agent.checkpoint import Checkpoint, CheckpointError
 from agent.findings import Findings
 from agent.keyring import KeyTerm
@@ -24,18 +25,20 @@ class _Note:
 
 
 class Roots:
-    """The checkpoints of one log, waiting for the records they cover.
+    """The checkpoints of one log, waiting for the records they cover. `sizes`: of those that came with it.
 
     Args:
         origin: of the log.
         own: the notes that came with it, oldest first.
         outside: notes that were kept elsewhere.
         findings: where problems go.
+        anchors: told which cosignatures there are and which checkpoints the records lead to.
     """
 
-    def __init__(self, origin: str, own: Sequence[str], outside: Sequence[str], findings: Findings) -> None:
+    def __init__(self, origin: str, own: Sequence[str], outside: Sequence[str], findings: Findings, anchors: Anchors) -> None:
         self.newest: int | None = None
         self._findings = findings
+        self._anchors = anchors
         self._origin = origin
         notes: list[_Note] = []
         size = -1
@@ -46,7 +49,10 @@ class Roots:
             if note:
                 size = note.claim.size
                 notes.append(note)
+        self.sizes = frozenset(note.claim.size for note in notes)
         notes += [note for index, text in enumerate(outside) if (note := self._read(text, f"outside checkpoint {index + 1}"))]
+        for note in notes:
+            anchors.cosigned(note.claim.size, note.text, note.name)
         self._waiting = sorted(notes, key=lambda note: -note.claim.size)
 
     def _read(self, text: str, name: str) -> _Note | None:
@@ -72,6 +78,7 @@ class Roots:
                 self._findings.add("CHECKPOINT", size - 1, what)
             else:
                 self.newest = note.claim.size
+                self._anchors.reached(note.claim.size)
 
     def end(self, size: int, term: KeyTerm | None) -> None:
         """Takes the end of the log: what still waits was signed over more records than there are."""

@@ -35,7 +35,9 @@ class Timeline:
         self._state = ""
 
     def take(self, fields: Mapping[str, Any]) -> Iterator[str]:
-        """Takes a record; problems with its time."""
+        """Takes a record; problems with its time. A revocation is passed over: who signs it can sign no clock record before it."""
+        if fields["kind"] == "key" and fields["action"] == "revoke":
+            return
         clock = fields["clock"]
         uptime: int = clock["uptime_ms"]
         offset = milliseconds(fields["time"]) - uptime

@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agent import checkpoint
+from agent.anchors import Anchors
 from agent.checkpoint import CheckpointError
+from agent.cosignature import Witness, read_witness_key
 from agent.course_audit import CourseAudit
 from agent.coverage import Coverage
 from agent.evidence import Evidence
@@ -59,12 +61,17 @@ class Log(Protocol):
     def models(self) -> dict[str, bytes]:
         """The model files by digest."""
 
+    def timestamps(self) -> dict[int, bytes]:
+        """RFC 3161 responses by the size of the checkpoint that they are over."""
+
 
 def verify(
     log: Log,
     *,
     key: str | None,
     outside: Sequence[str] = (),
+    witnesses: Sequence[str] = (),
+    authorities: Sequence[bytes] = (),
     fast: bool = False,
     driver_of: Callable[[str], Driver] = load,
     model_of: Callable[[bytes, str], ModelFile] = read_model,
@@ -76,14 +83,22 @@ def verify(
         key: the key line of the enrolment form (of the log's first key); None if nobody confirmed one.
         outside: checkpoints of this gateway that were kept elsewhere: what they cover can neither be cut off nor
             rewritten, not even by the owner of the key.
+        witnesses: key lines of those whose cosignatures count.
+        authorities: certificates (PEM) of the authorities whose timestamps count.
         fast: only the chain, the keys, the checkpoints and the signature of the last record, which covers all before.
         driver_of, model_of: where drivers and models come from.
 
     Raises:
-        CannotCheck: the key line is not one.
+        CannotCheck: a key line or certificate is not one.
     """
     origin, public = key_line(key) if key is not None else ("", None)
-    audit = _Audit(KeyRing(public), Evidence({} if fast else log.models(), driver_of, model_of), fast)
+    try:
+        vouching = [read_witness_key(line) for line in witnesses]
+    except CheckpointError as error:
+        raise CannotCheck(f"--witness: {error}") from None
+    audit = _Audit(KeyRing(public), Evidence({} if fast else log.models(), driver_of, model_of), vouching, fast)
+    if authorities:
+        audit.timestamped(log, authorities)
     audit.report.confirmed = public is not None
     audit.run(log, outside, origin)
     return audit.report
@@ -100,8 +115,9 @@ def key_line(line: str) -> tuple[str, bytes]:
 class _Audit:
     """One pass over a log."""
 
-    def __init__(self, ring: KeyRing, evidence: Evidence, fast: bool) -> None:
+    def __init__(self, ring: KeyRing, evidence: Evidence, witnesses: Sequence[Witness], fast: bool) -> None:
         self.report = Report(fast=fast)
+        self._anchors = Anchors(witnesses, self.report.findings)
         self._ring = ring
         self._evidence = evidence
         self._fast = fast
@@ -114,6 +130,13 @@ class _Audit:
         self._shift = 0
         self._newest = -1
 
+    def timestamped(self, log: Log, authorities: Sequence[bytes]) -> None:
+        """Takes the timestamps of these authorities for anchors. Raises CannotCheck."""
+        from agent.timestamp import anchors_of  # the library that reads them comes with the extra `timestamp`
+
+        for anchor in anchors_of(log, authorities, self.report.findings):
+            self._anchors.add(anchor)
+
     def run(self, log: Log, outside: Sequence[str], origin: str) -> None:
         """The whole pass."""
         report, own = self.report, log.checkpoints()
@@ -122,15 +145,18 @@ class _Audit:
         last: tuple[int, Fields, bytes] | None = None
         for row, payload in log.payloads():
             if roots is None:
-                roots = Roots(self._origin(payload, origin), own, outside, report.findings)
+                roots = Roots(self._origin(payload, origin), own, outside, report.findings, self._anchors)
+                self._anchors.begin()
             read = self._record(row, payload)
             if roots.wanted(self._expected):
                 roots.reach(self._expected, self._frontier.root(), self._ring.in_force)
             last = read or last
         if roots is None:
             report.findings.add("EMPTY", None, "the log holds no record")
-            roots = Roots(origin, own, outside, report.findings)
+            roots = Roots(origin, own, outside, report.findings, self._anchors)
         roots.end(self._expected, self._ring.in_force)
+        self._anchors.end()
+        report.anchors = dict(self._anchors.proven)
         if self._fast and last:
             self._add(last[0], last[1], self._ring.check(*last))
         report.checkpoint, report.keys = roots.newest, len(self._ring.terms)
@@ -163,6 +189,7 @@ class _Audit:
         self.report.with_x += "x" in fields
         self.report.time_to = str(fields.get("time", ""))[:24]
         self.report.time_from = self.report.time_from or self.report.time_to
+        self._add(n, fields, self._anchors.problems(n, fields))
         good = self._well_formed(n, fields)
         before, forged = self.report.findings.total, self._forged()
         if self.report.records == 1:

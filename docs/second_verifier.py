@@ -907,7 +907,7 @@ class Verifier:
         if name in self.names or new == self.recovery:
             raise Wrong("KEY", f"key {name} was in force before, or is the recovery key")
         self.names[name] = self.public = new
-        if revokes:
+        if "recovery" in fields:
             self.recovery = from_base64url(fields.get("recovery", ""))
         if name in self.used:
             raise Wrong("KEY", f"key {name} was used before it came into force")
@@ -915,6 +915,8 @@ class Verifier:
     # 3: clock
 
     def _clock(self, place: int, fields: dict[str, Any]) -> None:
+        if fields["kind"] == "key" and fields["action"] == "revoke":
+            return
         boot, uptime, time = fields["clock"]["boot"], fields["clock"]["uptime_ms"], milliseconds(fields["time"])
         if self.before and self.before[0] == boot:
             jump = time - uptime - (self.before[2] - self.before[1])

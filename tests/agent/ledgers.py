@@ -102,6 +102,7 @@ class MemoryLog:
 
     records: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    responses: dict[int, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=lambda: {DIGEST: MODEL})
 
     def size(self) -> int:
@@ -112,6 +113,9 @@ class MemoryLog:
 
     def checkpoints(self) -> list[str]:
         return list(self.notes)
+
+    def timestamps(self) -> dict[int, bytes]:
+        return dict(self.responses)
 
     def models(self) -> dict[str, bytes]:
         return dict(self.files)
@@ -147,6 +151,7 @@ class Gateway:
         self.now = START
         self.uptime_ms = 100_000
         self.boot = "3f9c1d2a"
+        self.trusted = "synchronized"
         self.counts: dict[str, int] = {}
         self.declared: dict[str, str] = {}
         self.sources: dict[str, dict[str, Any]] = {}
@@ -166,7 +171,7 @@ class Gateway:
 
     def append(self, kind: str, **fields: Any) -> Record:
         """Seals a record of now."""
-        clock = {"state": "synchronized", "error_ms": 8, "boot": self.boot, "uptime_ms": self.uptime_ms}
+        clock = {"state": self.trusted, "error_ms": 8, "boot": self.boot, "uptime_ms": self.uptime_ms}
         draft = {"kind": kind, "time": stamp(self.now), "clock": clock, **fields}
         record = seal(draft, gateway=GATEWAY, n=len(self.log.records), prev=self.prev, key=self.key)
         self.log.records.append(record.payload)

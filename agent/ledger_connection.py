@@ -1,0 +1,32 @@
+"""The one read-write connection to a ledger's file, which is made where there is none."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from agent.ledger_file import SCHEMA
+
+
+def writable(path: Path) -> sqlite3.Connection:
+    """A connection to the ledger at a path, as careful with the disk as SQLite can be. Raises sqlite3.Error or OSError."""
+    if not path.exists() or path.stat().st_size == 0:
+        _make(path)
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _make(path: Path) -> None:
+    """An empty ledger, complete before it has its name: nobody ever opens one that is half made."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    database = sqlite3.connect(unfinished, isolation_level=None)
+    database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    database.close()
+    unfinished.replace(path)
