@@ -35,7 +35,7 @@ class Timeline:
         self._state = ""
 
     def take(self, fields: Mapping[str, Any]) -> Iterator[str]:
-        """Takes a record; problems with its time. A revocation is passed over: who signs it can sign no clock record before it."""
+        """Takes a record; problems with its time. A revocation is passed over: who signs it signs no clock record."""
         if fields["kind"] == "key" and fields["action"] == "revoke":
             return
         clock = fields["clock"]
