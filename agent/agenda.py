@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from agent.health import Health
 from agent.plan import Plan
 from agent.polled import Polled
 from agent.schedule import MILLISECOND, SECOND, first_due, newest_due, next_due
+from agent.telling import Telling
 from agent.turn import LATEST_NS, Turn
 from drivers import Request
 
@@ -49,7 +49,7 @@ class PolledMeter:
     unread: int = 0
     refusal: str = ""
     left_out: set[str] = field(default_factory=set)
-    telling: list[asyncio.Task[None]] = field(default_factory=list)
+    telling: Telling = field(default_factory=Telling)
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,6 +52,7 @@ def check(site: Path | None, state: Path | None) -> None:
 
         from agent.forecast import described, line_times
         from agent.polled import polled_meters
+        from agent.server_way import described_server
         from config.check import load_site
         from config.plate import certificate_words
         from config.protocols import spoken
@@ -62,7 +62,8 @@ def check(site: Path | None, state: Path | None) -> None:
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
-        lines = line_times(loaded, {name: polled_meters(loaded, name) for name in loaded.site.links})
+        meters_of = {name: polled_meters(loaded, name) for name in loaded.site.links}
+        lines = line_times(loaded, meters_of)
         users = [name for name, link in loaded.site.links.items() if link.opcua and link.user]
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt], users):
             click.echo(str(mistake), err=True)
@@ -87,6 +88,8 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(f"  {meter.id}: {words}")
     for line in lines:
         click.echo("\n".join(described(line)))
+    for name in (name for name, link in plan.links.items() if link.opcua):
+        click.echo("\n".join(described_server(loaded, name, meters_of[name], settings.state, settings)))
 
 
 @main.command(short_help="Run the agent until stopped.")
@@ -114,15 +117,13 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
     with told():
         import asyncio
 
-        from agent.by_hand import Asked, conversation
         from agent.clock import Clock
         from agent.control import ControlError, ask, whole
-        from agent.link_settings import settings_of
         from agent.polled import polled_meters
         from agent.read_once import read_meter
+        from agent.ways import directly, way_to
         from config.check import load_site
         from config.mistake import did_you_mean
-        from drivers.link import Link
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
@@ -133,15 +134,11 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
         polled = whole([each for each in polled_meters(loaded, found.link) if each.id == meter])
 
         async def once() -> tuple[str, bool]:
-            link = Link(settings_of(loaded, found.link), Clock())
-            directly: Asked = partial(conversation, link)
-            await link.open()
-            try:
-                return await read_meter(directly, polled, identify)
-            finally:
-                await link.close()
+            async with directly(way_to(loaded, found.link, settings.state, settings, Clock())) as asked:
+                return await read_meter(asked, polled, identify)
 
-        click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, address {found.address} on {found.link}")
+        address = f"address {found.address} on {found.link}" if found.address else f"on {found.link}"
+        click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, {address}")
         # The agent that runs holds the port: it reads the meter between its own polls.
         try:
             answer = ask(settings.state, {"do": "read", "meter": meter, "introduce": identify})

@@ -20,12 +20,12 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agent.by_person import account_of
-from agent.poll import LinkPoller
 from agent.polled import Polled
 from agent.read_once import read_meter
+from drivers import Exchange, Request
 from drivers.errors import LinkDown
 
 SOCKET_FILE = "agent.sock"
@@ -43,7 +43,7 @@ class ControlError(Exception):
 
 @asynccontextmanager
 async def listening(
-    state: Path, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing
+    state: Path, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing
 ) -> AsyncIterator[None]:
     """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
     ear = _Ear(pollers, meters, sealing)
@@ -68,8 +68,29 @@ def _reached(state: Path) -> Iterator[Path]:
         os.close(directory)
 
 
+class Reading(Protocol):
+    """Who reads meters by hand over a way that the agent holds."""
+
+    async def ask(self, meter: Polled, requests: Sequence[Request], /) -> list[Exchange]:
+        """The exchanges of one conversation. Raises LinkDown."""
+
+
+class Poller(Protocol):
+    """Who polls the meters of a link or a server."""
+
+    @property
+    def by_hand(self) -> Reading:
+        """Who reads them by hand."""
+
+    async def run(self) -> None:
+        """Polls for ever."""
+
+    def live(self) -> dict[str, Any]:
+        """How they stand at this moment, for people."""
+
+
 class _Ear:
-    def __init__(self, pollers: Mapping[str, LinkPoller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing) -> None:
+    def __init__(self, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing) -> None:
         self._pollers = pollers
         self._meters = meters
         self._sealing = sealing

@@ -26,7 +26,7 @@ _BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
 def line_times(site: SiteFile, meters: Mapping[str, Sequence[Polled]]) -> list[LineTime]:
-    """The time needed by each link that has meters.
+    """The time needed by each link that has meters. A server has no line whose time could run out.
 
     Args:
         site: the site file.
@@ -37,7 +37,7 @@ def line_times(site: SiteFile, meters: Mapping[str, Sequence[Polled]]) -> list[L
     """
     made = []
     for name, polled in meters.items():
-        if polled:
+        if polled and not site.site.links[name].opcua:
             stated, hole = _is_stated(site.site.links[name]), settings_of(site, name).hole_bytes
             made.append(LineTime.of(name, (_asked(meter, stated, hole) for meter in polled)))
     full = [line for line in made if line.busy.least > 1]

@@ -13,16 +13,16 @@ What this file does not know: meters, and what is asked of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from agent.clock import Clock
 from drivers.errors import LinkDown
-from drivers.link import Link
 
 _SHORT_LIVED = 5.0
 _LEAD = 1.0
@@ -34,6 +34,41 @@ _LONGEST_PAUSE = 60.0
 _WINDOW = 60.0
 
 
+class Reached(Protocol):
+    """How a way to meters is reached, as far as keeping it open needs it."""
+
+    @property
+    def name(self) -> str:
+        """The link's name in the site file."""
+
+    @property
+    def over_tcp(self) -> bool:
+        """Whether it is a TCP connection."""
+
+
+class Way(Protocol):
+    """What can be kept open: a link, or a session with a server (see `drivers.link.Link`)."""
+
+    moved_to: str
+
+    @property
+    def settings(self) -> Reached:
+        """How it is reached."""
+
+    @property
+    def heard_at(self) -> float:
+        """When something was heard last, monotonic seconds."""
+
+    async def open(self) -> None:
+        """Opens it, once. Raises LinkDown."""
+
+    async def lost(self) -> LinkDown:
+        """Returns when it is gone, with the reason."""
+
+    async def close(self) -> None:
+        """Gives it back."""
+
+
 class Line:
     """The state of one link for its poller.
 
@@ -42,7 +77,7 @@ class Line:
         port: baud rate and format it was used with last.
     """
 
-    def __init__(self, link: Link, clock: Clock, log: Any, opening_s: float) -> None:
+    def __init__(self, link: Way, clock: Clock, log: Any, opening_s: float) -> None:
         """Args: opening_s: how long it cannot be used after it was opened."""
         self._link = link
         self._clock = clock
@@ -61,6 +96,7 @@ class Line:
         self._heard_at = clock.monotonic()
         self._patience = _UNANSWERED_SECONDS
         self._told = ""  # what of the link was told last: up, idle or down
+        self._lasting = ""
         self.times_opened = 0
         self.port: tuple[int, str] | None = None
         self._ready_since_ns = 0
@@ -85,14 +121,13 @@ class Line:
                     await self._link.open()
             opened_at = time.monotonic()
             self._is_up(wake)
-            why = await self._link.lost()
+            self._down = await self._link.lost()
             self._open.clear()
-            self._down = LinkDown("connection_lost", why)
             useless = self._link.heard_at < opened_at and time.monotonic() - opened_at < _SHORT_LIVED
             if not (useless and self._short_lived):
                 self._down_since = time.monotonic()
             self._short_lived = self._short_lived + 1 if useless else 0
-            await self._gone(why, needed_in)
+            await self._gone(str(self._down), needed_in)
 
     def _is_up(self, wake: asyncio.Event) -> None:
         self._heard_at, self._unanswered = self._clock.monotonic(), 0
@@ -105,13 +140,14 @@ class Line:
 
     def _tell_up(self) -> None:
         if self._told in ("", "down"):
-            self._told = "up"
+            self._told, self._lasting = "up", ""
             moved = {"moved_to": self._link.moved_to} if self._link.moved_to else {}
             self._log.info("link.up", link=self._link.settings.name, **moved)
 
-    def _tell_down(self, why: str, hint: str) -> None:
-        if self._told != "down":
-            self._told = "down"
+    def _tell_down(self, why: str, hint: str, lasting: str = "") -> None:
+        """`lasting`: the cause, if somebody has to do something about it: that is told although it is known to be down."""
+        if self._told != "down" or lasting not in ("", self._lasting):
+            self._told, self._lasting = "down", lasting
             self._log.warning("link.down", link=self._link.settings.name, reason=why, hint=hint)
 
     async def _gone(self, why: str, needed_in: Callable[[], float]) -> None:
@@ -137,7 +173,7 @@ class Line:
     def _cannot_open(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None
         if isinstance(error, LinkDown):
-            self._tell_down(str(error), error.hint)
+            self._tell_down(str(error), error.hint, error.cause if error.lasting else "")
             self._down = error
 
     def ready_at(self) -> float:
@@ -162,6 +198,13 @@ class Line:
         """Raises LinkDown if it is not."""
         if not self._open.is_set():
             raise self.down
+
+    async def until_open(self) -> None:
+        """Returns when it is open. Raises LinkDown where it is not within the time that anybody waits for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self.ready_at() - time.monotonic())):
+                await self._open.wait()
+        self.must_be_open()
 
     async def heard(self, *, anything: bool) -> None:
         """Something was asked; whether anything was heard on it meanwhile."""

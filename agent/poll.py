@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agent.agenda import Agenda, Lapsed, PolledMeter, Schedule
@@ -24,8 +24,9 @@ from agent.by_hand import Readers
 from agent.clock import Clock
 from agent.line import Line
 from agent.polled import Polled
-from agent.reading import Reading, meter_number, serial_in, tells, values_of
+from agent.reading import serial_in, tells
 from agent.schedule import SECOND
+from agent.telling import Overruns, Telling, tell_reading
 from agent.turn import Turn, take_slice
 from config.model import Watch
 from drivers import Exchange
@@ -33,8 +34,6 @@ from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
 from drivers.link import Link
 
 _LONGEST_NAP = 5.0
-_MOST_UNWRITTEN = 4
-_UNWRITTEN_MS = 3000
 _UNREAD = 3
 
 
@@ -59,7 +58,7 @@ class LinkPoller:
         self._wake = link.heard
         self._epoch = -1
         self._opened = 0
-        self._overruns = 0
+        self._overruns = Overruns(link.settings.name, log)
 
     async def run(self) -> None:
         """Polls for ever."""
@@ -68,7 +67,7 @@ class LinkPoller:
                 tasks.create_task(self.line.keep_open(self._needed_in, self._wake))
                 tasks.create_task(self._poll())
         finally:
-            await asyncio.gather(*(task for meter in self._agenda.meters.values() for task in meter.telling))
+            await Telling.all_of(meter.telling for meter in self._agenda.meters.values())
             await self._link.close()
 
     def live(self) -> dict[str, Any]:
@@ -81,7 +80,7 @@ class LinkPoller:
             "open": self._link.is_open,
             "busy_percent": self.line.busy_percent(),
             "waiting": sum(schedule.turn is not None for schedule in self._agenda.schedules),
-            "overruns": self._overruns,
+            "overruns": self._overruns.count,
             "meters": meters,
         }
 
@@ -119,7 +118,7 @@ class LinkPoller:
     def _lapse(self, lapsed: Lapsed) -> None:
         schedule, turn, health = lapsed.schedule, lapsed.turn, lapsed.schedule.meter.health
         if lapsed.unasked:
-            self._count_overrun(lapsed.unasked)
+            self._overruns.add(lapsed.unasked)
             return
         schedule.missing = True
         if turn is not None and turn.begun:
@@ -132,14 +131,8 @@ class LinkPoller:
         elif turn is not None and self.line.is_opening(turn.due_ns):
             self._miss(schedule, turn.due_ns, turn.epoch, LINE_OPENING, "its line was just opened and is listened to first")
         elif turn is not None:
-            self._count_overrun(1)
+            self._overruns.add(1)
             self._miss(schedule, turn.due_ns, turn.epoch, OVERRUN, "its line had no time for it")
-
-    def _count_overrun(self, polls: int) -> None:
-        before, self._overruns = self._overruns, self._overruns + polls
-        if before == 0 or len(str(before)) < len(str(self._overruns)):  # the first, the tenth, the hundredth, ...
-            hint = "Read its meters less often, or fewer quantities, or use a faster line; `meterseal check` tells what fits."
-            self._log.warning("link.overrun", link=self._link.settings.name, polls=self._overruns, hint=hint)
 
     def _is_ready(self, schedule: Schedule) -> bool:
         return self._ready_at(schedule) <= time.monotonic()
@@ -195,7 +188,7 @@ class LinkPoller:
             if schedule.turn is turn:
                 schedule.turn = None
                 self._finish(schedule, turn)
-            await self._let_write(schedule)
+            await schedule.meter.telling.let_write(schedule.polled.every_ms)
         if used_s:
             await self.line.heard(anything=self._link.heard_at >= begun)
 
@@ -236,7 +229,8 @@ class LinkPoller:
     def _taken(self, schedule: Schedule, turn: Turn) -> None:
         schedule.missing = False
         self._tell_refusals(schedule, turn)
-        self._tell(schedule.meter, self._seal(turn, frozenset(schedule.plan.left_out)))
+        left_out = frozenset(schedule.plan.left_out)
+        schedule.meter.telling.begin(tell_reading(self._book, turn.meter, turn.due_ns, turn.epoch, turn.exchanges, left_out))
 
     def _failed(self, schedule: Schedule, turn: Turn) -> None:
         tried = [*turn.unidentified, *turn.exchanges]
@@ -253,37 +247,12 @@ class LinkPoller:
             schedule.missing = True
             self._miss(schedule, turn.due_ns, turn.epoch, error.cause, hint, tried)
 
-    async def _seal(self, turn: Turn, left_out: frozenset[str]) -> None:
-        """Computes the values and has them written; while this runs, the line goes on."""
-        polled, exchanges = turn.meter, tuple(turn.exchanges)
-        number, formula = meter_number(polled.driver, polled.target, exchanges)
-        if number and not await self._book.own_number(polled.id, number, formula, exchanges, polled.target.address):
-            words = f"{number} answers"
-            await self._book.missed(polled.id, polled.every_ms, turn.due_ns, "other_meter", words, turn.epoch, exchanges)
-            return
-        values = values_of(polled.driver, polled.target, polled.points, exchanges, left_out)
-        first = turn.usable[0].first
-        await self._book.taken(Reading(polled.id, polled.every_ms, turn.due_ns, first, exchanges, values, turn.epoch))
-
     def _miss(
         self, schedule: Schedule, due_ns: int, epoch: int, cause: str, hint: str, exchanges: Sequence[Exchange] = ()
     ) -> None:
         polled = schedule.polled
         told = self._book.missed(polled.id, polled.every_ms, due_ns, cause, hint, epoch, tuple(exchanges))
-        self._tell(schedule.meter, told)
-
-    def _tell(self, meter: PolledMeter, told: Coroutine[Any, Any, None]) -> None:
-        """Lets the book write while the line goes on."""
-        for task in meter.telling:
-            if task.done():
-                task.result()  # the book tells what the disk refuses; anything else is a fault of ours and is raised here
-        meter.telling = [*(task for task in meter.telling if not task.done()), asyncio.create_task(told)]
-
-    async def _let_write(self, schedule: Schedule) -> None:
-        """Waits where a meter's polls come faster than the disk takes them."""
-        most = max(_MOST_UNWRITTEN, _UNWRITTEN_MS // schedule.polled.every_ms)
-        while len(pending := [task for task in schedule.meter.telling if not task.done()]) >= most:
-            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        schedule.meter.telling.begin(told)
 
     # --- who it is --------------------------------------------------------------------------------------------
 

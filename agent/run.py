@@ -21,7 +21,7 @@ from agent.by_person import last_of_agent, own_account
 from agent.by_person_seal import sealing
 from agent.clock import Clock
 from agent.closing import Closing
-from agent.control import listening
+from agent.control import Poller, listening
 from agent.courses import Courses
 from agent.forecast import line_times
 from agent.forward import Forwarder
@@ -29,16 +29,14 @@ from agent.key_change import key_in_force
 from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
-from agent.link_settings import settings_of
-from agent.poll import LinkPoller
 from agent.polled import polled_meters, target_of
 from agent.record import parse
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
+from agent.ways import poller_of, way_to
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
 from config.site import Meter
-from drivers.link import Link
 
 _CHECKPOINT_SECONDS = 300.0
 _LAST_WORDS_SECONDS = 3.0
@@ -59,6 +57,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     line_times(site, meters)  # refuses what cannot fit
     key = key_in_force(state)
     enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
+    ways = {name: way_to(site, name, state, settings, clock) for name in meters}
     with only_agent(state):
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
@@ -67,17 +66,14 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             book = await _begin(site, ledger, past, enrolment, clock, log)
             closing = Closing(courses, ledger, clock, [meter.id for meter in site.site.meters], site.site.timezone)
             await closing.close()
-            links = {name: Link(settings_of(site, name), clock) for name in meters}
-            pollers = [LinkPoller(link, meters[name], clock, book, log) for name, link in links.items()]
+            pollers = [poller_of(way, meters[name], clock, book, log) for name, way in ways.items()]
             forwarders = [
                 Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
                 for destination in site.site.mqtt
             ]
-            log.info(
-                "agent.started", meters=len(site.site.meters), links=len(links), brokers=len(forwarders), records=ledger.size
-            )
+            log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=len(forwarders), records=ledger.size)
             async with listening(
-                state, dict(zip(links, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
+                state, dict(zip(ways, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
             ):
                 reason = await _work(pollers, forwarders, ledger, book, clock, closing)
             log.info("agent.stopped", reason=reason, records=ledger.size)
@@ -147,7 +143,7 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
 
 
 async def _work(
-    pollers: Sequence[LinkPoller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock, closing: Closing
+    pollers: Sequence[Poller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock, closing: Closing
 ) -> str:
     """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()

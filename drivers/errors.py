@@ -64,11 +64,16 @@ class LinkDown(MeterError):
 
     Attributes:
         request: what was asked when it was lost; empty if nothing was.
+        lasting: whether trying again brings the same until somebody does something about it.
     """
 
     request: bytes = b""
 
     default_hint = "Check the adapter's plug or the network cable, and the name of the port or host in site.yaml."
+
+    def __init__(self, cause: str, message: str, hint: str = "", *, lasting: bool = False) -> None:
+        super().__init__(cause, message, hint)
+        self.lasting = lasting
 
 
 class NoValue(Exception):

@@ -101,13 +101,13 @@ class Link:
         """When something arrived last since it was opened, monotonic seconds; 0 if nothing did."""
         return self._wire.heard_at if self._wire else 0.0
 
-    async def lost(self) -> str:
+    async def lost(self) -> LinkDown:
         """Returns why, once the port or connection is gone."""
         if self._wire is None:
-            return "not open"
+            return LinkDown("connection_lost", "not open")
         wire = self._wire
         await wire.gone.wait()
-        return wire.lost
+        return LinkDown("connection_lost", wire.lost)
 
     async def close(self) -> None:
         """Gives the port back. What is still owed stays owed: a serial server may deliver it to the next connection."""

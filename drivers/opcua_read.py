@@ -103,6 +103,17 @@ def _read_value_id(reader: Reader) -> NodeId:
     return node
 
 
+def divided(request: bytes, most: int) -> list[bytes]:
+    """A request as it is sent in requests of at most `most` nodes each (0: any number), all with the two tables in front."""
+    nodes = [encoded_node_id(node, _index(node)) + _BEHIND_NODE for node in nodes_of(request)]
+    room = max(1, most - TABLES) if most else len(nodes)
+    if len(nodes) - TABLES <= room:
+        return [request]
+    starts = range(TABLES, len(nodes), room)
+    parts = [nodes[:TABLES] + nodes[start : start + room] for start in starts]
+    return [struct.pack("<i", len(part)) + b"".join(part) for part in parts]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Requests that one Read serves.

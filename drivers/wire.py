@@ -140,7 +140,7 @@ class TcpWire(Wire, asyncio.Protocol):
         except TimeoutError:
             raise LinkDown("no_connection", f"{endpoint} does not answer") from None
         except (OSError, ValueError, OverflowError) as error:  # ValueError: a host name that cannot be one
-            raise LinkDown("no_connection", _why_not_connected(endpoint, error)) from None
+            raise LinkDown("no_connection", why_not_connected(endpoint, error)) from None
         return wire
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -244,7 +244,8 @@ class ServerWire(Wire):
             await asyncio.to_thread(self._port.close)
 
 
-def _why_not_connected(endpoint: str, error: Exception) -> str:
+def why_not_connected(endpoint: str, error: Exception) -> str:
+    """Plain words for a connection to `host:port` that could not be made."""
     host = endpoint.rsplit(":", 1)[0]
     if isinstance(error, socket.gaierror | ValueError):
         return f"the name {host} is not known in this network"

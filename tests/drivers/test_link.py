@@ -222,7 +222,7 @@ async def test_a_peer_that_closes_right_behind_its_answer_has_answered() -> None
     ):
         assert value_of(await link.exchange(DRIVER, request_for(7, "tcp")), 7, "tcp") == word(7, 0)
         async with asyncio.timeout(10):
-            assert await link.lost() == "the other side closed the connection"
+            assert str(await link.lost()) == "the other side closed the connection"
 
 
 async def test_a_peer_that_closes_while_a_late_answer_is_waited_for_is_noticed() -> None:
@@ -240,7 +240,7 @@ async def test_an_adapter_that_is_pulled_is_noticed_while_nothing_is_asked() -> 
         async with opened(settings(serial=pty.name)) as link:
             pty.unplug()
             async with asyncio.timeout(10):
-                assert "the port is gone" in await link.lost()
+                assert "the port is gone" in str(await link.lost())
             with pytest.raises(LinkDown, match="the port is gone"):
                 await link.exchange(DRIVER, request_for(7))
 

@@ -1,0 +1,284 @@
+"""Polling a server that holds many meters: at each instant one Read asks for all that is due, and each meter gets its part.
+
+ 1. Instants lie on the wall clock as those of a line (`agent.poll`). What is due at the same instant is asked for together.
+ 2. Whatever goes wrong with a session ends it, and a new one is opened (`agent.line`): those that were missing are read
+    at once for the instant that is running. An instant that passes meanwhile is missed, with the reason why the server
+    could not be read, and is sealed as missed then.
+ 3. A server numbers its namespaces anew as it likes. Its table comes with every answer; when it has changed, all is asked
+    for again by the new numbers. What was asked for by the old ones is kept and never taken for a value.
+ 4. Servers do not wait for each other, and none waits while values are computed and written.
+
+What this file does not know: connections and certificates (`drivers.opcua_session`), bytes (`drivers.opcua`), records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from agent.book import Book
+from agent.clock import Clock
+from agent.line import Line, Way
+from agent.polled import Polled
+from agent.reading import tells
+from agent.schedule import MILLISECOND, SECOND, first_due, newest_due, next_due
+from agent.telling import Overruns, Telling, tell_reading
+from drivers import Exchange, Request
+from drivers.debt import checked
+from drivers.errors import LinkDown, MeterError
+from drivers.opcua_read import divided, namespaces_in, resolved
+
+_LONGEST_NAP = 5.0
+
+
+class Session(Way, Protocol):
+    """A session with a server: see `drivers.opcua_session.Session`."""
+
+    heard: asyncio.Event
+    busy_s: float
+    namespaces: tuple[str, ...]
+    most: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read from."""
+
+    async def read(self, requests: Sequence[bytes]) -> list[Exchange]:
+        """The exchange of each request, in order. Raises LinkDown."""
+
+
+@dataclass(slots=True, eq=False)
+class _Schedule:
+    """One schedule of one meter.
+
+    Attributes:
+        polled: what is read.
+        requests: what asks for it, in the form that needs the server's table of namespaces.
+        telling: what is being written of its meter.
+        due_ns: the instant that waits to be read; None: none does.
+        missing: whether the newest instant told of was missed.
+        failures: how many were in a row.
+    """
+
+    polled: Polled
+    requests: tuple[bytes, ...]
+    telling: Telling
+    due_ns: int | None = None
+    missing: bool = False
+    failures: int = 0
+
+    @property
+    def every_ns(self) -> int:
+        return self.polled.every_ms * MILLISECOND
+
+
+class ServerReaders:
+    """Who reads meters of a server by hand: at any time, for a server answers many requests at once."""
+
+    def __init__(self, session: Session, line: Line) -> None:
+        self._session = session
+        self._line = line
+
+    async def ask(self, meter: Polled, requests: Sequence[Request]) -> list[Exchange]:
+        """The exchanges of a meter's requests. Raises LinkDown."""
+        await self._line.until_open()
+        return await ask_server(self._session, meter, requests)
+
+
+async def ask_server(session: Session, _: Polled, requests: Sequence[Request]) -> list[Exchange]:
+    """The exchanges of a meter's requests, over a session that is open. Raises LinkDown."""
+    return await session.read(_as_sent(session, [request.data for request in requests]))
+
+
+def _as_sent(session: Session, requests: Sequence[bytes]) -> list[bytes]:
+    """Requests by the server's numbers, none with more nodes than it takes at once."""
+    return [part for each in requests for part in divided(resolved(each, session.namespaces), session.most)]
+
+
+class ServerPoller:
+    """Polls the meters of one server until it is cancelled.
+
+    Attributes:
+        line: whether the server can be read, and since when.
+        by_hand: who reads its meters by hand.
+    """
+
+    def __init__(self, session: Session, polled: Sequence[Polled], clock: Clock, book: Book, log: Any) -> None:
+        self._session = session
+        self._clock = clock
+        self._book = book
+        self._log = log
+        self.line = Line(session, clock, log, 0.0)
+        self.by_hand = ServerReaders(session, self.line)
+        tellings = {each.id: Telling() for each in polled}
+        self._schedules = [_Schedule(each, _requests(each), tellings[each.id]) for each in polled]
+        self._due: list[tuple[int, int]] = []
+        self._overruns = Overruns(session.settings.name, log)
+        self._epoch = -1
+        self._opened = 0
+
+    async def run(self) -> None:
+        """Polls for ever."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.line.keep_open(self._needed_in, self._session.heard))
+                tasks.create_task(self._poll())
+        finally:
+            await Telling.all_of({id(each.telling): each.telling for each in self._schedules}.values())
+            await self._session.close()
+
+    def live(self) -> dict[str, Any]:
+        """How the server stands at this moment, for people."""
+        failures: dict[str, int] = {}
+        for each in self._schedules:
+            failures[each.polled.id] = max(failures.get(each.polled.id, 0), each.failures)
+        return {
+            "open": self._session.is_open,
+            "busy_percent": self.line.busy_percent(),
+            "waiting": sum(each.due_ns is not None for each in self._schedules),
+            "overruns": self._overruns.count,
+            "meters": {name: {"failures": count, "dead": False, "left_out": []} for name, count in failures.items()},
+        }
+
+    async def _poll(self) -> None:
+        while True:
+            if self._book.steps.pending():
+                await self._book.clock_was_set()
+            if self._epoch != self._book.steps.count:
+                self._begin_anew()
+            self._take_up()
+            waiting = [each for each in self._schedules if each.due_ns is not None]
+            if waiting and self.line.is_open:
+                await self._read(waiting)
+            elif waiting and self.line.ready_at() <= time.monotonic():
+                for schedule in waiting:
+                    self._lapse(schedule)
+            else:
+                await self._rest(waiting=bool(waiting))
+
+    def _begin_anew(self) -> None:
+        """At the start, and when the clock was set: the first instants from now on."""
+        self._epoch = self._book.steps.count
+        now_ns = self._clock.now_ns()
+        for schedule in self._schedules:
+            schedule.due_ns = None
+        self._due = [(first_due(each.every_ns, now_ns), order) for order, each in enumerate(self._schedules)]
+        heapq.heapify(self._due)
+
+    def _take_up(self) -> None:
+        """Lets wait whose instant has come; an older instant of it that still waits is missed."""
+        now_ns = self._clock.now_ns()
+        if self.line.times_opened != self._opened:
+            self._opened = self.line.times_opened
+            for schedule in self._schedules:
+                if schedule.missing and schedule.due_ns is None:
+                    schedule.due_ns = newest_due(schedule.every_ns, now_ns)
+        while self._due and self._due[0][0] <= now_ns:
+            due, order = self._due[0]
+            schedule = self._schedules[order]
+            newest = max(due, newest_due(schedule.every_ns, now_ns))
+            heapq.heapreplace(self._due, (next_due(newest, schedule.every_ns, now_ns), order))
+            if schedule.due_ns is not None and schedule.due_ns < newest:
+                self._lapse(schedule)
+            if (unasked := (newest - due) // schedule.every_ns) and self.line.is_open:
+                self._overruns.add(unasked)  # of a server that hangs they are told with that reason
+            schedule.due_ns = newest
+
+    def _lapse(self, schedule: _Schedule) -> None:
+        """The instant that waits was not read."""
+        if schedule.due_ns is not None:
+            due_ns, schedule.due_ns = schedule.due_ns, None
+            self._miss(schedule, due_ns, self.line.down)
+
+    def _needed_in(self) -> float:
+        """In how many seconds the server is needed next."""
+        if any(each.due_ns is not None for each in self._schedules):
+            return 0.0
+        return max(0.0, (self._due[0][0] - self._clock.now_ns()) / SECOND) if self._due else _LONGEST_NAP
+
+    async def _rest(self, *, waiting: bool) -> None:
+        """Returns when something may have come up: an instant, or a session."""
+        self._session.heard.clear()
+        naps = [(self._due[0][0] - self._clock.now_ns()) / SECOND] if self._due else []
+        naps += [self.line.ready_at() - time.monotonic()] if waiting else []
+        await self._clock.wait(self._session.heard, max(0.0, min([*naps, _LONGEST_NAP])))
+
+    # --- what is done in it -----------------------------------------------------------------------------------
+
+    async def _read(self, waiting: Sequence[_Schedule]) -> None:
+        """Reads all that waits, and tells the book of each."""
+        due = [(each, each.due_ns or 0) for each in waiting]
+        for schedule in waiting:
+            schedule.due_ns = None
+        epoch, busy_s = self._epoch, self._session.busy_s
+        try:
+            made = await self._asked(waiting)
+        except LinkDown as error:
+            for schedule, due_ns in due:
+                self._miss(schedule, due_ns, error, epoch=epoch)
+            return
+        finally:
+            self.line.used(self._session.busy_s - busy_s, None)
+        for (schedule, due_ns), exchanges in zip(due, made, strict=True):
+            self._finish(schedule, due_ns, epoch, exchanges)
+        if self._session.is_open:
+            await self.line.heard(anything=True)
+        for schedule in waiting:
+            await schedule.telling.let_write(schedule.polled.every_ms)
+
+    async def _asked(self, waiting: Sequence[_Schedule]) -> list[list[Exchange]]:
+        """The exchanges of each schedule; twice those of all, if the server has changed its table in between."""
+        made = await self._exchanges(waiting)
+        table = self._table(made)
+        if table and table != self._session.namespaces:
+            self._session.namespaces = table
+            again = await self._exchanges(waiting)
+            made = [before + after for before, after in zip(made, again, strict=True)]
+        return made
+
+    async def _exchanges(self, waiting: Sequence[_Schedule]) -> list[list[Exchange]]:
+        asked = [_as_sent(self._session, each.requests) for each in waiting]
+        exchanges = iter(await self._session.read([request for each in asked for request in each]))
+        return [[_judged(schedule.polled, next(exchanges)) for _ in each] for schedule, each in zip(waiting, asked, strict=True)]
+
+    def _table(self, made: Sequence[Sequence[Exchange]]) -> tuple[str, ...]:
+        """The server's namespaces by the newest answer; empty where none tells them."""
+        good = next((each for exchanges in reversed(made) for each in reversed(exchanges) if not each.error), None)
+        return tuple(namespaces_in(good.answer) or ()) if good else ()
+
+    def _finish(self, schedule: _Schedule, due_ns: int, epoch: int, exchanges: Sequence[Exchange]) -> None:
+        """A poll is over: its answers become a reading, or its instant is missed."""
+        polled = schedule.polled
+        if tells(polled.driver, polled.target, polled.points, exchanges):
+            schedule.missing, schedule.failures = False, 0
+            schedule.telling.begin(tell_reading(self._book, polled, due_ns, epoch, exchanges))
+            return
+        error = next((each.error for each in reversed(exchanges) if each.error), None)
+        self._miss(schedule, due_ns, error or self.line.down, exchanges, epoch)
+
+    def _miss(
+        self, schedule: _Schedule, due_ns: int, error: MeterError, exchanges: Sequence[Exchange] = (), epoch: int | None = None
+    ) -> None:
+        polled = schedule.polled
+        schedule.missing = True
+        schedule.failures += 1
+        epoch = self._epoch if epoch is None else epoch
+        hint = f"{polled.id} on {self._session.settings.name}: {error}. {error.hint}"
+        missed = self._book.missed(polled.id, polled.every_ms, due_ns, error.cause, hint, epoch, tuple(exchanges))
+        schedule.telling.begin(missed)
+
+
+def _requests(polled: Polled) -> tuple[bytes, ...]:
+    return tuple(request.data for request in polled.driver.requests(polled.target, polled.points))
+
+
+def _judged(polled: Polled, exchange: Exchange) -> Exchange:
+    """An exchange whose answer is no sound one to its request is a failed one."""
+    if exchange.error:
+        return exchange
+    error = checked(polled.driver, exchange.request, exchange.answer, polled.target.framing)
+    return replace(exchange, error=error) if error else exchange

@@ -1,0 +1,159 @@
+"""Why an OPC UA server does not let us read, in words that say what to do. Pure: status codes come in by name.
+
+The names are those of OPC 10000-4, 7.39, and OPC 10000-6, annex A. What is not in the table here is told by its name.
+"""
+
+from __future__ import annotations
+
+from drivers.errors import LinkDown
+from drivers.opcua_settings import ServerSettings
+
+_OUR_CERTIFICATE = (
+    "In the server's own program, move the certificate of this gateway (opcua/own.der in the state directory) from its rejected "
+    "to its trusted certificates."
+)
+_OUR_NAME = "Run `meterseal init --opcua` with the site name the gateway has now, and trust the new certificate in the server."
+_CLOCK = "Compare the clocks of server and gateway: both should follow a time server."
+_LOGIN = "Check `login:` and `user:` of the link, the password, and the user's rights in the server."
+_ENDPOINT = (
+    "Copy the endpoint from the server's own program, with its path, into site.yaml; `meterseal trust LINK` lists what it offers."
+)
+_SESSIONS = "End other clients of the server, or raise its number of sessions."
+_WAIT = "It is tried again by itself. If it recurs, look at the server's own log."
+
+_KINDS = {
+    "certificate_refused": ("it does not trust the certificate of this gateway", _OUR_CERTIFICATE),
+    "wrong_application_uri": ("it says that our certificate is not made for this application", _OUR_NAME),
+    "clock_difference": ("it says that our time, or the dates of our certificate, cannot be right", _CLOCK),
+    "login_refused": ("it does not let this user in", _LOGIN),
+    "no_endpoint": ("it has no such endpoint", _ENDPOINT),
+    "too_many_sessions": ("it has no room for another client", _SESSIONS),
+    "session_closed": ("it has ended our session", _WAIT),
+}
+_BY_NAME = {
+    "BadCertificateUntrusted": "certificate_refused",
+    "BadSecurityChecksFailed": "certificate_refused",
+    "BadCertificateInvalid": "certificate_refused",
+    "BadCertificateChainIncomplete": "certificate_refused",
+    "BadCertificateUseNotAllowed": "certificate_refused",
+    "BadCertificateRevoked": "certificate_refused",
+    "BadCertificateUriInvalid": "wrong_application_uri",
+    "BadCertificateTimeInvalid": "clock_difference",
+    "BadInvalidTimestamp": "clock_difference",
+    "BadIdentityTokenRejected": "login_refused",
+    "BadIdentityTokenInvalid": "login_refused",
+    "BadUserAccessDenied": "login_refused",
+    "BadUserSignatureInvalid": "login_refused",
+    "BadTcpEndpointUrlInvalid": "no_endpoint",
+    "BadServerUriInvalid": "no_endpoint",
+    "BadCertificateHostNameInvalid": "no_endpoint",
+    "BadSecurityPolicyRejected": "no_endpoint",
+    "BadSecurityModeRejected": "no_endpoint",
+    "BadTooManySessions": "too_many_sessions",
+    "BadTcpNotEnoughResources": "too_many_sessions",
+    "BadMaxConnectionsReached": "too_many_sessions",
+    "BadSessionIdInvalid": "session_closed",
+    "BadSessionClosed": "session_closed",
+    "BadSessionNotActivated": "session_closed",
+    "BadSecureChannelClosed": "session_closed",
+    "BadSecureChannelIdInvalid": "session_closed",
+    "BadSecureChannelTokenUnknown": "session_closed",
+    "BadTcpSecureChannelUnknown": "session_closed",
+    "BadConnectionClosed": "session_closed",
+    "BadTimeout": "session_closed",
+}
+_LASTING = ("certificate_refused", "wrong_application_uri", "clock_difference", "login_refused", "no_endpoint")
+TOO_MUCH = (
+    "BadTooManyOperations",
+    "BadEncodingLimitsExceeded",
+    "BadResponseTooLarge",
+    "BadRequestTooLarge",
+    "BadTcpMessageTooLarge",
+)
+
+
+def refused(settings: ServerSettings, status: str, *, reading: bool = False) -> LinkDown:
+    """The server answered with a bad status, named as in the standard. `reading`: it had let us in before."""
+    cause = _BY_NAME.get(status, "server_refused")
+    if reading and cause == "login_refused":
+        cause = "session_closed"  # some say so of a session that they have forgotten
+    words, hint = _KINDS.get(cause, ("it refuses", _WAIT))
+    hint = hint.replace("LINK", settings.name)
+    return LinkDown(cause, f"{settings.name} ({settings.url}): {words} ({status})", hint, lasting=cause in _LASTING)
+
+
+def hung_up(settings: ServerSettings) -> LinkDown:
+    """The server closed the connection where certificates are exchanged: most do so without a word to whom they do not trust."""
+    words = f"{settings.name} ({settings.url}) hung up when it saw the certificate of this gateway"
+    return LinkDown("certificate_refused", words, _OUR_CERTIFICATE, lasting=True)
+
+
+def lost(settings: ServerSettings) -> LinkDown:
+    """The connection broke."""
+    return LinkDown("connection_lost", f"{settings.name} ({settings.url}) closed the connection", _WAIT)
+
+
+def unreachable(settings: ServerSettings, why: str) -> LinkDown:
+    """Nobody takes the connection; `why` in whole words."""
+    hint = f"Check the network cable, `opcua:` of {settings.name} in site.yaml, and that the server's program is running."
+    return LinkDown("no_connection", why, hint)
+
+
+def silent(settings: ServerSettings) -> LinkDown:
+    """The server did not answer in time."""
+    words = f"{settings.name} ({settings.url}) did not answer within {settings.timeout_s:g} s"
+    return LinkDown(
+        "no_answer", words, "Is the server's program hanging or overloaded? `timeout_ms` of the link says how long is waited."
+    )
+
+
+def not_offered(settings: ServerSettings, offered: list[str]) -> LinkDown:
+    """The server has no endpoint with the security that the site file asks for."""
+    asked = f"{settings.security} {settings.mode}" if settings.secure else "no security"
+    hint = (
+        f"It offers: {', '.join(offered) or 'nothing'}. Switch {asked} on in the server, or write what it offers into site.yaml."
+    )
+    return LinkDown("no_endpoint", f"{settings.name} ({settings.url}) does not offer {asked}", hint, lasting=True)
+
+
+def untrusted(settings: ServerSettings, fingerprint: str) -> LinkDown:
+    """The server shows a certificate that nobody has trusted."""
+    if not settings.pin:
+        words = f"nobody has confirmed the certificate of {settings.name} ({settings.url}) yet"
+        hint = f"Run `meterseal trust {settings.name}` and compare its fingerprint with the one at the server."
+    else:
+        words = (
+            f"{settings.name} ({settings.url}) shows another certificate (sha256:{fingerprint}) than the one that was trusted "
+            f"(sha256:{settings.pin})"
+        )
+        hint = (
+            f"Was the server installed anew? Then compare the fingerprint there and run `meterseal trust {settings.name}`, "
+            "or change `certificate:` in site.yaml, and restart the agent. If not, somebody else may be answering in its place."
+        )
+    return LinkDown("untrusted_certificate", words, hint, lasting=True)
+
+
+def other_server(settings: ServerSettings, found: str) -> LinkDown:
+    """Another application answers under this address."""
+    words = f"at {settings.url} answers {found or 'a server without a name'}, not {settings.server}"
+    hint = (
+        f"Check the address of {settings.name} and `server:` in site.yaml; "
+        f"if the server was replaced, run `meterseal trust {settings.name}`."
+    )
+    return LinkDown("other_server", words, hint, lasting=True)
+
+
+def password_in_clear(settings: ServerSettings) -> LinkDown:
+    """The password would be readable for everybody on the network."""
+    words = f"{settings.name} ({settings.url}) wants the password without encryption"
+    return LinkDown(
+        "password_in_clear", words, "Write  mode: SignAndEncrypt  at the link, or log in with a certificate.", lasting=True
+    )
+
+
+def not_opcua(settings: ServerSettings, why: str) -> LinkDown:
+    """What answers cannot be understood."""
+    words = f"what {settings.name} ({settings.url}) answers is no sound OPC UA: {why}"
+    return LinkDown(
+        "not_opcua", words, "Is this the port of the OPC UA server? If it is, report this with the server's make and version."
+    )
