@@ -184,7 +184,7 @@ class ServerPoller:
             heapq.heapreplace(self._due, (next_due(newest, schedule.every_ns, now_ns), order))
             if schedule.due_ns is not None and schedule.due_ns < newest:
                 self._lapse(schedule)
-            if (unasked := (newest - due) // schedule.every_ns) and self.line.is_open:
+            if (unasked := (newest - due) // schedule.every_ns) and self._session.is_open:
                 self._overruns.add(unasked)  # of a server that hangs they are told with that reason
             schedule.due_ns = newest
 

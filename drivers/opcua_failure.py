@@ -62,6 +62,8 @@ _BY_NAME = {
     "BadConnectionClosed": "session_closed",
     "BadTimeout": "session_closed",
 }
+_OTHERWISE = "server_refused"
+CAUSES = (*_KINDS, _OTHERWISE)  # those that a status leads to; the other ones stand at the reasons below
 _LASTING = ("certificate_refused", "wrong_application_uri", "clock_difference", "login_refused", "no_endpoint")
 TOO_MUCH = (
     "BadTooManyOperations",
@@ -74,7 +76,7 @@ TOO_MUCH = (
 
 def refused(settings: ServerSettings, status: str, *, reading: bool = False) -> LinkDown:
     """The server answered with a bad status, named as in the standard. `reading`: it had let us in before."""
-    cause = _BY_NAME.get(status, "server_refused")
+    cause = _BY_NAME.get(status, _OTHERWISE)
     if reading and cause == "login_refused":
         cause = "session_closed"  # some say so of a session that they have forgotten
     words, hint = _KINDS.get(cause, ("it refuses", _WAIT))

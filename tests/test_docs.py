@@ -8,7 +8,7 @@ import click
 import pytest
 
 from agent.cli import main
-from drivers import mbus_vif, opcua_status
+from drivers import mbus_vif, opcua_failure, opcua_status
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -33,7 +33,7 @@ def causes_in_the_code() -> set[str]:
     found = {
         cause for path in files for pattern in _CAUSES for cause in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)
     }
-    found |= {*mbus_vif.ERRORS.values(), *opcua_status.NAMES.values(), *opcua_status.OVERRIDDEN.values()}
+    found |= {*mbus_vif.ERRORS.values(), *opcua_status.NAMES.values(), *opcua_status.OVERRIDDEN.values(), *opcua_failure.CAUSES}
     return found | {"other_meter", "out_of_range", "exception_N", "application_error_N", "bad_N", "uncertain_N"}
 
 
