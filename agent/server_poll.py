@@ -47,6 +47,10 @@ class Session(Way, Protocol):
     def is_open(self) -> bool:
         """Whether it can be read from."""
 
+    @property
+    def down(self) -> LinkDown:
+        """Why it has ended."""
+
     async def read(self, requests: Sequence[bytes]) -> list[Exchange]:
         """The exchange of each request, in order. Raises LinkDown."""
 
@@ -185,14 +189,21 @@ class ServerPoller:
             if schedule.due_ns is not None and schedule.due_ns < newest:
                 self._lapse(schedule)
             if (unasked := (newest - due) // schedule.every_ns) and self._session.is_open:
-                self._overruns.add(unasked)  # of a server that hangs they are told with that reason
+                self._overruns.add(unasked)
+            elif unasked:
+                self._miss(schedule, due, self._down)  # they came while the server did not answer
             schedule.due_ns = newest
 
     def _lapse(self, schedule: _Schedule) -> None:
         """The instant that waits was not read."""
         if schedule.due_ns is not None:
             due_ns, schedule.due_ns = schedule.due_ns, None
-            self._miss(schedule, due_ns, self.line.down)
+            self._miss(schedule, due_ns, self._down)
+
+    @property
+    def _down(self) -> LinkDown:
+        """Why the server cannot be read; its line may not have noticed yet that the session has ended."""
+        return self._session.down if self.line.is_open else self.line.down
 
     def _needed_in(self) -> float:
         """In how many seconds the server is needed next."""
@@ -258,7 +269,7 @@ class ServerPoller:
             schedule.telling.begin(tell_reading(self._book, polled, due_ns, epoch, exchanges))
             return
         error = next((each.error for each in reversed(exchanges) if each.error), None)
-        self._miss(schedule, due_ns, error or self.line.down, exchanges, epoch)
+        self._miss(schedule, due_ns, error or self._down, exchanges, epoch)
 
     def _miss(
         self, schedule: _Schedule, due_ns: int, error: MeterError, exchanges: Sequence[Exchange] = (), epoch: int | None = None

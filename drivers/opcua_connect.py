@@ -38,7 +38,7 @@ from drivers.opcua_failure import (
 from drivers.opcua_settings import ENCRYPTED, ServerSettings
 from drivers.wire import why_not_connected
 
-_POLICIES = {
+_POLICIES: dict[str, Any] = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
     "Aes256_Sha256_RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,

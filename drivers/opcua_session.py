@@ -80,7 +80,7 @@ class Session:
     async def lost(self) -> LinkDown:
         """Returns when the session has ended, with the reason."""
         await self._ended.wait()
-        return self._why_ended()
+        return self.down
 
     # --- opening and closing ----------------------------------------------------------------------------------
 
@@ -157,14 +157,14 @@ class Session:
         """
         client = self._client
         if client is None or self._ended.is_set():
-            raise self._why_ended()
+            raise self.down
         made: list[Exchange] = []
         while len(made) < len(requests):
             batch = self._next_batch(requests, len(made))
             try:
                 made += await self._ask(client, batch)
             except _TooMuch:
-                self.most = self._bears = max(_FEWEST, len(batch.nodes) // 2)
+                self.most = self._bears
         return made
 
     def _next_batch(self, requests: Sequence[bytes], done: int) -> Batch:
@@ -182,9 +182,11 @@ class Session:
         except Exception as error:
             why = why_down(self.settings, error, reading=True)
             if self._ended.is_set() and self._why is not None:
-                why = self._why_ended()
-            elif status_of(error) in TOO_MUCH and len(batch.requests) > 1 and len(batch.nodes) > _FEWEST:
-                raise _TooMuch from None
+                why = self.down
+            elif status_of(error) in TOO_MUCH:
+                self._bears = max(_FEWEST, len(batch.nodes) // 2)
+                if len(batch.requests) > 1 and len(batch.nodes) > _FEWEST:
+                    raise _TooMuch from None
             self._end(why)
             failed: MeterError = NoAnswer(why.cause, str(why), why.hint) if isinstance(error, TimeoutError) else why
             return [Exchange(request, b"", sent, None, None, failed) for request in batch.requests]
@@ -199,7 +201,7 @@ class Session:
     async def _asked(self, client: Client, batch: Batch) -> bytes:
         """The body of the answer, from its type id on."""
         if self._ended.is_set() or client.uaclient.protocol is None:
-            raise self._why_ended()
+            raise self.down
         parameters = self._parameters.get(batch.nodes)
         if parameters is None:
             self._parameters.clear()
@@ -207,7 +209,9 @@ class Session:
         request = ua.ReadRequest(Parameters=parameters)
         return bytes(await client.uaclient.protocol.send_request(request, self.settings.timeout_s))
 
-    def _why_ended(self) -> LinkDown:
+    @property
+    def down(self) -> LinkDown:
+        """Why it has ended."""
         why = self._why or lost(self.settings)
         return LinkDown(why.cause, str(why), why.hint)
 
