@@ -13,10 +13,10 @@ from agent.simulate_cjt188 import FAULTS, Cjt188Meter, take
 from agent.simulate_instrument import NotFitting
 from config.cjt188 import Cjt188Model, Cjt188Place, Cjt188Point, Cjt188Watch, cjt188_address
 from config.plant import Fault, SimulatedMeter
-from drivers import Exchange, Target, cjt188, load
-from drivers.errors import BadFrame, MeterError, NoAnswer, Refused
+from drivers import Target, cjt188, load
+from drivers.errors import BadFrame, MeterError, Refused
 from drivers.formula import evaluate
-from drivers.link import Link
+from tests.agent.conversations import poll
 from tests.agent.gateway import StillClock
 from tests.agent.plants import Wire, link_to, models, simulator_of
 
@@ -289,28 +289,14 @@ WATER = {"id": "W", "model": "cjt188-water-2018", "address": ADDRESS, "start": {
 POWER = {"id": "P", "model": "eastron-sdm120", "address": "1"}
 
 
-async def spoken(link: Link, model: str, address: str) -> tuple[Target, Exchange]:
-    target = Target(models()[model].declared, address, OWN)
-    (request,) = DRIVER.requests(target, [point for point in target.model.points if point.default])
-    return target, await link.exchange(DRIVER, request)
-
-
-def value_in(target: Target, quantity: str, exchange: Exchange) -> str | None:
-    assert exchange.error is None
-    formula = DRIVER.locate(target, [exchange.request], target.model.point(quantity), [exchange.answer])
-    return evaluate(formula, [exchange.answer]).value
-
-
 async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobody(tmp_path: Path) -> None:
     async with simulator_of(tmp_path, HEAT, WATER, POWER, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
         async with link_to(simulator, timeout_s=0.4) as link:
             for _ in range(2):
-                target, heat = await spoken(link, HEAT["model"], HEAT["address"])  # type: ignore[arg-type]  # both are texts
-                assert value_in(target, "thermal_energy", heat) == simulator.truth("H", "thermal_energy") == "55328.19"
-                _, dead = await spoken(link, "cjt188-water-2018", "11112222333344")
-                assert isinstance(dead.error, NoAnswer)
-                target, water = await spoken(link, "cjt188-water-2018", ADDRESS)
-                assert value_in(target, "volume_forward", water) == "1203.40"
+                heat = await poll(link, "cjt188-heat-unit-first", "42590008210438")
+                assert heat.value("thermal_energy") == simulator.truth("H", "thermal_energy") == "55328.19"
+                assert (await poll(link, "cjt188-water-2018", "11112222333344")).cause == "no_answer"
+                assert (await poll(link, "cjt188-water-2018", ADDRESS)).value("volume_forward") == "1203.40"
         assert (simulator.requests("H"), simulator.requests("W"), simulator.requests("P")) == (2, 2, 0)
 
 
@@ -321,9 +307,8 @@ async def test_scripted_faults_strike_and_no_value_comes_of_them(tmp_path: Path)
         found = []
         async with link_to(simulator, timeout_s=0.2) as link:
             for _ in kinds:
-                target, exchange = await spoken(link, "cjt188-water-2018", ADDRESS)
-                told = exchange.error.cause if exchange.error else value_in(target, "volume_forward", exchange)
-                found.append(told)
+                conversation = await poll(link, "cjt188-water-2018", ADDRESS)
+                found.append(conversation.cause or conversation.value("volume_forward"))
         good = "1203.40"
         expected = [good, good, "bad_checksum", "short_answer", "no_answer", "wrong_unit", "abnormal", good, good]
         assert dict(zip(kinds, found, strict=True)) == dict(zip(kinds, expected, strict=True))

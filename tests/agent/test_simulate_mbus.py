@@ -14,11 +14,11 @@ from agent.simulate_mbus import MbusMeter
 from agent.simulate_mbus_frames import FAULTS, take
 from config.mbus import MbusModel, mbus_address
 from config.plant import Fault, SimulatedMeter
-from drivers import Exchange, Request, Target, load, mbus
-from drivers.errors import BadFrame, MeterError, NoAnswer, NoValue, Refused
+from drivers import Target, load, mbus
+from drivers.errors import BadFrame, MeterError, NoValue, Refused
 from drivers.formula import evaluate
-from drivers.link import Link
 from drivers.mbus_search import asked, heard, search
+from tests.agent.conversations import poll
 from tests.agent.gateway import StillClock
 from tests.agent.plants import link_to, models, simulator_of
 from tests.drivers.mbus_frames import ACK, long, model, short
@@ -297,41 +297,16 @@ WATER = {"id": "W", "model": "mbus-water", "address": SECONDARY, "start": {"volu
 POWER = {"id": "P", "model": "eastron-sdm120", "address": "1"}
 
 
-async def polled(link: Link, name: str, address: str) -> list[Exchange]:
-    """One conversation with a meter, up to the first failure."""
-    target = Target(models()[name].declared, address, OWN)
-    pending: list[Request] = list(DRIVER.requests(target, target.model.points))
-    done: list[Exchange] = []
-    while pending:
-        request = pending.pop(0)
-        exchange = await link.exchange(DRIVER, request)
-        if request.silent:
-            continue
-        done.append(exchange)
-        if exchange.error:
-            return done
-        following = DRIVER.following(target, request.data, exchange.answer)
-        pending = ([following] if following else []) + pending
-    return done
-
-
-def value_in(name: str, address: str, quantity: str, exchanges: list[Exchange]) -> str | None:
-    target = Target(models()[name].declared, address, OWN)
-    assert not [exchange.error for exchange in exchanges if exchange.error]
-    asked_, told = [exchange.request for exchange in exchanges], [exchange.answer for exchange in exchanges]
-    return evaluate(DRIVER.locate(target, asked_, target.model.point(quantity), told), told).value
-
-
 async def test_meters_of_two_protocols_share_a_line_and_a_dead_one_starves_nobody(tmp_path: Path) -> None:
     async with simulator_of(tmp_path, HEAT, WATER, POWER, hall={"tcp": "127.0.0.1:0", "framing": "rtu"}) as simulator:
         async with link_to(simulator) as link:
             for _ in range(2):
-                heat = await polled(link, "kamstrup-multical-601", "17")
-                assert value_in("kamstrup-multical-601", "17", "thermal_energy", heat) == simulator.truth("H", "thermal_energy")
-                (dead,) = await polled(link, "mbus-heat", "99")
-                assert isinstance(dead.error, NoAnswer)
-                water = await polled(link, "mbus-water", SECONDARY)
-                assert value_in("mbus-water", SECONDARY, "volume_forward", water) == "1203.400"
+                heat = await poll(link, "kamstrup-multical-601", "17")
+                assert heat.value("thermal_energy") == simulator.truth("H", "thermal_energy")
+                dead = await poll(link, "mbus-heat", "99")
+                assert (dead.cause, len(dead.exchanges)) == ("no_answer", 1)
+                water = await poll(link, "mbus-water", SECONDARY)
+                assert water.value("volume_forward") == "1203.400"
         assert simulator.requests("P") == 0
 
 
@@ -342,11 +317,11 @@ async def test_scripted_faults_strike_and_no_wrong_value_comes_of_them(tmp_path:
         values, causes = [], []
         async with link_to(simulator, timeout_s=0.2) as link:
             for _ in kinds:
-                exchanges = await polled(link, "kamstrup-multical-601", "17")
-                if error := exchanges[-1].error:
-                    causes.append(error.cause)
+                conversation = await poll(link, "kamstrup-multical-601", "17")
+                if conversation.cause:
+                    causes.append(conversation.cause)
                 else:
-                    values.append(value_in("kamstrup-multical-601", "17", "thermal_energy", exchanges))
+                    values.append(conversation.value("thermal_energy"))
                 await asyncio.sleep(0)
     assert set(values) == {"55328.00"} or set(values) == {"55328.0"}
     assert len(values) >= 3
