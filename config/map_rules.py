@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from config.mistake import Path
-from config.model import Finding, MeterModel, Point
+from config.model import Finding, MeterModel, Point, Watch
 
 GENERIC = "generic-"
 
@@ -26,11 +26,29 @@ def map_findings(model: MeterModel) -> Iterator[Finding]:
                 yield (section, index, "name"), f"{watch.name} stands twice, first under {names[watch.name]}"
             names.setdefault(watch.name, section)
             yield from scale_findings((section, index, "scale"), watch.scale)
+    yield from _source_findings(model)
     told = {point.quantity for point in model.points}
     for index, example in enumerate(model.examples):
         for quantity in example.values:
             if quantity not in told and not is_generic(model.model):
                 yield ("examples", index, "values", quantity), f"{quantity} is not among this model's points"
+
+
+def _source_findings(model: MeterModel) -> Iterator[Finding]:
+    """Sources that are quoted by a key that none of them has, and keys that two of them have."""
+    keys: set[str] = set()
+    for index, source in enumerate(model.trust.sources):
+        if source.key in keys:
+            yield ("trust", "sources", index, "key"), f"{source.key} is already another source's key"
+        keys |= {source.key} if source.key else set()
+    sections: list[tuple[str, Sequence[Point | Watch]]] = [
+        ("points", model.points), ("identity", model.identity), ("attest", model.attest)
+    ]  # fmt: skip
+    for section, entries in sections:
+        for index, entry in enumerate(entries):
+            for number, key in enumerate(entry.sources):
+                if key not in keys:
+                    yield (section, index, "sources", number), f"no source under trust has the key {key}"
 
 
 def points_findings(points: Sequence[Point]) -> Iterator[Finding]:

@@ -54,6 +54,11 @@ class Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SourceKey = Annotated[
+    str, Shape(r"[a-z0-9_]{1,32}", "is not the key of a source; write small letters, digits and _, as under trust, sources")
+]
+
+
 class Place(Declared):
     """Where a meter keeps a value; each protocol has its own kind of place."""
 
@@ -97,6 +102,8 @@ class Point(Declared):
     """For counters: where it rolls over and whether it can be reset."""
     default: YesNo = True
     """false: read only where a meter lists it under quantities."""
+    sources: tuple[SourceKey, ...] = ()
+    """Which of the model's sources say so, by their keys; where none is named, all of them."""
     note: FreeText = ""
     """A remark for people."""
 
@@ -117,6 +124,8 @@ class Watch(Declared):
     """What the meter's number is multiplied with."""
     expect: tuple[FreeText, ...] = ()
     """The values under which the register map is valid."""
+    sources: tuple[SourceKey, ...] = ()
+    """Which of the model's sources say so, by their keys; where none is named, all of them."""
     note: FreeText = ""
     """A remark for people."""
 
@@ -133,6 +142,8 @@ class SerialDefaults(Declared):
 class Source(Declared):
     """Where a fact of the model was read."""
 
+    key: SourceKey | None = None
+    """A short name by which points say that they rest on it, such as manual."""
     url: FreeText
     """Address or title of the document, with version and page where it has them."""
     licence: FreeText = ""

@@ -244,7 +244,9 @@ def main_counter(model: MeterModel) -> str:
     if not isinstance(model, ModbusModel):
         counter = next(point for point in model.points if quantity_of(point.quantity).kind == "counter")
         return f"`{counter.quantity}`: {PLACES[model.protocol](counter.at)}"
-    point = next(point for point in model.points if quantity_of(point.quantity).kind == "counter")
+    point = next((point for point in model.points if quantity_of(point.quantity).kind == "counter"), None)
+    if point is None:
+        return "none"
     parts = " + ".join(f"{at.type} at {at.address}" for at in places_of(point))
     scale = "" if point.scale == 1 else f" × {point.scale}"
     ratio = "".join(f" × {part}" for part in point.ratio.split("_") if part in ("ct", "vt"))

@@ -6,7 +6,10 @@ import random
 import struct
 from typing import Any
 
+import pytest
+
 from config.check import read_model
+from config.mistake import ConfigError
 from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from config.registers import model_findings, point_findings
 from drivers import Target, load
@@ -115,3 +118,16 @@ def test_parts_of_a_value_are_looked_at_like_the_value_itself() -> None:
         "points.0.exponent.at.address",
         "points.0.exponent.at.type",
     }
+
+
+def test_sources_are_quoted_by_keys_that_there_are_and_that_are_one_sources_only() -> None:
+    text = MODEL.text.replace(
+        b"sources: [{url: none, kind: community}]",
+        b"""sources: [
+  {key: manual, url: none, kind: maker}, {key: manual, url: other, kind: community}]""",
+    )
+    text = text.replace(b"{address: 0, type: u16}}", b"{address: 0, type: u16}, sources: [manual, web]}")
+    with pytest.raises(ConfigError) as wrong:
+        read_model(text, "generic-hall")
+    assert "manual is already another source's key" in str(wrong.value)
+    assert "no source under trust has the key web" in str(wrong.value)
