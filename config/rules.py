@@ -173,8 +173,10 @@ def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
     if is_generic(meter.model):
         for number, point in enumerate(meter.points):
             if isinstance(point, OpcuaPoint) != opcua:
-                at = "a node, such as  {node: 'nsu=...;s=Energy'}" if opcua else "a register, such as  {address: 72, type: f32}"
-                yield ("meters", index, "points", number, "at"), f"{meter.model} reads {at}"
+                example = (
+                    "nodes; write  at: {node: 'nsu=...;s=Energy'}" if opcua else "registers; write  at: {address: 72, type: f32}"
+                )
+                yield ("meters", index, "points", number, "at"), f"{meter.model} reads {example}"
 
 
 def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[Point]) -> Iterator[Finding]:

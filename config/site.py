@@ -78,8 +78,14 @@ Fingerprint = Annotated[
         "is not a certificate's fingerprint; write sha256: and its 64 hexadecimal digits, as `meterseal trust` shows them",
     ),
 ]
-# Those that OPC 10000-7 has deprecated are read, to be told of with what to write instead (`config.opcua_rules`).
-Policy = Literal["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "Basic128Rsa15", "Basic256"]
+# Those that OPC 10000-7 has withdrawn are read too, to be told of with what to write instead (`config.opcua_rules`).
+Policy = Annotated[
+    str,
+    Shape(
+        "None|Basic256Sha256|Aes128_Sha256_RsaOaep|Aes256_Sha256_RsaPss|Basic128Rsa15|Basic256",
+        "is not a security policy; write Basic256Sha256, Aes128_Sha256_RsaOaep, Aes256_Sha256_RsaPss or None",
+    ),
+]
 
 
 class Link(Declared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_namespace_address_with_a_semicolon_is_written_with_its_escape() -> No
 def test_a_node_whose_namespace_the_server_does_not_have_is_left_out() -> None:
     meter = target(point(), point("active_power", "i=2258"))
     (request,) = asked(meter, TABLE[:2])
-    assert nodes_of(request) == [NAMESPACE_ARRAY, SERVER_ARRAY, NodeId(0, "i", 2258)]
+    assert list(nodes_of(request)) == [NAMESPACE_ARRAY, SERVER_ARRAY, NodeId(0, "i", 2258)]
     assert opcua.prescribes(meter, meter.model.points, request)
 
 
@@ -158,7 +159,7 @@ def test_one_read_serves_several_meters_and_each_gets_its_own_bytes() -> None:
     first, second = target(), target(point(node=f"nsu={METERS};s=Water"), point("active_power", f"nsu={METERS};s=Energy"))
     (batch,) = batches([*asked(first), *asked(second)], 100)
     assert len(batch.nodes) == 4
-    assert nodes_of(batch.array) == [*nodes_of(asked(first)[0]), NodeId(2, "s", b"Water")]
+    assert list(nodes_of(batch.array)) == [*nodes_of(asked(first)[0]), NodeId(2, "s", b"Water")]
     values = [data_value(array(12, TABLE)), data_value(array(12, [SERVER])), GOOD, data_value(scalar(10, 7.5))]
     one, two = batch.answers(values)
     assert one == answer(GOOD)
@@ -255,7 +256,7 @@ def test_what_is_no_answer_to_the_request_is_refused(got: bytes, why: str) -> No
 
 
 def test_the_servers_tables_are_read_from_the_answer() -> None:
-    assert (namespaces_in(answer(GOOD)), server_in(answer(GOOD))) == (list(TABLE), SERVER)
+    assert (namespaces_in(answer(GOOD)), server_in(answer(GOOD))) == (TABLE, SERVER)
     assert (namespaces_in(answer(GOOD, table=None)), server_in(answer(GOOD, server=None))) == (None, None)
 
 
@@ -487,3 +488,22 @@ def test_the_rest_of_the_contract_says_that_a_channel_is_at_work() -> None:
     assert opcua.identification_request(meter) is None
     assert opcua.identification(answer(GOOD), "own") == ({"server": SERVER}, None)
     assert opcua.identification(b"\x01", "own") == ({}, None)
+
+
+def test_the_vector_in_the_records_specification_gives_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "record.md").read_text("utf-8")
+    section = page[page.index("## Frames of OPC UA") : page.index("## Units")]
+    request, got = (bytes.fromhex("".join(part.split())) for part in section.split("```text\n")[1].split("```")[0].split("\n\n"))
+    names = {"Energy": {"type": "UInt64", "scale": "0.001"}, "Power": {}, "Temperature": {}}
+    quantities = ("active_energy_import", "active_power", "temperature.flow")
+    meter = target(
+        *(point(quantity, f"nsu={METERS};s={name}", **names[name]) for quantity, name in zip(quantities, names, strict=True))
+    )
+    opcua.check(request, got, "own")
+    assert opcua.prescribes(meter, meter.model.points, request)
+    energy, power, temperature = meter.model.points
+    formulas = [opcua.locate(meter, [request], each, [got]) for each in (energy, power)]
+    assert [f"`{formula}` = `{evaluate(formula, [got]).value}`" in section for formula in formulas] == [True, True]
+    assert [opcua.doubt(meter, [request], each, [got]) for each in (energy, power)] == ["", "uncertain_last_usable_value"]
+    with pytest.raises(NoValue, match="bad_sensor_failure"):
+        opcua.locate(meter, [request], temperature, [got])
