@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import serial
 
 from agent.simulate_instrument import NotFitting
 from agent.simulate_mbus import MbusMeter
@@ -17,7 +18,7 @@ from config.plant import Fault, SimulatedMeter
 from drivers import Target, load, mbus
 from drivers.errors import BadFrame, MeterError, NoValue, Refused
 from drivers.formula import evaluate
-from drivers.mbus_search import asked, heard, search
+from drivers.mbus_search import Search, asked, heard, search
 from tests.agent.conversations import poll
 from tests.agent.gateway import StillClock
 from tests.agent.plants import link_to, models, simulator_of
@@ -253,6 +254,30 @@ def test_the_search_finds_simulated_meters_with_colliding_numbers() -> None:
         state = heard(state, mixed if said else b"")
     assert {found.secondary[:8] for found in state.found} == {"12345678", "12345679", "99999999"}
     assert len(state.found) == 4
+
+
+def searched(port: str) -> Search:
+    """A whole search over a serial port: each request, and all that comes until the line is silent."""
+    state = search()
+    with serial.Serial(port, timeout=0.05) as line:
+        while (request := asked(state)) is not None:
+            line.write(request)
+            arrived = bytearray()
+            while some := line.read(300):
+                arrived += some
+            state = heard(state, bytes(arrived))
+    return state
+
+
+async def test_the_search_finds_meters_whose_answers_collide_on_a_real_port(tmp_path: Path) -> None:
+    addresses = ["12345678", "12445678", "99999999"]
+    meters = [{"id": f"M{n}", "model": "mbus-water", "address": address} for n, address in enumerate(addresses)]
+    heat = {"id": "H", "model": "kamstrup-multical-601", "address": "17", "serial": "13345670"}
+    async with simulator_of(tmp_path, *meters, heat, hall={"pty": "bus"}) as simulator:
+        found = await asyncio.to_thread(searched, simulator.address_of("hall"))
+    assert sorted(each.secondary[:8] for each in found.found) == sorted([*addresses, "13345670"])
+    assert [(each.primary, each.manufacturer) for each in found.found if each.secondary.startswith("13345670")] == [(17, "KAM")]
+    assert not found.unresolved
 
 
 def test_requests_are_taken_out_of_noise_and_only_when_they_are_whole() -> None:
