@@ -19,6 +19,7 @@ from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
 from agent.cli_consumption import consumption
 from agent.cli_key import init, key
+from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.terminal import failure, read_settings, site_options, told
 
@@ -239,5 +240,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export, consumption, correct, init, key):
+for _verb in (verify, trace, completeness, export, consumption, correct, init, key, trust, browse):
     main.add_command(_verb)

@@ -26,23 +26,29 @@ _who = click.option("--who", help="Who does it: your name. Else the account.")
 
 @click.command(short_help="Make the gateway's key and its enrolment form.")
 @click.option("--recovery", "sheet", type=_PATH, help=_SHEET)
+@click.option("--opcua", "only_opcua", is_flag=True, help="Only make the certificate for OPC UA servers.")
 @site_options
-def init(sheet: Path | None, site: Path | None, state: Path | None) -> None:
+def init(sheet: Path | None, only_opcua: bool, site: Path | None, state: Path | None) -> None:
     """Make this gateway's key and print its enrolment form; write a first site.yaml if there is none."""
     with told():
         from importlib.resources import files
 
+        from agent.cli_opcua import own_certificate
         from agent.enrolment import Enrolment
         from agent.keys import make_key, write_recovery
         from agent.recovery import new_recovery_key
-        from config.check import load_site
+        from config.links import load_links
 
         settings = read_settings(site, state)
         if not settings.site.exists():
             settings.site.parent.mkdir(parents=True, exist_ok=True)
             settings.site.write_bytes((files("config") / EXAMPLE).read_bytes())
             click.echo(f"Wrote a first {settings.site}: change it to your meters, then run `meterseal check`.", err=True)
-        gateway = load_site(settings.site).site.gateway
+        declared = load_links(settings.site)
+        gateway = declared.gateway
+        if only_opcua:
+            own_certificate(settings.state, gateway)
+            return
         _elsewhere(sheet, settings.state)
         key, recovery = make_key(settings.state, gateway), new_recovery_key()
         write_recovery(settings.state, gateway, recovery.public)
@@ -51,6 +57,8 @@ def init(sheet: Path | None, site: Path | None, state: Path | None) -> None:
         (settings.state / f"{_FORM}.html").write_text(form.html(), "utf-8")
         click.echo(form.text())
         _hand_over(recovery, gateway, sheet)
+        if any(link.opcua for link in declared.links.values()):
+            own_certificate(settings.state, gateway)
     page = settings.state / f"{_FORM}.html"
     click.echo(f"The key lies in {settings.state}. Print {page} (or .txt) and have it signed by two people.", err=True)
 

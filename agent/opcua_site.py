@@ -18,11 +18,12 @@ def with_trusted_servers(site: SiteFile, state: Path) -> SiteFile:
     Raises:
         KeyFileError: a file of the state directory is damaged.
     """
-    links = {name: _trusting(link, trusted_server(state, name)) if link.opcua else link for name, link in site.site.links.items()}
+    links = {name: trusting(link, trusted_server(state, name)) if link.opcua else link for name, link in site.site.links.items()}
     return replace(site, site=site.site.model_copy(update={"links": links}))
 
 
-def _trusting(link: Link, kept: TrustedServer | None) -> Link:
+def trusting(link: Link, kept: TrustedServer | None) -> Link:
+    """A link with what was confirmed of its server, where the site file does not pin it."""
     if kept is None:
         return link
     certificate = f"sha256:{kept.fingerprint}" if kept.fingerprint and link.policy != "None" else None

@@ -6,19 +6,17 @@ Imported only where an OPC UA link is configured, and only here asyncua is impor
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.clock import Clock
 from agent.keys import KeyFileError
-from agent.opcua_certificate import load_certificate
-from agent.opcua_site import with_trusted_servers
+from agent.opcua_link import server_settings as link_settings
 from agent.polled import Polled
 from config.check import SiteFile
 from config.mistake import ConfigError
 from config.opcua import OpcuaModel, OpcuaPoint
-from config.settings import Settings, opcua_password
+from config.settings import Settings
 from config.text import read_text
 from drivers.opcua_settings import ServerSettings
 
@@ -51,26 +49,9 @@ def server_settings(site: SiteFile, name: str, state: Path, settings: Settings) 
         ConfigError: the password cannot be read.
         KeyFileError: our own certificate, or what was confirmed of the server, cannot be read.
     """
-    link = with_trusted_servers(site, state).site.links[name]
-    password = opcua_password(settings, name) if link.identity == "user" else None
     models = [site.model_of(meter).declared for meter in site.site.meters if meter.link == name]
     timeouts = [model.opcua.timeout_ms for model in models if isinstance(model, OpcuaModel)]
-    made = ServerSettings(
-        name=name,
-        url=link.opcua or "",
-        security=link.policy,
-        mode=link.protection,
-        login=link.identity,
-        user=link.user or "",
-        password=password.get_secret_value() if password else "",
-        pin=(link.certificate or "").removeprefix("sha256:").lower(),
-        server=link.server or "",
-        timeout_s=(link.timeout_ms or max(timeouts, default=5000)) / 1000,
-    )
-    if not made.secure:
-        return made
-    own = load_certificate(state)
-    return replace(made, certificate=own.path, key=own.key_path, application=own.application)
+    return link_settings(name, site.site.links[name], state, settings, max(timeouts, default=5000))
 
 
 def described_server(site: SiteFile, name: str, polled: Sequence[Polled], state: Path, settings: Settings) -> list[str]:

@@ -95,6 +95,18 @@ async def connected(settings: ServerSettings) -> Connection:
         raise
 
 
+async def endpoints_of(settings: ServerSettings) -> Sequence[Any]:
+    """What a server tells of its endpoints to whoever asks; nothing of it is proven. Raises LinkDown, UaError, OSError."""
+    asking = _new_client(settings)
+    try:
+        await _reach(settings, asking)
+        await asking.send_hello()
+        await asking.open_secure_channel()
+        return await asking.get_endpoints()
+    finally:
+        drop(asking)
+
+
 def drop(client: Client) -> None:
     """Lets go of a client's connection at once, whatever is still to be sent on it."""
     protocol = client.uaclient.protocol
@@ -145,7 +157,7 @@ async def _reach(settings: ServerSettings, client: Client) -> None:
 
 async def _trusted(settings: ServerSettings, client: Client) -> str:
     """Asks which certificate the server has, and prepares the client for the one that is pinned; its SHA-256."""
-    endpoints = await _endpoints(settings)
+    endpoints = await endpoints_of(settings)
     policy, mode = _POLICIES[settings.security], ua.MessageSecurityMode[settings.mode]
     offered = [each for each in endpoints if each.SecurityPolicyUri == policy.URI and each.SecurityMode == mode]
     if not offered:
@@ -158,17 +170,6 @@ async def _trusted(settings: ServerSettings, client: Client) -> str:
     own, key = CertProperties(settings.certificate or b"", "der"), CertProperties(settings.key or b"", "pem")
     await client.set_security(policy, own, key, None, CertProperties(certificate, "der"), mode)
     return fingerprint
-
-
-async def _endpoints(settings: ServerSettings) -> Sequence[Any]:
-    asking = _new_client(settings)
-    try:
-        await _reach(settings, asking)
-        await asking.send_hello()
-        await asking.open_secure_channel()
-        return await asking.get_endpoints()
-    finally:
-        drop(asking)
 
 
 async def _log_in(settings: ServerSettings, client: Client) -> None:

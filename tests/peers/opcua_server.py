@@ -113,7 +113,9 @@ class PlantServer:
         threading.Thread(target=_drained, args=(self.process.stdout,), daemon=True).start()
 
     def trust(self, certificate: bytes) -> None:
-        """What a person does at the server: puts a client's certificate into its trusted folder."""
+        """What a person does at the server: moves a client's certificate to its trusted folder. Holds from the next start."""
+        for rejected in (self.folder / "pki" / "rejected").glob("*.pem"):
+            rejected.unlink()
         folder = self.folder / "pki" / "trusted" / "certs"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{hashlib.sha256(certificate).hexdigest()}.der").write_bytes(certificate)
