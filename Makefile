@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load clean
+.PHONY: demo test check format bench load year clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ bench: $(VENV)/test.stamp
 load: $(VENV)/test.stamp
 	@tests/system_packages.sh
 	$(BIN)/python -m tests.bench.load
+
+year: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.year
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,10 +15,11 @@ within one boot, for the wall clock may be set; else the wall clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
+from fractions import Fraction
 
-from agent.plausible import WIDE, Limits
+from agent.plausible import WIDE, Limits, scaled
 
 SLACK_MS = 900_000
 _HOUR_MS = 3_600_000
@@ -115,6 +116,11 @@ class Counter:
     def begin_anew(self) -> None:
         """The next reading begins another series: nothing is counted up to it."""
         self.last = self.held = None
+
+    def rescale(self, times: Fraction) -> None:
+        """Values are multiplied with another ratio from now on."""
+        self.last = self.last and replace(self.last, value=scaled(self.last.value, times))
+        self.held = self.held and replace(self.held, value=scaled(self.held.value, times))
 
     def replaced(self, at: Stand, last_of_old: Decimal | None) -> Step:
         """The meter was replaced: `last_of_old` is what the old one stood at in the end, `at` what the new one began with."""

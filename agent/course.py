@@ -3,9 +3,9 @@
 The agent makes `counter` and `day` records by it in the thread that writes, the verifier recomputes them by it, and
 `meterseal consumption` sums up by it: all see the same records in the same order, so all come to the same.
 
- 1. A counter's reading counts where it is good. Which meter it is follows from its declaration: where serial number, model or
-    ratios change, another series begins, and nothing is counted from the last of the old to the first of the new, unless a
-    `replacement` record says what both stood at.
+ 1. A counter's reading counts where it is good. Which meter it is follows from its declaration: where serial number or model
+    change, another series begins, and nothing is counted from the last of the old to the first of the new, unless a
+    `replacement` record says what both stood at. Where only the ratios change, the counter goes on in the new scale.
  2. A day ends with the last accepted reading that was due at its midnight or before; where that is not the midnight's own, it is
     said how far from it it was read. The next day begins with the same reading: days add up to what was counted in all.
  3. What is sealed after a day was closed belongs to the next one, whatever instant it answers for.
@@ -23,14 +23,14 @@ from typing import Any
 
 from agent.counter import Counter, Decision, Stand, Step
 from agent.declaration import Declaration
-from agent.plausible import WIDE, Limits, is_counter, limits_of
+from agent.plausible import WIDE, Limits, applied, is_counter, limits_of
 from agent.timeline import milliseconds
 from config.quantity import quantity_of
 
 Fields = dict[str, Any]
 _SLOT_MS = 900_000  # midnights of all zones in use are multiples of it
 _MOST_KEPT = 4000
-_SERIES = ("serial", "model", "ct", "vt")
+_SERIES = ("serial", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,21 @@ class Course:
                     self._counters[name].counter.limits = limits
                 else:
                     self._counters[name] = _Kept(limits)
+        if before:
+            self._rescale(before, declaration)
         if before and any(before.fields.get(name) != declaration.fields.get(name) for name in _SERIES):
             if not self._replaced:
                 self.anew = declaration.n
                 for kept in self._counters.values():
                     kept.counter.begin_anew()
             self._replaced = False
+
+    def _rescale(self, before: Declaration, after: Declaration) -> None:
+        """Lets counters go on where the transformers' ratios were declared anew."""
+        for name in before.points.keys() & after.points.keys() & self._counters.keys():
+            times = applied(after.points[name], after.fields) / applied(before.points[name], before.fields)
+            if times != 1:
+                self._counters[name].counter.rescale(times)
 
     def read(self, n: int, fields: Mapping[str, Any]) -> list[Fields]:
         """Takes a reading; the `counter` records that follow from it, without `kind`, time and clock."""

@@ -55,15 +55,15 @@ def is_counter(name: str) -> bool:
 
 def limits_of(point: Point, declared: Mapping[str, Any]) -> Limits:
     """The limits of a counter. `declared`: the meter's declaration."""
-    times = _applied(point, declared)
+    times = applied(point, declared)
     counter = point.counter
-    modulus = _times(counter.modulus, times) if counter and counter.modulus is not None else None
-    rate = _times(point.max_rate, times) if point.max_rate is not None else _rate_of(point, declared)
+    modulus = scaled(counter.modulus, times) if counter and counter.modulus is not None else None
+    rate = scaled(point.max_rate, times) if point.max_rate is not None else _rate_of(point, declared)
     return Limits(modulus, rate, bool(counter and counter.may_step_back))
 
 
-def _applied(point: Point, declared: Mapping[str, Any]) -> Fraction:
-    """What the agent multiplies a point with, for the transformers."""
+def applied(point: Point, declared: Mapping[str, Any]) -> Fraction:
+    """What the agent multiplies a point with, for the transformers of a declared meter."""
     names = {"ct": ["ct"], "vt": ["vt"], "ct_vt": ["ct", "vt"]}.get(point.ratio, [])
     product = Fraction(1)
     for name in names:
@@ -92,7 +92,8 @@ def _primary(text: object) -> int:
     return int(str(text).split("/", 1)[0]) if _ratio(text) and "/" in str(text) else 0
 
 
-def _times(value: Decimal, times: Fraction) -> Decimal:
+def scaled(value: Decimal, times: Fraction) -> Decimal:
+    """A value times a ratio, to 60 digits."""
     return WIDE.divide(WIDE.multiply(value, Decimal(times.numerator)), Decimal(times.denominator))
 
 

@@ -5,6 +5,7 @@ Each meter's own counter is turned here by exact increments, so a test knows wha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -143,16 +144,19 @@ class Plant:
         self.to_next()
         for plate, flow in zip(self.plates, flows, strict=True):
             plate.count(flow)
-        due_ns = self.clock.wall_ns // (QUARTER_MS * 1_000_000) * QUARTER_MS * 1_000_000
-        for plate in self.plates:
-            if silent:
-                now = self.clock.instant()
-                error = Exchange(QUESTION, b"", now, None, None, NoAnswer("no_answer", "no answer"))
-                await self.book.missed(plate.id, QUARTER_MS, due_ns, "no_answer", "", self.book.steps.count, (error,))
-            else:
-                await self.book.taken(self.reading(plate, due_ns, shown))
+        await asyncio.gather(*(self.poll(plate, silent=silent, shown=shown) for plate in self.plates))
         self.clock.move(AFTER_MIDNIGHT_MS / 1000)
         await self.closing.close()
+
+    async def poll(self, plate: Plate, *, silent: bool = False, shown: int | None = None) -> None:
+        """A meter is asked now."""
+        due_ns = self.clock.wall_ns // (QUARTER_MS * 1_000_000) * QUARTER_MS * 1_000_000
+        if silent:
+            now = self.clock.instant()
+            error = Exchange(QUESTION, b"", now, None, None, NoAnswer("no_answer", "no answer"))
+            await self.book.missed(plate.id, QUARTER_MS, due_ns, "no_answer", "", self.book.steps.count, (error,))
+        else:
+            await self.book.taken(self.reading(plate, due_ns, shown))
 
     def to_next(self) -> None:
         """Time passes until 300 ms behind the next quarter of an hour."""
