@@ -18,6 +18,7 @@ from config.mistake import ConfigError
 from config.opcua import OpcuaModel, OpcuaPoint
 from config.settings import Settings
 from config.text import read_text
+from config.typed import opcua_password_names
 from drivers.opcua_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -86,4 +87,5 @@ def _known(site: SiteFile, name: str, state: Path, settings: Settings) -> Iterat
     if made.server:
         yield f"  it must be {made.server}"
     if made.login == "user" and not made.password:
-        yield f"  there is no password for {made.user}: see `login` in the manual"
+        variable, file = opcua_password_names(name)
+        yield f"  there is no password for {made.user}: {variable} is not set, and there is no secret called {file}"

@@ -7,8 +7,9 @@ A line on its input is a command; each is answered by one line. The end of the i
 
     forget        it forgets all sessions, as after the time-out of a server
     reads         how many nodes were asked for in each Read since the last time
+    hangup        it closes all connections
     clients       how many connections there are
-    reorder       puts a namespace in front of the plant's, and moves its nodes to the new index
+    reorder       the plant gets another number among its namespaces, and there all values but the counters' are larger by 1000
 """
 
 from __future__ import annotations
@@ -156,11 +157,11 @@ async def _serve(options: argparse.Namespace) -> None:
     for uri in options.namespaces.split(","):
         await server.register_namespace(uri)
     index = await server.get_namespace_index(PLANT)
-    counters = await _meters(server, index, options.meters, options.points)
+    await _meters(server, index, options.meters, options.points)
     reads = _counting_reads(server, options.takes)
     async with server:
         print(port, flush=True)
-        await _obey(server, reads, counters, options)
+        await _obey(server, reads, options)
 
 
 async def _secured(server: Any, options: argparse.Namespace) -> None:
@@ -189,7 +190,7 @@ async def _secured(server: Any, options: argparse.Namespace) -> None:
         server.set_certificate_validator(only)
 
 
-async def _meters(server: Any, index: int, meters: int, points: int) -> dict[str, int]:
+async def _meters(server: Any, index: int, meters: int, points: int, more: int = 0) -> None:
     from asyncua import ua
 
     counts: dict[str, int] = {}
@@ -206,16 +207,14 @@ async def _meters(server: Any, index: int, meters: int, points: int) -> dict[str
         folder = await objects.add_object(ua.NodeId(f"M{meter}", index), f"M{meter}")
         for point in range(points):
             name = f"M{meter}.P{point}"
-            value = ua.Variant(10 * meter + point, ua.VariantType.UInt32)
+            value = ua.Variant(more + 10 * meter + point, ua.VariantType.UInt32)
             node = await folder.add_variable(ua.NodeId(name, index), name, value)
             if point == 0:
                 aspace.set_attribute_value_callback(node.nodeid, ua.AttributeIds.Value, count)
-    return counts
 
 
 def _counting_reads(server: Any, takes: int) -> list[int]:
     """Counts the nodes of each Read that comes over the network."""
-    from asyncua import ua
     from asyncua.server.internal_session import InternalSession
     from asyncua.ua.uaerrors import BadTooManyOperations
 
@@ -230,11 +229,10 @@ def _counting_reads(server: Any, takes: int) -> list[int]:
         return await read(self, params)
 
     InternalSession.read = counting  # type: ignore[method-assign]  # a peer may count what it is asked
-    assert ua
     return counted
 
 
-async def _obey(server: Any, reads: list[int], counts: dict[str, int], options: argparse.Namespace) -> None:
+async def _obey(server: Any, reads: list[int], options: argparse.Namespace) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while command := (await reader.readline()).decode().strip():
@@ -243,6 +241,9 @@ async def _obey(server: Any, reads: list[int], counts: dict[str, int], options: 
             for client in server.bserver.clients:
                 if client.processor is not None:
                     client.processor.session = None
+        elif command == "hangup":
+            for client in server.bserver.clients:
+                client.transport.close()
         elif command == "reads":
             answer = json.dumps(reads)
             reads.clear()
@@ -254,7 +255,7 @@ async def _obey(server: Any, reads: list[int], counts: dict[str, int], options: 
 
 
 async def _reorder(server: Any, options: argparse.Namespace) -> None:
-    """The server's plant moves to another index while sessions go on; under the old one lie other meters with odd values."""
+    """The plant gets another number while sessions go on; under the old one its nodes stay, but are not the plant's."""
     from asyncua import ua
 
     array = server.get_node(ua.NodeId(2255))
@@ -262,7 +263,7 @@ async def _reorder(server: Any, options: argparse.Namespace) -> None:
     old = table.index(PLANT)
     table[old] = "http://other.example/"
     await array.write_value([*table, PLANT])
-    await _meters(server, len(table), options.meters, options.points)
+    await _meters(server, len(table), options.meters, options.points, more=1000)
 
 
 def _free_port() -> int:
