@@ -13,6 +13,7 @@ from decimal import Decimal
 from agent.declaration import Fields, Frames, frames_of
 from agent.findings import CannotCheck, printable
 from agent.story import Story
+from agent.trace_server import node_of
 from agent.working import Place, marked, places, working_or_why
 from drivers.formula import plain
 
@@ -41,12 +42,12 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
     if not values:
         stated = ", ".join(value["quantity"] for value in story.fields["values"])
         raise CannotCheck(f"record {story.n} does not state {quantity}; it states {stated or 'nothing'}")
-    frames = frames_of(story.fields)
+    frames = frames_of(story.fields, story.declaration)
     sections: list[Section] = [
         ("VALUE", [_value(value) for value in values] + [_when(story, zone)]),
         ("1 METER", list(_meter(story))),
         ("2 FRAME", list(_frames(story, frames, values))),
-        ("3 COMPUTE", [line for value in values for line in _compute(value, frames)]),
+        ("3 COMPUTE", [line for value in values for line in _compute(story, value, frames)]),
         ("4 CLOCK", list(_clock(story))),
         ("5 SIGNED", [_signed(story)]),
         ("6 LOG", list(_log(story))),
@@ -105,10 +106,18 @@ def _meter(story: Story) -> Iterator[str]:
     model = f"{declared['model']} revision {declared['revision']}, trust level {declared['trust']}"
     yield f"{model}, {ratios or 'no transformer ratio'}"
     place = declared["place"] or "no place stated"
-    yield f"{place}, {declared['link']} address {declared['address']}, read every {_interval(story)} s"
+    yield f"{place}, {_reached(declared)}, read every {_interval(story)} s"
     at_hand = "at hand and the one declared" if declaration.target else "NOT USABLE, see WRONG"
     yield f"declared in record {declaration.n}, hash {'the same' if declaration.leaf == source['declared'] else 'ANOTHER'}"
     yield f"model file {declared['digest'][:16]}… {at_hand}"
+
+
+def _reached(declared: Fields) -> str:
+    """The link, and who or what on it: an address, or the server behind which the meter is."""
+    if not (server := declared.get("server")):
+        return f"{declared['link']} address {declared['address'] or 'none'}"
+    uri, certificate = server.get("uri", "of unknown name"), server.get("certificate", "")
+    return f"{declared['link']}, server {uri}, {f'certificate {certificate[:16]}…' if certificate else 'no certificate'}"
 
 
 def _interval(story: Story) -> str:
@@ -136,15 +145,18 @@ def _state(story: Story, index: int, fault: str, wrong: set[str]) -> str:
         return "WRONG, see below"
     if story.declaration is None or story.declaration.target is None:
         return "not checked: no model at hand"
+    if story.declaration.target.model.protocol == "opcua":
+        return "the answer to this request of the model, a value for each node"
     return "the answer to this request of the model, checksum and address ok"
 
 
-def _compute(value: Fields, frames: Frames) -> Iterator[str]:
+def _compute(story: Story, value: Fields, frames: Frames) -> Iterator[str]:
     formula = value.get("formula")
+    yield f"{value['quantity']} = {formula}" if formula else f"{value['quantity']}: no formula, no value"
+    if node := node_of(story.declaration, value["quantity"], frames):
+        yield f"  {node}"
     if formula is None:
-        yield f"{value['quantity']}: no formula, no value"
         return
-    yield f"{value['quantity']} = {formula}"
     lines = working_or_why(formula, frames.usable)
     yield from (f"  {line}" for line in lines)
     same = lines[-1].endswith(f"= {value['value']}") if "value" in value else "no value" in lines[-1]

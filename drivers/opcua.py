@@ -189,6 +189,11 @@ def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequ
     return "stale" if value.server - value.source > most * _TICKS else ""
 
 
+def data_value(target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes]) -> DataValue:
+    """All that the last answer says of a point's node. Raises KeyError and NoValue as `locate`, but for what it says."""
+    return _found(target, requests, point, answers)[1]
+
+
 def _max_age(target: Target, point: Point) -> int | None:
     return cast("OpcuaPoint", point).max_age
 

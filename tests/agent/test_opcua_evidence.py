@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.trace import trace_record
+from agent.trace import trace, trace_record
+from agent.trace_text import trace_text
 from agent.verify import verify
 from tests.agent.ledgers import EVERY_MS, Gateway, frame, stamp
 from tests.drivers.opcua_frames import METERS, NOW, SECOND, SERVER, TABLE, answer, data_value, listed, scalar, string
@@ -282,3 +283,23 @@ def test_a_poll_that_was_answered_cannot_be_counted_as_missed() -> None:
     gateway.append("gap", meter=gateway.source(METER), state="opened", frames=[frame(request(), GOT)], **told)
     found = verify(gateway.log, key=gateway.key_line).findings.kept
     assert [finding.what for finding in found["GAP"]] == ["a poll that the meter answered properly is counted as missed"]
+
+
+def test_a_trace_names_server_nodes_and_times() -> None:
+    gateway = sealed(honest())
+    text = trace_text(trace(gateway.log, meter=METER, key=gateway.key_line))
+    assert f"hall 3, scada, server {SERVER}, certificate abababababababab…, read every 900 s" in text
+    assert "the answer to this request of the model, a value for each node" in text
+    energy = "status 00000000, source time 2026-11-22T08:15:00.000000Z, server time 2026-11-22T08:15:00.000000Z"
+    assert f"node nsu={METERS};s=Energy, {energy}" in text
+    assert f"node nsu={METERS};s=Temperature, status 808C0000, source time" in text
+    assert text.splitlines()[-1].startswith("VERDICT    TRACEABLE")
+
+
+@pytest.mark.parametrize(("ticks", "said"), [(None, "none"), (0, "unusable"), (-1, "unusable"), (2**63 - 1, "unusable")])
+def test_a_trace_bears_times_that_are_none(ticks: int | None, said: str) -> None:
+    fields = honest()
+    got = answer(data_value(scalar(9, 184_223_570), 0, source=ticks), POWER, VOLTAGE, TEMPERATURE)
+    fields["frames"] = [frame(request(), got)]
+    gateway = sealed(fields)
+    assert f"s=Energy, status 00000000, source time {said}, server time 2026" in trace_text(trace(gateway.log, meter=METER, key=None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import re
 import struct
 import uuid
 from typing import Any
@@ -19,6 +20,7 @@ from drivers.errors import MeterError, NoValue
 from drivers.formula import evaluate
 from drivers.opcua_binary import NodeId, Reader, encoded_node_id
 from drivers.opcua_read import Batch, batches, nodes_of, read_response, resolved
+from drivers.opcua_status import NAMES, OVERRIDDEN
 from tests.drivers.opcua_frames import METERS, SERVER, TABLE, listed, point, shortest, target
 
 pytest.importorskip("asyncua", reason="install the extra opcua: pip install 'meterseal[opcua]'")
@@ -206,3 +208,12 @@ def test_damaged_answers_that_we_accept_hold_the_value_that_asyncua_finds() -> N
             accepted += 1
             assert found == text_of(theirs).strip()
     assert accepted > 500
+
+
+def test_status_codes_have_the_names_that_asyncua_gives_them() -> None:
+    for code, name in NAMES.items():
+        theirs = ua.status_codes.code_to_name_doc[code][0]
+        assert re.sub("(?<!^)([A-Z])", r"_\1", theirs).lower() == name
+    for code, name in OVERRIDDEN.items():
+        theirs = ua.status_codes.code_to_name_doc[code][0].partition("_")[0]
+        assert re.sub("(?<!^)([A-Z])", r"_\1", theirs).lower() == name

@@ -1,0 +1,35 @@
+"""What a trace tells of a value that an OPC UA server held: its node, status and times. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from agent.declaration import Declaration, Frames
+from config.opcua import OpcuaPoint
+from drivers.errors import NoValue
+from drivers.opcua import data_value
+
+_BEGINNING = datetime(1601, 1, 1, tzinfo=UTC)
+_LAST = 2_650_467_743_990_000_000  # the end of the year 9999, in steps of 100 ns
+
+
+def node_of(declaration: Declaration | None, quantity: str, frames: Frames) -> str:
+    """The node of a quantity and what its server said beside the value; empty for values of other protocols."""
+    point = declaration.points.get(quantity) if declaration else None
+    if declaration is None or declaration.target is None or not isinstance(point, OpcuaPoint):
+        return ""
+    element = "" if point.at.index is None else f" element {point.at.index}"
+    try:
+        told = data_value(declaration.target, frames.asked, point, frames.usable)
+    except (KeyError, NoValue):
+        return f"node {point.at.node}{element}"
+    times = f"source time {_time(told.source)}, server time {_time(told.server)}"
+    return f"node {point.at.node}{element}, status {told.status:08X}, {times}"
+
+
+def _time(ticks: int | None) -> str:
+    if ticks is None:
+        return "none"
+    if not 0 < ticks < _LAST:
+        return "unusable"
+    return (_BEGINNING + timedelta(microseconds=ticks // 10)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
