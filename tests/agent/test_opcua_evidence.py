@@ -301,5 +301,5 @@ def test_a_trace_bears_times_that_are_none(ticks: int | None, said: str) -> None
     fields = honest()
     got = answer(data_value(scalar(9, 184_223_570), 0, source=ticks), POWER, VOLTAGE, TEMPERATURE)
     fields["frames"] = [frame(request(), got)]
-    gateway = sealed(fields)
-    assert f"s=Energy, status 00000000, source time {said}, server time 2026" in trace_text(trace(gateway.log, meter=METER, key=None))
+    text = trace_text(trace(sealed(fields).log, meter=METER, key=None))
+    assert f"s=Energy, status 00000000, source time {said}, server time 2026" in text
