@@ -173,7 +173,7 @@ def formula_of(target: Target, requests: Sequence[bytes], point: Point | Watch, 
             causes.append(error.cause)
             continue
         if terms:
-            factors = [plain(point.scale), *_ratios(target, point)]
+            factors = [plain(point.scale), *target.ratios(point)]
             return "+".join(source + _times(*more, *factors) for source, *more in terms)
     if causes:
         raise NoValue(causes[0])
@@ -240,11 +240,3 @@ def _pieces(data: _Data, start: int, count: int) -> Iterator[tuple[int, int, int
 
 def _times(*factors: str) -> str:
     return "".join(f"*{factor}" for factor in factors if factor != "1")
-
-
-def _ratios(target: Target, point: Point | Watch) -> list[str]:
-    """The plate ratios that the agent, not the meter, has to apply."""
-    if isinstance(point, Watch):
-        return []
-    wanted = {"ct": [target.ct], "vt": [target.vt], "ct_vt": [target.ct, target.vt]}.get(point.ratio, [])
-    return [ratio for ratio in wanted if ratio]

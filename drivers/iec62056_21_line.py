@@ -127,7 +127,7 @@ def formula_of(target: Target, index: int, answer: bytes, found: Message, point:
     if not isinstance(point, Point):
         return _source(index, found, value, "ascii", _LONGEST_TEXT)
     factor = _factor(value.unit or at.unit, point.unit)
-    tail = "".join(f"*{ratio}" for ratio in _ratios(target, point))
+    tail = "".join(f"*{ratio}" for ratio in target.ratios(point))
     scale = "" if point.scale == 1 else f"*{plain(point.scale)}"
     return _source(index, found, value, "dec", _LONGEST_NUMBER) + _times(factor) + scale + tail
 
@@ -165,12 +165,6 @@ def _times(factor: Fraction) -> str:
         return f"*{factor.numerator}/{factor.denominator}" if factor.numerator != 1 else f"/{factor.denominator}"
     text = f"{int(whole):0{digits + 1}d}"
     return f"*{text[:-digits]}.{text[-digits:]}" if digits else f"*{text}"
-
-
-def _ratios(target: Target, point: Point) -> list[str]:
-    """The plate ratios that the agent, not the meter, has to apply."""
-    wanted = {"ct": [target.ct], "vt": [target.vt], "ct_vt": [target.ct, target.vt]}.get(point.ratio, [])
-    return [ratio for ratio in wanted if ratio]
 
 
 def number_of(target: Target, index: int, answer: bytes, found: Message) -> str | None:

@@ -143,7 +143,7 @@ def _written(target: Target, record: Record, point: Point | Watch) -> str:
         raise NoValue("unknown_unit")
     encoding = _number(record)
     minus = -1 if record.form == "minus_digits" else 1
-    return encoding + _times(counted * Fraction(point.scale) * minus) + "".join(f"*{ratio}" for ratio in _ratios(target, point))
+    return encoding + _times(counted * Fraction(point.scale) * minus) + "".join(f"*{ratio}" for ratio in target.ratios(point))
 
 
 def _number(record: Record) -> str:
@@ -195,9 +195,3 @@ def _times(factor: Fraction) -> str:
     if digits > _DIGITS:
         raise NoValue("unknown_unit")
     return text
-
-
-def _ratios(target: Target, point: Point) -> list[str]:
-    """The plate ratios that the agent, not the meter, has to apply."""
-    wanted = {"ct": [target.ct], "vt": [target.vt], "ct_vt": [target.ct, target.vt]}.get(point.ratio, [])
-    return [ratio for ratio in wanted if ratio]

@@ -225,7 +225,7 @@ def formula_of(target: Target, reads: Sequence[Read | None], point: Point | Watc
 
     if not isinstance(point, ModbusPoint):
         return source(cast("ModbusWatch", point).at) + _times(plain(point.scale))
-    tail = "".join(_times(ratio) for ratio in _ratios(target, point))
+    tail = "".join(_times(ratio) for ratio in target.ratios(point))
     if point.exponent:
         shift = f"{point.exponent.offset:+d}" if point.exponent.offset else ""
         tail = f"*10^({source(point.exponent.at)}{shift}){tail}"
@@ -236,9 +236,3 @@ def formula_of(target: Target, reads: Sequence[Read | None], point: Point | Watc
 
 def _times(factor: str) -> str:
     return "" if factor == "1" else f"*{factor}"
-
-
-def _ratios(target: Target, point: Point) -> list[str]:
-    """The plate ratios that the agent, not the meter, has to apply."""
-    wanted = {"ct": [target.ct], "vt": [target.vt], "ct_vt": [target.ct, target.vt]}.get(point.ratio, [])
-    return [ratio for ratio in wanted if ratio]
