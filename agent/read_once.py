@@ -10,6 +10,7 @@ from agent.reading import meter_number, serial_in, values_of
 from config.model import Watch
 from drivers import Exchange
 from drivers.errors import MeterError, NoAnswer
+from drivers.mbus_listing import listing
 
 
 async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tuple[str, bool]:
@@ -40,6 +41,8 @@ async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tupl
         shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
         doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
         lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
+    if besides := _said_besides(meter, exchanges):
+        lines += ["", "all that it says:", *(f"  {line}" for line in besides)]
     number, _ = meter_number(meter.driver, meter.target, exchanges)
     if number:
         lines += ["", f"its own number, in every answer: {number}"]
@@ -56,6 +59,13 @@ def _frames(exchange: Exchange) -> list[str]:
     if exchange.error:
         lines += _trouble(exchange.error)
     return lines
+
+
+def _said_besides(meter: Polled, exchanges: Sequence[Exchange]) -> list[str]:
+    """All that answers say where they name their values themselves; nothing in other protocols."""
+    if meter.target.model.protocol != "mbus":
+        return []
+    return listing([exchange.answer for exchange in exchanges if exchange.error is None])
 
 
 def _trouble(error: MeterError) -> list[str]:

@@ -141,12 +141,12 @@ def _written(target: Target, record: Record, point: Point | Watch) -> str:
     counted = worth(record.meaning, point.unit)
     if counted is None:
         raise NoValue("unknown_unit")
-    encoding = _number(record)
+    encoding = number_encoding(record)
     minus = -1 if record.form == "minus_digits" else 1
     return encoding + _times(counted * Fraction(point.scale) * minus) + "".join(f"*{ratio}" for ratio in target.ratios(point))
 
 
-def _number(record: Record) -> str:
+def number_encoding(record: Record) -> str:
     """The encoding of a record's number. Raises NoValue where a formula has none of that width."""
     length = record.length
     if record.form == "real":
@@ -172,7 +172,7 @@ def _watched(record: Record, watch: MbusWatch) -> str:
         return f"u{8 * length}{'' if length == 1 else 'le'}{_times(Fraction(watch.scale))}"
     if record.form == "bytes" or record.length > 8 or record.meaning.kind in ("date", "date_time"):
         return f"hex{length}"
-    return _number(record) + _times(Fraction(watch.scale))
+    return number_encoding(record) + _times(Fraction(watch.scale))
 
 
 def _times(factor: Fraction) -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from drivers.errors import NoValue
 from drivers.formula import evaluate
-from drivers.mbus_place import _number
+from drivers.mbus_place import number_encoding
 from drivers.mbus_record import Record, read_telegram
 from tests.agent.plants import simulator_of
 from tests.drivers.mbus_frames import TELEGRAMS, telegram
@@ -116,7 +116,7 @@ def own_value(frame: bytes, record: Record) -> Fraction | None:
     if record.form in ("none", "text", "bytes") or record.meaning.kind in ("date", "date_time") or record.length == 0:
         return None
     try:
-        value = evaluate(f"0@{record.data}:{_number(record)}", [frame]).value
+        value = evaluate(f"0@{record.data}:{number_encoding(record)}", [frame]).value
     except NoValue:  # a number too wide for a formula
         return None
     return None if value is None else Fraction(value) * record.meaning.factor * SECONDS.get(record.meaning.unit, 1)
