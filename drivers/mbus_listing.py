@@ -54,7 +54,7 @@ def _shown(record: Record, answer: bytes) -> str:
     if record.meaning.kind in _DATES:
         return moment(data) or f"no date: {data.hex(' ')}"
     if record.form == "text":
-        return data[::-1].decode("latin-1").strip() or "empty"
+        return data[::-1].decode("latin-1").strip() or "no text"
     if record.form == "bytes":
         return data.hex(" ")
     try:
