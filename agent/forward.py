@@ -25,7 +25,7 @@ from agent import topics
 from agent.clock import Clock
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
-from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
+from agent.mqtt import Acknowledged, Arrived, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
 from agent.mqtt_words import FIRST_REFUSAL, NO_RETAIN, NOBODY_LISTENS, TOO_LARGE, Trouble, no_answer, publish_refused
 from agent.pause import LONGEST, Pause
 from agent.window import Window
@@ -34,6 +34,7 @@ from config.site import Mqtt
 _TICK_SECONDS = 1.0
 _SHORTEST_SILENCE = 10.0
 _LEAVE_SECONDS = 0.5
+_CHECKPOINT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class _Stream:
     copies: deque[Message]
     unsent: deque[tuple[int, Message]] = field(default_factory=deque)
     checkpoint: str | None = None
+    checkpoint_at: float = 0.0
     copy_is_next: bool = True
 
 
@@ -172,6 +174,8 @@ class Forwarder:
             while inbox:
                 event = inbox.popleft()
                 heard = now
+                if isinstance(event, Arrived):
+                    continue  # nothing is subscribed here
                 if isinstance(event, Lost):
                     return event.trouble
                 if isinstance(event, Connected):
@@ -255,9 +259,10 @@ class Forwarder:
         return n, message
 
     def _look_for_checkpoint(self, stream: _Stream, reader: LedgerReader) -> None:
-        note = reader.newest_checkpoint()
-        if note and note != stream.checkpoint and self._retains:
-            stream.checkpoint = note
+        note, now = reader.newest_checkpoint(), self._clock.monotonic()
+        again = now - stream.checkpoint_at >= _CHECKPOINT_SECONDS  # the same one, for witnesses: nothing was sealed since
+        if note and (note != stream.checkpoint or again) and self._retains:
+            stream.checkpoint, stream.checkpoint_at = note, now
             stream.copies.append(topics.checkpoint(self._base, note))
 
     # --- acknowledgements -------------------------------------------------------------------------------------

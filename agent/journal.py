@@ -37,6 +37,15 @@ EVENTS = {
     "forward.cannot_connect": "a broker cannot be reached or does not let us in",
     "forward.refused": "a broker refused a record; it stays in the ledger and is sent again",
     "forward.password_in_clear": "the password goes to a broker over a connection that is not encrypted",
+    "witness.started": "a witness is up: how many gateways it watches",
+    "witness.vouched": "the witness cosigned a gateway's checkpoint over so many records",
+    "witness.alarm": "the witness refuses a log: it was rewritten, went back or bears a foreign key; told until settled",
+    "witness.not_taken": "a message about witnessing is not what it should be, and was dropped",
+    "witness.no_connection": "the broker cannot be reached to hear questions or checkpoints; it is tried again by itself",
+    "witness.cosigned": "a witness's cosignature was kept beside the ledger",
+    "witness.ahead": "a witness has seen more records than this ledger has: the ledger is an older copy",
+    "timestamp.taken": "a timestamp authority stamped the newest checkpoint",
+    "timestamp.failed": "a timestamp authority did not answer or refused; it is asked again by itself",
     "forward.nobody_listens": "the broker takes records, but no one has subscribed to them",
 }
 

@@ -81,9 +81,9 @@ def load_key(state: Path, in_force: bytes | None = None) -> Key:
         lost = "" if in_force is None else " If it is lost, run `meterseal key revoke` with the recovery key."
         raise KeyFileError(f"there is no key at {state / KEY_FILE}", f"{_MAKE}{lost}")
     if in_force is None:
-        return _read(paths[0])
+        return read_key(paths[0])
     for path in paths:
-        key = _read(path)
+        key = read_key(path)
         if key.public == in_force and path.name == NEXT_FILE:
             path.replace(state / KEY_FILE)
         elif key.public == in_force:
@@ -169,8 +169,13 @@ def _present(state: Path) -> Iterator[Path]:
     yield from (path for path in (*paths, state / KEY_FILE, state / NEXT_FILE) if path.exists())
 
 
-def _read(path: Path) -> Key:
-    private = read_private(path, _MAKE)
+def read_key(path: Path, missing: str = _MAKE) -> Key:
+    """The signing key in a file.
+
+    Raises:
+        KeyFileError: as `read_private`; or it is another kind of key.
+    """
+    private = read_private(path, missing)
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
     return Key(private)

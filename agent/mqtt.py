@@ -17,22 +17,24 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.mqtt_words import Trouble, broker_closed, connect_refused, disconnected, file_unusable, unreachable
 from config.site import Mqtt, Tls
 
 _CONNECT_SECONDS = 10.0
 _UNLIMITED = 2**28
+LARGEST_ARRIVAL = 65_536
 _MOST_IN_FLIGHT = 65535
 
 
@@ -76,7 +78,16 @@ class Lost:
     trouble: Trouble
 
 
-Event = Connected | Acknowledged | Lost
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message of a topic that was subscribed. `retained`: the broker had kept it; else somebody publishes it just now."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+Event = Connected | Acknowledged | Lost | Arrived
 Tell = Callable[[Event], None]
 
 
@@ -101,7 +112,7 @@ class Connection:
     connection ends without a word, or with `leave`.
     """
 
-    def __init__(self, destination: Mqtt, client_id: str, password: str | None, will: Message, tell: Tell) -> None:
+    def __init__(self, destination: Mqtt, client_id: str, password: str | None, will: Message | None, tell: Tell) -> None:
         self._destination = destination
         self._tell = tell
         self._lock = threading.Lock()
@@ -117,6 +128,10 @@ class Connection:
         """Hands a message to paho; the packet identifier that its acknowledgement will carry."""
         properties = _properties(message.content_type)
         return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties).mid
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Asks for the messages of these topics at QoS 1; they are told as Arrived. Only after Connected."""
+        self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
 
     def leave(self) -> None:
         """Disconnects in order and has the broker publish the will (MQTT 5.0, section 3.14.2.1, reason 4)."""
@@ -137,7 +152,7 @@ class Connection:
         try:
             if self._destination.tls:
                 self._client.tls_set_context(_tls_context(self._destination.tls))
-            self._client.connect(host, port, self._destination.keepalive, clean_start=True)
+            self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest())
         except _FileUnusable as error:
             self._tell(Lost(error.trouble))
             return
@@ -159,7 +174,14 @@ def _properties(content_type: str) -> Properties:
     return properties
 
 
-def _client(destination: Mqtt, client_id: str, password: str | None, will: Message) -> Client:
+def _largest() -> Properties:
+    """Nothing larger than this is sent to us by a broker (MQTT 5.0, section 3.1.2.11.4)."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # the same
+    properties.MaximumPacketSize = LARGEST_ARRIVAL
+    return properties
+
+
+def _client(destination: Mqtt, client_id: str, password: str | None, will: Message | None) -> Client:
     client = Client(
         CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
     )
@@ -167,9 +189,10 @@ def _client(destination: Mqtt, client_id: str, password: str | None, will: Messa
     client.max_inflight_messages = _MOST_IN_FLIGHT  # the window is the caller's
     if destination.username is not None or password is not None:
         client.username_pw_set(destination.username or "", password)
-    properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # the same
-    properties.ContentType = will.content_type
-    client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+    if will:
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # the same
+        properties.ContentType = will.content_type
+        client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
     return client
 
 
@@ -199,6 +222,10 @@ def _listen(client: Client, tell: Tell) -> None:
         else:
             tell(Lost(broker_closed(reason.value, taken.is_set())))
 
+    def on_message(_client: Client, _: Any, message: MQTTMessage) -> None:
+        tell(Arrived(message.topic, bytes(message.payload), message.retain))
+
+    client.on_message = on_message
     client.on_connect = on_connect
     client.on_publish = on_publish
     client.on_disconnect = on_disconnect

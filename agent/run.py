@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from agent import __version__, draft
 from agent.book import Book
 from agent.by_person import last_of_agent, own_account
 from agent.by_person_seal import sealing
+from agent.checkpoints import keep_checkpoints, keep_timestamped
 from agent.clock import Clock
 from agent.closing import Closing
 from agent.control import Poller, listening
@@ -34,11 +35,12 @@ from agent.record import parse
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
 from agent.ways import poller_of, way_to
+from agent.witness_desk import WitnessDesk
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
 from config.site import Meter
+from config.zone import zone_of
 
-_CHECKPOINT_SECONDS = 300.0
 _LAST_WORDS_SECONDS = 3.0
 
 
@@ -71,11 +73,12 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
                 Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
                 for destination in site.site.mqtt
             ]
+            aside = _aside(site, settings, ledger, clock, log)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=len(forwarders), records=ledger.size)
             async with listening(
                 state, dict(zip(ways, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
             ):
-                reason = await _work(pollers, forwarders, ledger, book, clock, closing)
+                reason = await _work(pollers, forwarders, aside, ledger, book, clock, closing)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -143,7 +146,13 @@ def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
 
 
 async def _work(
-    pollers: Sequence[Poller], forwarders: Sequence[Forwarder], ledger: Ledger, book: Book, clock: Clock, closing: Closing
+    pollers: Sequence[Poller],
+    forwarders: Sequence[Forwarder],
+    aside: Sequence[Coroutine[Any, Any, None]],
+    ledger: Ledger,
+    book: Book,
+    clock: Clock,
+    closing: Closing,
 ) -> str:
     """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
     loop = asyncio.get_running_loop()
@@ -151,8 +160,9 @@ async def _work(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _tell, stopped, number.name.lower())
     polling = [loop.create_task(poller.run()) for poller in pollers]
-    polling += [loop.create_task(_checkpoints(ledger, clock)), loop.create_task(closing.run())]
+    polling.append(loop.create_task(closing.run()))
     forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
+    forwarding += [loop.create_task(each) for each in aside]
     ends: list[asyncio.Future[Any]] = [stopped, *polling, *forwarding]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     broken = [task for task in (*polling, *forwarding) if task.done() and not task.cancelled()]
@@ -169,6 +179,17 @@ async def _work(
     return reason
 
 
+def _aside(site: SiteFile, settings: Settings, ledger: Ledger, clock: Clock, log: Any) -> list[Coroutine[Any, Any, None]]:
+    """What is done beside polling and delivery: checkpoints, witnesses' questions, timestamps."""
+    declared = site.site
+    made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone))]
+    for broker in declared.mqtt if declared.witnesses else ():
+        made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, _password(settings, broker.name), log).run())
+    if declared.timestamp:
+        made.append(keep_timestamped(declared.timestamp, ledger, clock, log))
+    return made
+
+
 def _tell(stopped: asyncio.Future[str], reason: str) -> None:
     if not stopped.done():
         stopped.set_result(reason)
@@ -177,14 +198,6 @@ def _tell(stopped: asyncio.Future[str], reason: str) -> None:
 def _password(settings: Settings, name: str) -> str | None:
     secret = mqtt_password(settings, name)
     return secret.get_secret_value() if secret else None
-
-
-async def _checkpoints(ledger: Ledger, clock: Clock) -> None:
-    """A checkpoint every five minutes, also when nothing was recorded since."""
-    while True:
-        await clock.sleep(_CHECKPOINT_SECONDS)
-        if ledger.error is None:
-            await ledger.checkpoint()
 
 
 async def _let_forwarders_catch_up(ledger: Ledger, forwarders: Sequence[Forwarder]) -> None:

@@ -16,7 +16,7 @@ from agent.record import RecordError, parse
 from agent.schema import check_record
 from agent.seal import PAYLOAD_TYPE, unsigned
 
-_TEXT = "text/plain"
+TEXT = "text/plain"
 _DAMAGED = "damaged"
 _BY_METER = ("reading", "gap")
 _READ_AT_ONCE = 32
@@ -27,14 +27,19 @@ def base_of(topic: str, gateway: str) -> str:
     return f"{topic}/{gateway}"
 
 
+def witness_id(line: str) -> str:
+    """How a witness is called in topics: the key hash of its key line."""
+    return line.split("+")[1]
+
+
 def status(base: str, word: str, retain: bool = True) -> Message:
     """The message that says whether the gateway is `online` or `offline`; retained, if the broker can."""
-    return Message(f"{base}/status", word.encode(), _TEXT, retain)
+    return Message(f"{base}/status", word.encode(), TEXT, retain)
 
 
 def checkpoint(base: str, note: str) -> Message:
     """The retained message with a signed checkpoint."""
-    return Message(f"{base}/checkpoint", note.encode(), _TEXT, retain=True)
+    return Message(f"{base}/checkpoint", note.encode(), TEXT, retain=True)
 
 
 def record(base: str, payload: bytes) -> Message:
@@ -87,7 +92,7 @@ def _declarations(base: str, declared: Mapping[str, tuple[str, bytes]], reader: 
     """Declarations by meter, and the model files that they quote by digest."""
     digests = {digest for digest, _ in declared.values()}
     models = [
-        Message(f"{base}/model/{digest}", text, _TEXT, retain=True)
+        Message(f"{base}/model/{digest}", text, TEXT, retain=True)
         for digest, text in reader.models().items()
         if digest in digests
     ]

@@ -59,6 +59,13 @@ Topic = Annotated[
     str,
     Shape(r"[^#+\x00-\x1f\x7f]{1,200}", "is not a topic; write words with / between them, without + and #, such as meterseal/v1"),
 ]
+WitnessKey = Annotated[
+    str,
+    Shape(
+        r"[^\s+]{1,100}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+        "is not a witness's key line; copy it as `meterseal witness init` printed it",
+    ),
+]
 UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not a name")]
 Framing = Literal["tcp", "rtu", "ascii"]
 Server = Annotated[
@@ -248,6 +255,17 @@ class Mqtt(Declared):
     """Seconds after which a silent connection is tested."""
 
 
+class Timestamp(Declared):
+    """An authority that stamps checkpoints with its time (RFC 3161)."""
+
+    url: Annotated[
+        str, Shape(r"https?://[^\s\x00-\x1f\x7f]{1,300}", "is not the address of a timestamp authority; write http://…")
+    ]
+    """Where it answers."""
+    every: Interval = 86_400_000
+    """How often it is asked, such as 24h."""
+
+
 class Site(Declared):
     """A whole site file."""
 
@@ -265,5 +283,9 @@ class Site(Declared):
     """The ways to the meters, each under a name of its own."""
     meters: Annotated[tuple[Meter, ...], Field(min_length=1)]
     """All meters."""
+    witnesses: tuple[WitnessKey, ...] = ()
+    """Key lines of those outside who cosign this gateway's checkpoints, as `meterseal witness init` prints them."""
+    timestamp: Timestamp | None = None
+    """An authority that stamps the newest checkpoint with its time now and then; the extra `timestamp` must be installed."""
     mqtt: tuple[Mqtt, ...] = ()
     """The brokers that readings are delivered to. None: readings stay in the ledger."""

@@ -1,0 +1,98 @@
+"""Listening to topics of one broker and answering: a connection of its own, made again after a loss.
+
+Apart from the delivery of records (`agent.forward`) on purpose: whatever arrives here can neither hold a record up nor
+change one. What arrives is told one by one, in order; a message that nobody can take is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from agent.clock import Clock
+from agent.mqtt import Arrived, Connected, Connection, Event, Lost, Message
+from agent.pause import Pause
+from config.site import Mqtt
+
+_MOST_WAITING = 200
+_SETTLED_SECONDS = 60.0
+
+
+class Listener:
+    """A client that is subscribed to topics."""
+
+    def __init__(
+        self,
+        destination: Mqtt,
+        client_id: str,
+        password: str | None,
+        topics: Sequence[str],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._destination = destination
+        self._client_id = client_id
+        self._password = password
+        self._topics = topics
+        self._clock = clock
+        self._log = log
+        self._connection: Connection | None = None
+        self._told = ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has taken the connection."""
+        return self._connection is not None
+
+    def say(self, message: Message) -> None:
+        """Publishes a message if there is a connection; else it is lost, and whoever waits for it asks again."""
+        if self._connection:
+            self._connection.publish(message)
+
+    async def run(self, hear: Callable[[Arrived], Awaitable[None]]) -> None:
+        """Hears until cancelled."""
+        pause = Pause()
+        while True:
+            began = self._clock.monotonic()
+            await self._listen(hear)
+            if self._clock.monotonic() - began > _SETTLED_SECONDS:
+                pause.reset()
+            await self._clock.sleep(pause.next())
+
+    async def _listen(self, hear: Callable[[Arrived], Awaitable[None]]) -> None:
+        """One connection from the attempt to its end."""
+        loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[Event] = asyncio.Queue()
+
+        def take(event: Event) -> None:
+            if not isinstance(event, Arrived) or inbox.qsize() < _MOST_WAITING:
+                inbox.put_nowait(event)
+
+        def tell(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                loop.call_soon_threadsafe(take, event)
+
+        connection = Connection(self._destination, self._client_id, self._password, None, tell)
+        try:
+            connection.open()
+            while True:
+                event = await inbox.get()
+                if isinstance(event, Lost):
+                    self._tell_lost(event)
+                    return
+                if isinstance(event, Connected):
+                    connection.subscribe(self._topics)
+                    self._connection, self._told = connection, ""
+                elif isinstance(event, Arrived):
+                    await hear(event)
+        finally:
+            self._connection = None
+            connection.drop()
+
+    def _tell_lost(self, event: Lost) -> None:
+        if event.trouble.why != self._told:
+            self._told = event.trouble.why
+            self._log.warning("witness.no_connection", why=event.trouble.why, hint=event.trouble.hint)
