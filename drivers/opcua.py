@@ -48,12 +48,25 @@ _TICKS = 10_000  # steps of 100 ns in a millisecond
 
 
 def requests(target: Target, points: Sequence[Point | Watch], hole: int | None = None) -> list[Request]:
-    """The points' nodes in their portable form, the server's tables in front of them; `resolved` makes that what is sent."""
+    """The points' nodes in their portable form, the server's tables in front of them; `resolved` makes that what is sent.
+
+    Where the model names the node of the meter's own number it is asked for as well, so that every reading tells whose it is.
+    """
     limits = cast("OpcuaModel", target.model).opcua
-    nodes = list(dict.fromkeys(_node(node_name(_at(point).node)) for point in points))
+    nodes = _nodes(target, points)
     timeout = limits.timeout_ms / 1000
     parts = [nodes[first : first + limits.max_nodes] for first in range(0, len(nodes), limits.max_nodes)]
     return [Request(portable(part), timeout, 0.0, timeout, _LONGEST_BYTES) for part in parts]
+
+
+def _nodes(target: Target, points: Sequence[Point | Watch]) -> list[NodeId]:
+    """What is asked for to read points: each node once, that of the meter's own number last."""
+    number = _number(target)
+    return list(dict.fromkeys(_node(node_name(_at(point).node)) for point in (*points, *([number] if number and points else []))))
+
+
+def _number(target: Target) -> Watch | None:
+    return next((watch for watch in target.model.identity if watch.name == "serial"), None)
 
 
 def _at(point: Point | Watch) -> OpcuaAt:
@@ -79,8 +92,7 @@ def prescribes(target: Target, points: Sequence[Point | Watch], request: bytes) 
         asked = nodes_of(request)[TABLES:]
     except BadFrame:
         return False
-    names = [_node(node_name(_at(point).node)) for point in points]
-    declared = {(node.namespace == 0, node.kind, node.identifier) for node in names}
+    declared = {(node.namespace == 0, node.kind, node.identifier) for node in _nodes(target, points)}
     kept = {(node.namespace == 0, node.kind, node.identifier) for node in asked}
     return kept <= declared and len(set(asked)) == len(asked) and not any(isinstance(node.namespace, str) for node in asked)
 
@@ -137,8 +149,8 @@ def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | N
 
 
 def frame_serial(target: Target, requests: Sequence[bytes], answers: Sequence[bytes]) -> str | None:
-    """The formula of the meter's own number, where its model names the node that holds it and it was asked for."""
-    watch = next((watch for watch in target.model.identity if watch.name == "serial"), None)
+    """The formula of the meter's own number, where its model names the node that holds it."""
+    watch = _number(target)
     if watch is None:
         return None
     try:
@@ -201,6 +213,7 @@ def _max_age(target: Target, point: Point) -> int | None:
 def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes]) -> tuple[int, DataValue]:
     """The last answer to a request that asks for a point's node, and what it says of that node."""
     name = node_name(_at(point).node)
+    why: NoValue | None = None
     for index in reversed(range(min(len(requests), len(answers)))):
         if not requests[index] or not answers[index]:
             continue
@@ -210,8 +223,13 @@ def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
             place = _place(target, name, places_in(requests[index]), answers[index])
         except BadFrame:
             continue
+        except NoValue as error:
+            why = why or error  # an older answer, or another part of a Read, may hold it all the same
+            continue
         if place is not None:
             return index, values_in(answers[index])[place]
+    if why:
+        raise why
     raise KeyError(f"no request asks for {_at(point).node}")
 
 

@@ -386,17 +386,33 @@ def test_a_text_that_is_no_number_is_found_and_gives_none() -> None:
     assert evaluate(formula, [got]).cause == "bad_digits"
 
 
-def test_the_serial_number_is_taken_from_its_node_as_text() -> None:
+def test_the_serial_number_is_asked_for_every_time_and_taken_from_its_node_as_text() -> None:
     serial = {"name": "serial", "at": {"node": f"nsu={METERS};s=Serial"}}
     meter = target(identity=[serial])
-    watch = meter.model.identity[0]
-    requests = [resolved(request.data, TABLE) for request in opcua.requests(meter, [*meter.model.points, watch])]
+    (request,) = asked(meter)
+    assert request == resolved(opcua.requests(meter, [*meter.model.points, meter.model.identity[0]])[0].data, TABLE)
+    assert opcua.prescribes(meter, meter.model.points, request)
     got = answer(GOOD, data_value(scalar(12, "00012345")))
-    formula = opcua.frame_serial(meter, requests, [got])
+    formula = opcua.frame_serial(meter, [request], [got])
     assert formula is not None
     assert evaluate(formula, [got]).value == "00012345"
-    assert opcua.frame_serial(meter, asked(meter), [answer(GOOD)]) is None
+    assert opcua.requests(meter, []) == []
+    assert opcua.frame_serial(meter, asked(target()), [answer(GOOD)]) is None
     assert opcua.frame_serial(target(), asked(target()), [answer(GOOD)]) is None
+
+
+def test_one_identifier_in_two_namespaces_that_are_read_in_two_parts_is_found_in_its_own() -> None:
+    meter = target(point("current.l1", "nsu=urn:a;s=x"), point("current.l2", "nsu=urn:b;s=x"), opcua={"max_nodes": 1})
+    table = ("", "urn:b", "urn:a")
+    requests = asked(meter, table)
+    got = [answer(data_value(scalar(9, number)), table=table) for number in (1, 2)]
+    formulas = [opcua.locate(meter, requests, each, got) for each in meter.model.points]
+    assert [evaluate(formula, got).value for formula in formulas] == ["1", "2"]
+    moved = [answer(data_value(scalar(9, number)), table=("", "urn:c", "urn:b", "urn:a")) for number in (1, 2)]
+    one, two = meter.model.points
+    with pytest.raises(NoValue, match="namespace_moved"):
+        opcua.locate(meter, requests, one, moved)
+    assert evaluate(opcua.locate(meter, requests, two, moved), moved).value == "1"  # number 2 means urn:b by now
 
 
 def test_the_last_answer_counts_and_a_failed_one_never() -> None:
