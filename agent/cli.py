@@ -21,6 +21,7 @@ from agent.cli_consumption import consumption
 from agent.cli_key import init, key
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
+from agent.cli_try import try_
 from agent.cli_witness import witness
 from agent.terminal import failure, read_settings, site_options, told
 
@@ -241,5 +242,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export, consumption, correct, init, key, witness, trust, browse):
+for _verb in (verify, trace, completeness, export, consumption, correct, try_, init, key, witness, trust, browse):
     main.add_command(_verb)
