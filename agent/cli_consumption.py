@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m", "%Y"])
 
 @click.command(short_help="What meters consumed, per day, month or year.")
 @click.argument("words", metavar="[METER]... [PATH]", nargs=-1)
-@click.option("--from", "begin", type=_DATE, help="The first day, such as 2026-11-01; else the first of the newest month.")
+@click.option("--from", "begin", type=_DATE, help="The first day, such as 2026-11-01; else of the month, or of the records.")
 @click.option("--to", "end", type=_DATE, help="The last day; else the newest one in the records.")
 @click.option("--per", type=click.Choice(["day", "month", "year"]), default="day", help="How long a period is; else a day.")
 @click.option("--zone", help="Whose midnight begins a day, such as Asia/Shanghai; else the site's, or UTC.")
@@ -39,7 +39,7 @@ def consumption(
     period does not begin or end with midnight's own reading. Whether the records are genuine, `meterseal verify` tells.
     """
     from agent.consumption import consumption as summed
-    from agent.consumption import meters_in
+    from agent.consumption import first_day, meters_in
     from agent.consumption_text import consumption_text
     from agent.days import last_day
 
@@ -54,7 +54,7 @@ def consumption(
             known = meters_in(log)
             all_known(meters, known)
             last = end.date() if end else newest - timedelta(days=per == "day")
-            first = begin.date() if begin else last.replace(day=1) if per == "day" else last.replace(month=1, day=1)
+            first = begin.date() if begin else max(first_day(log, tz), last.replace(day=1) if per == "day" else date.min)
             if last < first:
                 raise failure(f"--to {last} lies before --from {first}")
             if (last - first).days > 40_000:

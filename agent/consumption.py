@@ -20,12 +20,13 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Any, Literal
 
+from agent.clock import stamp
 from agent.correction import ENERGIES, Correction, correction_of
 from agent.counter import Stand, Step
 from agent.course import Course
 from agent.courses import Courses
 from agent.ledger_file import LedgerReader
-from agent.midnight import begin_of
+from agent.midnight import begin_of, day_of
 from agent.plausible import WIDE
 from agent.record import RecordError, leaf_hash, parse, parsed_body
 from agent.schema import check_record
@@ -111,7 +112,8 @@ class Period:
     def fields(self) -> dict[str, Any]:
         """For `--json`."""
         edges = ("opening", "closing", "after_opening", "after_closing")
-        made: dict[str, Any] = {name: getattr(self, name) for name in ("meter", "quantity", "unit", "name", "from_ms", "to_ms")}
+        made: dict[str, Any] = {name: getattr(self, name) for name in ("meter", "quantity", "unit", "name")}
+        made |= {"from": stamp(self.from_ms * 1_000_000), "to": stamp(self.to_ms * 1_000_000)}
         made |= {"consumption": self.consumption, "complete": self.complete, "rounded": self.rounded}
         made |= {"uncorrected": self.uncorrected} if self.uncorrected else {}
         made |= {name: edge.fields() for name in edges if (edge := getattr(self, name))}
@@ -303,6 +305,14 @@ def _read(payload: bytes) -> Fields | None:
     except RecordError:
         return None
     return fields
+
+
+def first_day(log: Log, zone: tzinfo) -> date:
+    """The day of a log's first record; the first of all days where it cannot be read."""
+    for _, payload in log.payloads(0, 1):
+        if fields := _read(payload):
+            return day_of(milliseconds(fields["time"]), zone)
+    return date(1970, 1, 1)
 
 
 def meters_in(log: Log) -> list[str]:

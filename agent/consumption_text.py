@@ -45,14 +45,7 @@ def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
     if period.closing is None:
         yield "no reading says anything about it"
         return
-    for which, edge, after, midnight in (
-        ("begins", period.opening, period.after_opening, period.from_ms),
-        ("ends", period.closing, period.after_closing, period.to_ms),
-    ):
-        if edge and not edge.exact:
-            there = f"{which} with record {edge.n}, read {_away(edge)} midnight ({_local(midnight + edge.away_ms, zone)})"
-            behind = f"; the next one, record {after.n}, {_away(after)} it at {after.value} {period.unit}" if after else ""
-            yield f"{there}{behind}"
+    yield from _edges(period, zone)
     if period.uncorrected:
         yield f"{period.uncorrected} {period.unit} as it was read; corrected:"
     for n, words in period.corrections:
@@ -67,9 +60,27 @@ def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
         yield f"{period.unsure} of its readings were stamped by a clock that was not known to be right"
 
 
+def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
+    """Where a period truly begins and ends, if not at midnight."""
+    for which, edge, after, midnight in (
+        ("begins", period.opening, period.after_opening, period.from_ms),
+        ("ends", period.closing, period.after_closing, period.to_ms),
+    ):
+        if edge is None or edge.exact:
+            continue
+        at = _local(midnight + edge.away_ms, zone)
+        if after:
+            behind = f"; the next one, record {after.n}, {_away(after)} it at {after.value} {period.unit}"
+            yield f"{which} with record {edge.n}, read {_away(edge)} midnight ({at}){behind}"
+        elif which == "ends":
+            yield f"goes up to record {edge.n}, the newest that counts ({at})"
+        else:
+            yield f"{which} with record {edge.n}, the first there is ({at})"
+
+
 def _away(edge: Edge) -> str:
     """How far from midnight: `15 min 3 s before`."""
-    seconds = abs(edge.away_ms) // 1000
+    seconds = (abs(edge.away_ms) + 500) // 1000
     parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     words = " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
     return f"{words} {'before' if edge.away_ms < 0 else 'after'}"

@@ -30,6 +30,13 @@ Fields = Mapping[str, Any]
 _DAY = timedelta(days=1)
 _MARGIN_MS = 3_600_000
 _MOST_LOOKED_AT = 20_000
+_HINTS = {
+    "rollover": "It has passed its highest number; nothing has to be done.",
+    "reset": "Find out who set the counter to 0, or whether another meter hangs there now.",
+    "spurious_zero": "The meter told 0 once; if it does so again, look at it.",
+    "spurious": "The meter told a wrong number once; if it does so again, look at the line and the meter.",
+    "jump": "More than can have flowed: compare the meter's display, its model and its ratio in site.yaml.",
+}
 _MOST_DAYS = 400  # more are closed at once only by a clock that is known to be right
 
 
@@ -83,11 +90,15 @@ class Courses:
 
     # --- the agent's side -------------------------------------------------------------------------------------
 
-    def follow(self, record: Record, clock: Clock) -> list[draft.Fields]:
-        """What must be sealed right behind a record."""
+    def follow(self, record: Record, clock: Clock, log: Any = None) -> list[draft.Fields]:
+        """What must be sealed right behind a record; `log` is told of it."""
         if "meter" not in record.fields:
             return []
         followed = self.take(record.n, record.fields, base64url(record.leaf))
+        for each in followed if log else ():
+            told = {"meter": each["meter"]["id"], "quantity": each["quantity"], "decision": each["decision"]}
+            stood = {"before": each["before"]["value"], "after": each["after"]["value"], "counted": each["added"]}
+            log.warning("counter.decided", **told, **stood, hint=_HINTS[each["decision"]])
         return [draft.counter(clock, each) for each in followed]
 
     def resume(self, past: LedgerReader) -> None:

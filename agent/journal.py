@@ -25,6 +25,7 @@ EVENTS = {
     "meter.back": "a meter answers again; how many polls were missed",
     "meter.silent": "a meter does not answer; its missing polls are sealed as a gap",
     "meter.overrun": "polls of a meter were never tried, and are sealed as a gap",
+    "counter.decided": "what a falling or jumping counter was: decided by the next reading, sealed, and what is counted for it",
     "clock.set": "the gateway's clock was set, by how many seconds; all meters are read by the new time",
     "meter.refused": "a meter refuses a read; said once until it changes",
     "meter.identified": "the serial number read from the meter is the one on its plate in site.yaml",

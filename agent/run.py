@@ -64,7 +64,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
-            courses = _courses(site, ledger, past, clock)
+            courses = _courses(site, ledger, past, clock, log)
             book = await _begin(site, ledger, past, enrolment, clock, log)
             closing = Closing(courses, ledger, clock, [meter.id for meter in site.site.meters], site.site.timezone)
             await closing.close()
@@ -85,11 +85,11 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             await ledger.close()
 
 
-def _courses(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock) -> Courses:
+def _courses(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Courses:
     """The meters' courses where the ledger left them off; from now on they follow what is sealed."""
     courses = Courses(models=past.models() | {model.digest: model.text for model in site.models.values()})
     courses.resume(past)
-    ledger.follow = partial(courses.follow, clock=clock)
+    ledger.follow = partial(courses.follow, clock=clock, log=log)
     return courses
 
 
