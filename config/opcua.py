@@ -14,6 +14,7 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -49,6 +50,7 @@ class NodeName:
     identifier: int | bytes
 
 
+@lru_cache(maxsize=4096)
 def node_name(text: str) -> NodeName:
     """The node that a text names, OPC 10000-6, 5.1.12 and 5.3.1.11.
 

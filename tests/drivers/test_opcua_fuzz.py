@@ -74,7 +74,7 @@ def by_hand(got: bytes, offset: int, encoding: str, index: int | None) -> str | 
     if encoding.startswith("dec"):
         length = int(encoding[3:])
         assert got[offset - 4 : offset] == struct.pack("<i", length)
-        text = got[offset : offset + length].decode("ascii", "replace").strip(" \0")
+        text = got[offset : offset + length].decode("ascii", "replace").rstrip(" \0").lstrip(" ")
         return (
             format(abs(Decimal(text)) if not Decimal(text) else Decimal(text), "f")
             if re.fullmatch(r"[+-]?\d+(\.\d+)?", text)
