@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load year clean
+.PHONY: demo test check format bench load load-opcua year clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ format: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	@tests/system_packages.sh
 	$(BIN)/python tests/bench/bench.py
+
+load-opcua: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.load_opcua
 
 load: $(VENV)/test.stamp
 	@tests/system_packages.sh
