@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year clean
+.PHONY: demo test check format bench load load-opcua year mutations clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,6 +44,9 @@ load: $(VENV)/test.stamp
 
 year: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.year
+
+mutations: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.mutations
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

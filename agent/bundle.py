@@ -27,6 +27,7 @@ RECORDS = "records.jsonl"
 _CHECKPOINT = re.compile(r"checkpoints/[0-9]{8}\.txt")
 _TIMESTAMP = re.compile(r"timestamps/([0-9]{1,16})\.tsr")
 _MODEL = re.compile(r"models/([0-9a-f]{64})\.yaml")
+_KEY = re.compile(r"keys/[0-9a-f]{16}\.vkey")
 _MOST_MEMBERS = 1_000_000
 _LONGEST_LINE = 512 * 1024
 _LARGEST_SMALL_MEMBER = 4 * 1024 * 1024
@@ -93,6 +94,9 @@ class Bundle:
             raise CannotCheck(f"{self._path} is not a meterseal bundle: there is no {RECORDS} in it")
         if len(names) > _MOST_MEMBERS or len(set(names)) != len(names):
             raise CannotCheck(f"{self._path} is not a meterseal bundle: it holds one name twice, or too many")
+        other = next((name for name in names if not _is_written(name)), None)
+        if other is not None:
+            raise CannotCheck(f"{self._path}: holds {_shown(other)}, which no export writes; ask for the file as it was exported")
         for member in members:
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise CannotCheck(f"{self._path}: {_shown(member.filename)} is encrypted or packed in an unknown way")
@@ -125,6 +129,11 @@ def _lines(member: IO[bytes], path: Path) -> Iterator[bytes]:
         if len(line) > _LONGEST_LINE:
             raise CannotCheck(f"{path}: a line of {RECORDS} is longer than a record can be")
         yield line.rstrip(b"\r\n")
+
+
+def _is_written(name: str) -> bool:
+    """Whether an export writes a member of this name: a renamed one would be missing without anybody noticing."""
+    return name in (README, RECORDS) or any(pattern.fullmatch(name) for pattern in (_CHECKPOINT, _TIMESTAMP, _KEY, _MODEL))
 
 
 def _shown(name: str) -> str:

@@ -18,6 +18,7 @@ import click
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
 from agent.cli_consumption import consumption
+from agent.cli_explain import explain
 from agent.cli_key import init, key
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
@@ -242,5 +243,5 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, completeness, export, consumption, correct, try_, init, key, witness, trust, browse):
+for _verb in (verify, trace, explain, completeness, export, consumption, correct, try_, init, key, witness, trust, browse):
     main.add_command(_verb)

@@ -134,7 +134,7 @@ def trace(
 
     with told():
         settings = read_settings(site, state)
-        zone = _zone(settings.site)
+        zone = site_zone(settings.site)
         confirmed = _key(key, path, settings.state)
         if path and path.suffix == ".json":
             story = trace_record(path.read_bytes(), key=confirmed)
@@ -231,7 +231,7 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
     click.echo(f'To verify: meterseal verify {summary.path.name} --key "the key line of the enrolment form"')
 
 
-def _zone(site: Path) -> tzinfo:
+def site_zone(site: Path) -> tzinfo:
     """The site's time zone; UTC where there is no site file at hand."""
     return named_zone(None, site)[1]
 

@@ -50,7 +50,7 @@ def trace(
         CannotCheck: there is no such reading, or the key line is not one.
     """
     origin, public = key_line(key) if key is not None else ("", None)
-    target = _numbered(log, n) if n is not None else _due(log, meter, when)
+    target = _numbered(log, n) if n is not None else due_reading(log, meter, when)
     found = Search(log, target, KeyRing(public), Evidence(log.models(), driver_of, model_of, alone=True))
     story = found.collect([*((note, True) for note in outside), *((note, False) for note in log.checkpoints())])
     story.confirmed = public is not None
@@ -99,7 +99,7 @@ def _numbered(log: Log, n: int) -> int:
     raise CannotCheck(f"there is no record {n}; the log holds {log.size()}")
 
 
-def _due(log: Log, meter: str, when: datetime | None) -> int:
+def due_reading(log: Log, meter: str, when: datetime | None) -> int:
     """n of the meter's reading for the last scheduled instant at or before a time."""
     limit = when.timestamp() * 1000 if when else None
     best: tuple[int, int] | None = None

@@ -187,10 +187,11 @@ class _Audit:
         n = self._place(row, fields)
         self._chain(n, fields, leaf)
         self.report.with_x += "x" in fields
-        self.report.time_to = str(fields.get("time", ""))[:24]
-        self.report.time_from = self.report.time_from or self.report.time_to
         self._add(n, fields, self._anchors.problems(n, fields))
         good = self._well_formed(n, fields)
+        if good or self._fast:  # else its time may be none
+            self.report.time_to = str(fields.get("time", ""))[:24]
+            self.report.time_from = self.report.time_from or self.report.time_to
         before, forged = self.report.findings.total, self._forged()
         if self.report.records == 1:
             self._add(n, fields, self._ring.first_record(fields))

@@ -736,7 +736,7 @@ class Report:
         for meter, (read, missed) in sorted(self.meters.items()):
             share = f"{100 * read / (read + missed):.2f} %" if read + missed else "-"
             lines.append(f"METER {_printable(meter)}  {read} of {read + missed} scheduled polls read ({share})")
-        lines.append("NOT CHECKED  requests, formulas, ranges and counters against models; whether a meter told the truth")
+        lines.append("NOT CHECKED  what only models tell; counters, days, witnesses, timestamps; whether a meter told the truth")
         verdict = {0: "IN ORDER", 1: "NOT IN ORDER", 2: "NOT CONFIRMED: give the key line of the enrolment form (--key)"}
         return "\n".join([*lines, f"VERDICT  {verdict[self.exit_code]}"]) + "\n"
 
@@ -1251,7 +1251,8 @@ def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> R
                 raise CannotCheck(f"{path}: a member stands in it twice")
             for name in names:
                 if not re.fullmatch(
-                    r"README\.txt|records\.jsonl|checkpoints/[0-9]{8}\.txt|keys/.*\.vkey|models/[0-9a-f]{64}\.yaml", name
+                    r"README\.txt|records\.jsonl|checkpoints/[0-9]{8}\.txt|timestamps/[0-9]{1,16}\.tsr|keys/[0-9a-f]{16}\.vkey|models/[0-9a-f]{64}\.yaml",
+                    name,
                 ):
                     raise CannotCheck(f"{path}: holds {name!r}, which is no member of a bundle")
             content = {name: archive.read(name) for name in names}

@@ -45,12 +45,12 @@ _REQUESTS: dict[int, type[ModbusPDU]] = {
     3: ReadHoldingRegistersRequest,
     4: ReadInputRegistersRequest,
 }
-_OBJECTS = {0: "maker", 1: "product", 2: "revision", 3: "web page", 4: "product name", 5: "model", 6: "application"}
+OBJECTS = {0: "maker", 1: "product", 2: "revision", 3: "web page", 4: "product name", 5: "model", 6: "application"}
 _LONGEST_FRAME = {"tcp": 260, "rtu": 256, "ascii": 513}
 _PREFIX = {"tcp": 6, "rtu": 0, "ascii": 0}
 
 # Application Protocol V1.1b3, section 7: the code, the word for records, what it means to a person.
-_EXCEPTIONS: dict[int, tuple[str, str]] = {
+EXCEPTIONS: dict[int, tuple[str, str]] = {
     1: ("illegal_function", "the meter does not know this function"),
     2: ("illegal_address", "the meter has no such register"),
     3: ("illegal_value", "the meter refuses this register count"),
@@ -128,7 +128,7 @@ def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | N
     at = 7
     for _ in range(pdu[6]):
         length = pdu[at + 1]
-        name = _OBJECTS.get(pdu[at], f"object {pdu[at]}")
+        name = OBJECTS.get(pdu[at], f"object {pdu[at]}")
         objects[name] = pdu[at + 2 : at + 2 + length].decode("ascii", "replace")
         at += 2 + length
     return objects, pdu[5] if pdu[4] == 0xFF else None
@@ -174,7 +174,7 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
 
 
 def _refusal(code: int) -> Refused | NoAnswer:
-    cause, words = _EXCEPTIONS.get(code, (f"exception_{code}", f"the meter refused with code {code}"))
+    cause, words = EXCEPTIONS.get(code, (f"exception_{code}", f"the meter refused with code {code}"))
     if code in _NOT_REACHED:
         return NoAnswer(cause, words)
     return Refused(cause, words, lasting=code in _LASTING)

@@ -370,6 +370,12 @@ def test_an_emptied_log_is_told_by_an_outside_checkpoint() -> None:
     assert classes(MemoryLog(), gateway.key_line, outside=[kept]) == {"EMPTY", "TRUNCATED"}
 
 
+def test_a_damaged_time_in_the_last_record_is_a_finding_and_no_traceback() -> None:
+    gateway = good_gateway()
+    gateway.log.edit(len(gateway.log.records) - 1, lambda f: f.update(time=f["time"].replace("T0", "TX")))
+    assert "FORMAT" in classes(gateway.log, gateway.key_line)
+
+
 def test_records_without_any_signature_fail() -> None:
     gateway = good_gateway()
     for n in range(len(gateway.log.records)):

@@ -1,0 +1,160 @@
+"""A record's frames byte by byte, as a page to read and as JSON.
+
+     at    bytes        field             meaning
+      0    01           unit address      meter 1
+      3  > 01 19 1a 55  register value    registers 0 to 1                     active_energy_import
+
+What this file does not know: how the words are found (`agent.explain`), whether a record is genuine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from agent.declaration import Fields, frames_of
+from agent.explain import Explained, Explanation
+from agent.findings import printable
+from agent.working import places, working_or_why
+from drivers.words import Piece
+
+# What is said, and in which colour; the colour is left off where nobody could see it.
+Paint = Callable[[str, str], str]
+_PROTOCOLS = {
+    "modbus": "Modbus",
+    "dlt645": "DL/T 645",
+    "cjt188": "CJ/T 188",
+    "mbus": "M-Bus",
+    "iec62056_21": "IEC 62056-21",
+    "opcua": "OPC UA",
+}
+_A_LINE = 8  # bytes
+_VALUE, _WRONG, _RIGHT, _FAINT, _TITLE = "cyan", "red", "green", "bright_black", "bold"
+
+
+def explain_text(told: Explanation, zone: tzinfo = UTC, paint: Paint = lambda text, _colour: text) -> str:
+    """The page; `zone`: the site's, for times a person reads."""
+    return "\n".join(_lines(told, zone, paint)) + "\n"
+
+
+def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
+    fields = told.fields
+    yield paint(printable(_title(fields, zone)), _TITLE)
+    protocol = _PROTOCOLS[told.protocol]
+    yield f"{protocol}, guessed from the bytes: the meter's model is not at hand" if told.guessed else protocol
+    width = max((len(piece.field) for frame in told.frames for piece in [*frame.request, *frame.answer]), default=0)
+    if not told.frames:
+        yield ""
+        yield "No bytes belong to it: nobody tried."
+    for frame in told.frames:
+        yield ""
+        yield from _exchange(frame, width, paint)
+    if told.values:
+        yield ""
+        yield paint("VALUES", _TITLE)
+        yield from _values(told, paint)
+    yield ""
+    yield paint(f"Whether the record is genuine: meterseal trace --record {fields['n']}, meterseal verify", _FAINT)
+
+
+def _title(fields: Fields, zone: tzinfo) -> str:
+    moment = datetime.fromisoformat(fields["time"]).astimezone(zone).isoformat(" ", "seconds")
+    due = f", due {datetime.fromisoformat(fields['due']).astimezone(zone).isoformat(' ', 'seconds')}" if "due" in fields else ""
+    cause = f" by {fields['cause']}" if fields["kind"] == "gap" else ""
+    return f"RECORD {fields['n']}  {fields['kind']}{cause} of {fields['meter']['id']}{due}, sealed {moment}"
+
+
+def _exchange(frame: Explained, width: int, paint: Paint) -> Iterator[str]:
+    of = f"FRAME {frame.number}"
+    size = sum(len(piece.data) for piece in frame.request)
+    yield paint(f"{of}  ASKED  {size} bytes" if size else f"{of}  LISTENED, nothing was sent", _TITLE)
+    yield from _table(frame.request, width, paint)
+    size = sum(len(piece.data) for piece in frame.answer)
+    fault = f"  {frame.fault.replace('_', ' ').upper()}: no value comes from it" if frame.fault else ""
+    words = f"ANSWERED  {size} bytes after {frame.ms} ms" if size else "NOTHING CAME BACK"
+    yield paint(f"{of}  {words}", _TITLE) + paint(fault, _WRONG)
+    yield from _table(frame.answer, width, paint)
+
+
+def _table(pieces: Sequence[Piece], width: int, paint: Paint) -> Iterator[str]:
+    for piece in pieces:
+        colour = _VALUE if piece.values else {"wrong": _WRONG, "right": _RIGHT}.get(piece.state, "")
+        rows = [piece.data[at : at + _A_LINE].hex(" ") for at in range(0, len(piece.data), _A_LINE)]
+        says = printable(_says(piece))
+        mark = ">" if piece.values else "!" if piece.state == "wrong" else " "
+        yield paint(f"{piece.start:5d} {mark} {rows[0]:<{3 * _A_LINE}} {piece.field:<{width}}  {says}".rstrip(), colour)
+        for row, data in enumerate(rows[1:], 1):
+            yield paint(f"{piece.start + row * _A_LINE:5d} {mark} {data}", colour)
+
+
+def _says(piece: Piece) -> str:
+    words = [piece.says] if piece.says else []
+    if piece.width:
+        first, last = piece.first, piece.first + max(0, (len(piece.data) - 1) // piece.width)
+        words.insert(0, f"register {first}" if first == last else f"registers {first} to {last}")
+    if piece.plain:
+        words.append(f"= {piece.plain.hex(' ')}")
+    if piece.values:
+        words.append(f"<- {', '.join(piece.values)}")
+    return "  ".join(words)
+
+
+def _values(told: Explanation, paint: Paint) -> Iterator[str]:
+    frames = frames_of(told.fields)
+    for value in told.values:
+        quality = f"   {value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else ""
+        stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else "no value"
+        yield paint(printable(f"  {value['quantity']} = {stated}{quality}"), _VALUE)
+        if "formula" not in value:
+            yield "      no good frame holds it"
+            continue
+        for where in _where(value["formula"], frames.answers):
+            yield f"      {where}"
+        for line in working_or_why(value["formula"], frames.usable):
+            yield f"      {printable(line)}"
+
+
+def _where(formula: str, answers: Sequence[bytes]) -> Iterator[str]:
+    for place in places(formula):
+        start, end = place.span()
+        named = f"byte {start}" if end == start + 1 else f"bytes {start} to {end - 1}"
+        yield f"{named} of the answer in frame {place.answer}: {place.of(answers).hex(' ')}"
+
+
+def explain_fields(told: Explanation) -> dict[str, Any]:
+    """For `--json`: places are counted from 0, `end` is the place behind the last byte, bytes are hexadecimal."""
+    fields = told.fields
+    return {
+        "n": fields["n"],
+        "kind": fields["kind"],
+        "meter": fields["meter"]["id"],
+        "protocol": told.protocol,
+        "protocol_guessed": told.guessed,
+        "frames": [
+            {
+                "number": frame.number,
+                "request": [_piece(piece) for piece in frame.request],
+                "answer": [_piece(piece) for piece in frame.answer],
+                "fault": frame.fault,
+                "ms": frame.ms,
+            }
+            for frame in told.frames
+        ],
+        "values": [
+            {**value, "bytes": [_place(place.answer, *place.span()) for place in places(value.get("formula", ""))]}
+            for value in told.values
+        ],
+    }
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    made: dict[str, Any] = {"start": piece.start, "end": piece.end, "bytes": piece.data.hex(), "field": piece.field}
+    made |= {"says": _says(piece)} if _says(piece) else {}
+    made |= {"state": piece.state} if piece.state else {}
+    made |= {"plain": piece.plain.hex()} if piece.plain else {}
+    return made | ({"values": list(piece.values)} if piece.values else {})
+
+
+def _place(answer: int, start: int, end: int) -> dict[str, int]:
+    return {"frame": answer, "start": start, "end": end}

@@ -1,0 +1,80 @@
+"""CJ/T 188 frames in words, byte by byte (CJ/T 188-2004 and -2018, data link layer). Pure.
+
+What this file does not know: the fields of a data block (a model says); whether an answer is the one that was asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from drivers.cjt188_frame import ABNORMAL, ANSWER, answers_to, asked_in
+from drivers.words import Cut, Piece
+
+_TYPES = {
+    0x10: "cold water", 0x11: "hot water", 0x12: "drinking water", 0x13: "recycled water", 0x20: "heat", 0x21: "cooling",
+    0x22: "heat and cooling", 0x30: "gas", 0xAA: "any kind of meter",
+}  # fmt: skip
+_FUNCTIONS = {0x01: "read data", 0x03: "read address", 0x04: "write data", 0x15: "write address", 0x16: "synchronize"}
+_OVERHEAD = 13
+
+
+def request(frame: bytes, framing: str = "own") -> list[Piece]:
+    """A request's pieces."""
+    return _frame(frame)
+
+
+def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
+    """An answer's pieces; the request tells which meter and which data were meant."""
+    meant = asked_in(asked)
+    pieces = _frame(frame)
+    if meant is None:
+        return pieces
+    by_field = {piece.field: piece for piece in pieces}
+    kind, address = by_field.get("type T"), by_field.get("address A0 to A6")
+    same: dict[str, bool] = {}
+    if kind and address and len(address.data) == 7:
+        same["address A0 to A6"] = answers_to(meant, kind.data + address.data)
+    if "sequence SER" in by_field:
+        same["sequence SER"] = by_field["sequence SER"].data == meant.sequence
+    if "data identifier DI" in by_field:
+        same["data identifier DI"] = by_field["data identifier DI"].data == meant.identifier
+    return [_judged(piece, same.get(piece.field)) for piece in pieces]
+
+
+def _judged(piece: Piece, same: bool | None) -> Piece:
+    if same is None or piece.state == "wrong":
+        return piece
+    return replace(piece, state="right") if same else replace(piece, state="wrong", says=f"{piece.says}: not the one asked")
+
+
+def _frame(frame: bytes) -> list[Piece]:
+    cut = Cut(frame)
+    cut.take(len(frame) - len(frame.lstrip(b"\xfe")), "wake-up", "for the meter's receiver")
+    start = cut.at
+    cut.constant(b"\x68", "start")
+    kind = cut.peek(1)[0] if cut.left else 0
+    cut.take(1, "type T", _TYPES.get(kind, "a kind of the maker's own"))
+    digits = cut.peek(7)[::-1].hex().upper()
+    cut.take(7, "address A0 to A6", "any meter" if digits == "AA" * 7 else f"meter {digits}, low digits first")
+    control = cut.peek(1)[0] if cut.left else 0
+    words = _FUNCTIONS.get(control & 0x3F, f"function {control & 0x3F:02X}H")
+    abnormal = ", abnormal" if control & ABNORMAL else ""
+    cut.take(1, "control C", (f"answer to {words}" if control & ANSWER else words) + abnormal)
+    if not cut.left:
+        return cut.pieces
+    length, there = cut.peek(1)[0], len(frame) - start - _OVERHEAD
+    right = length == there
+    cut.take(1, "length L", f"{length} bytes of data" + ("" if right else f", {max(there, 0)} are there"), right=right)
+    data = cut.at + min(length, cut.left)
+    if abnormal:
+        cut.take(min(1, data - cut.at), "sequence SER")
+        cut.take(data - cut.at, "status ST", "the meter's own reason")
+    else:
+        cut.take(min(2, data - cut.at), "data identifier DI", f"block {cut.peek(2).hex().upper()} as sent")
+        cut.take(min(1, data - cut.at), "sequence SER", f"number {cut.peek(1)[0]}" if cut.at < data else "")
+        cut.take(data - cut.at, "data")
+    if length > data - start - 11:
+        return cut.pieces
+    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), "checksum CS")
+    cut.constant(b"\x16", "end")
+    return cut.rest("surplus", "behind the end of the frame", right=False)

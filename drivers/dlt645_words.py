@@ -1,0 +1,114 @@
+"""DL/T 645 frames in words, byte by byte (DL/T 645-2007, clause 5.2; -1997, clause 4.2). Pure.
+
+What this file does not know: which quantity an identifier is (a model says); whether an answer is the one that was asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from drivers.dlt645_frame import (
+    ABNORMAL,
+    ANSWER,
+    FUNCTION,
+    HEAD,
+    IDENTIFIER_BYTES,
+    MORE,
+    READ_ADDRESS,
+    READ_ON,
+    TAIL,
+    WAKE,
+    asked_in,
+    is_meant,
+    minus_33,
+)
+from drivers.words import Cut, Piece
+
+_FUNCTIONS = {
+    0x11: "read data",
+    0x12: "read following data",
+    0x13: "read address",
+    0x01: "read data",
+    0x02: "read following data",
+}
+_ABNORMAL = ("other error", "no such data", "wrong password", "baud rate cannot change", "year zones", "day periods", "tariffs")
+_LESS = "sent plus 33H"
+
+
+def request(frame: bytes, framing: str = "own") -> list[Piece]:
+    """A request's pieces."""
+    return _frame(frame)
+
+
+def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
+    """An answer's pieces; the request tells which meter was meant."""
+    pieces, meant = _frame(frame), asked_in(asked)
+    told = next((piece for piece in pieces if piece.field == "address A0 to A5" and len(piece.data) == 6), None)
+    if meant is None or told is None:
+        return pieces
+    right = is_meant(meant.address, told.data)
+    words = told.says if right else f"{told.says}: asked was {meant.address[::-1].hex()}"
+    marked = replace(told, says=words, state="right" if right else "wrong")
+    return [marked if piece is told else piece for piece in pieces]
+
+
+def _frame(frame: bytes) -> list[Piece]:
+    cut = Cut(frame)
+    waking = len(frame) - len(frame.lstrip(bytes([WAKE])))
+    cut.take(waking, "wake-up", "for the meter's receiver")
+    start = cut.at
+    cut.constant(b"\x68", "start")
+    cut.take(6, "address A0 to A5", _address(cut.peek(6)))
+    cut.constant(b"\x68", "start")
+    control = cut.peek(1)[0] if cut.left else 0
+    cut.take(1, "control C", _control(control))
+    if not cut.left:
+        return cut.pieces
+    length = cut.peek(1)[0]
+    there = len(frame) - start - HEAD - TAIL
+    right = length == there
+    cut.take(1, "length L", f"{length} bytes of data" + ("" if right else f", {max(there, 0)} are there"), right=right)
+    _data(cut, control, min(length, cut.left))
+    if length > cut.at - start - HEAD:
+        return cut.rest("surplus", "", right=False)
+    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), "checksum CS")
+    cut.constant(b"\x16", "end")
+    return cut.rest("surplus", "behind the end of the frame", right=False)
+
+
+def _address(data: bytes) -> str:
+    digits = data[::-1].hex().upper()
+    if digits == "AA" * 6:
+        return "any meter"
+    if digits == "99" * 6:
+        return "all meters (broadcast)"
+    return f"meter {digits}, low digits first"
+
+
+def _control(control: int) -> str:
+    function = _FUNCTIONS.get(control & FUNCTION, f"function {control & FUNCTION:02X}H")
+    words = [f"answer to {function}" if control & ANSWER else function]
+    words += ["abnormal"] * bool(control & ABNORMAL) + ["more frames follow"] * bool(control & MORE)
+    return ", ".join(words)
+
+
+def _data(cut: Cut, control: int, length: int) -> None:
+    """DATA: error, address, or identifier and what is behind it; each byte was sent plus 33H."""
+    end = cut.at + length
+    plain = minus_33(cut.peek(length))
+    if control & ABNORMAL:
+        bits = plain[0] if plain else 0
+        words = [word for bit, word in enumerate(_ABNORMAL) if bits >> bit & 1]
+        cut.take(length, "error word ERR", ", ".join(words) or "no reason given", plain=plain)
+        return
+    if control & FUNCTION == READ_ADDRESS:
+        cut.take(length, "address", f"meter {plain[::-1].hex().upper()}" if plain else "", plain=plain)
+        return
+    count = min(IDENTIFIER_BYTES.get(control & FUNCTION, 0), length)
+    if count:
+        name = "data identifier " + ("DI0 to DI3" if count == 4 else "DI0, DI1")
+        cut.take(count, name, f"identifier {plain[:count][::-1].hex().upper()}, low byte first", plain=plain[:count])
+    sequence = control & FUNCTION == READ_ON and end > cut.at
+    cut.take(end - cut.at - sequence, "data", _LESS, plain=plain[count : length - sequence])
+    if sequence:
+        cut.take(1, "sequence SEQ", f"frame {plain[-1]}", plain=plain[-1:])
