@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 import click
@@ -36,7 +36,7 @@ def consumption(
     """What METERs (else all) consumed per day, month or year, recomputed from the readings, corrections applied.
 
     PATH (with a / or a dot in it): a bundle, a ledger file or a state directory; else this gateway's own ledger. Exit code 1 if a
-    period does not begin or end with midnight's own reading. Whether the records are genuine, `meterseal verify` tells.
+    period that is over does not begin or end with midnight's own reading. `meterseal verify` tells whether records are genuine.
     """
     from agent.consumption import consumption as summed
     from agent.consumption import first_day, meters_in
@@ -53,7 +53,7 @@ def consumption(
                 raise failure(f"{path or settings.state}: there is no record in it")
             known = meters_in(log)
             all_known(meters, known)
-            last = end.date() if end else newest - timedelta(days=per == "day")
+            last = end.date() if end else newest
             first = begin.date() if begin else max(first_day(log, tz), last.replace(day=1) if per == "day" else date.min)
             if last < first:
                 raise failure(f"--to {last} lies before --from {first}")
@@ -62,4 +62,4 @@ def consumption(
             periods = summed(log, meters or known, tz, first, last, per)  # type: ignore[arg-type]  # click gives one of the choices
     told_as = {"consumption": 1, "zone": name, "periods": [period.fields() for period in periods]}
     click.echo(json.dumps(told_as, indent=2) if as_json else consumption_text(periods, tz, name))
-    raise click.exceptions.Exit(0 if all(period.complete for period in periods) else 1)
+    raise click.exceptions.Exit(0 if all(period.complete or not period.over for period in periods) else 1)

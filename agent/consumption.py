@@ -32,6 +32,7 @@ from agent.record import RecordError, leaf_hash, parse, parsed_body
 from agent.schema import check_record
 from agent.seal import base64url, unsigned
 from agent.story import kind_of
+from agent.stretch import last_time
 from agent.timeline import milliseconds
 from agent.verify import Log
 from config.quantity import quantity_of
@@ -74,6 +75,7 @@ class Period:
         meter, quantity, unit: which counter.
         name: `2026-11-22`, `2026-11` or `2026`.
         from_ms, to_ms: its midnights.
+        over: whether the log goes on behind it.
         consumption: digits; empty where no reading says anything.
         uncorrected: the same without corrections, where there are any.
         rounded: a correction's ratio leaves digits without an end.
@@ -91,6 +93,7 @@ class Period:
     name: str
     from_ms: int
     to_ms: int
+    over: bool = True
     consumption: str = ""
     uncorrected: str = ""
     rounded: bool = False
@@ -114,7 +117,7 @@ class Period:
         edges = ("opening", "closing", "after_opening", "after_closing")
         made: dict[str, Any] = {name: getattr(self, name) for name in ("meter", "quantity", "unit", "name")}
         made |= {"from": stamp(self.from_ms * 1_000_000), "to": stamp(self.to_ms * 1_000_000)}
-        made |= {"consumption": self.consumption, "complete": self.complete, "rounded": self.rounded}
+        made |= {"consumption": self.consumption, "complete": self.complete, "rounded": self.rounded, "over": self.over}
         made |= {"uncorrected": self.uncorrected} if self.uncorrected else {}
         made |= {name: edge.fields() for name in edges if (edge := getattr(self, name))}
         made |= {"decisions": [{"n": n, "decision": what} for n, what in self.decisions]}
@@ -146,8 +149,11 @@ def consumption(log: Log, meters: list[str], zone: tzinfo, first: date, last: da
     """The periods from the one that `first` lies in to the one that `last` lies in, of all counters of some meters, in order."""
     bounds = list(_bounds(zone, first, last, per))
     made: list[Period] = []
+    until = last_time(log)
     for meter in meters:
         made += _of_meter(log, meter, bounds)
+    for period in made:
+        period.over = bool(until) and milliseconds(until) >= period.to_ms
     return made
 
 

@@ -20,7 +20,7 @@ def consumption_text(periods: Sequence[Period], zone: tzinfo, name: str) -> str:
     for row, period in zip(rows, [None, *periods], strict=True):
         lines.append(_line(row, widths))
         lines += [f"    {note}" for note in _notes(period, zone)] if period else []
-    open_ends = sum(not period.complete for period in periods)
+    open_ends = sum(period.over and not period.complete for period in periods)
     if open_ends:
         where = "they begin or end where the lines under them say, and nothing is made up"
         lines += ["", f"{open_ends} of {len(periods)} are not exact: {where}."]
@@ -36,7 +36,7 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 def _row(period: Period) -> tuple[str, ...]:
     opening = str(period.opening.n) if period.opening else "-"
     closing = str(period.closing.n) if period.closing else "-"
-    mark = "" if period.complete else "NOT EXACT"
+    mark = "" if period.complete else "NOT EXACT" if period.over else "NOT OVER"
     return period.name, period.meter, period.quantity, period.consumption or "-", period.unit, opening, closing, mark
 
 

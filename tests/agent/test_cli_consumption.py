@@ -48,10 +48,11 @@ def test_consumption_by_day_names_the_records_it_rests_on(counted: Terminal) -> 
 
 
 def test_a_month_that_is_not_over_goes_up_to_the_newest_reading(counted: Terminal) -> None:
-    said = counted.type("consumption", "--per", "month", expect=1)
-    assert "NOT EXACT" in said
+    said = counted.type("consumption", "--per", "month", "--from", "2026-03", expect=0)
+    assert "NOT OVER" in said
     assert "goes up to record" in said
-    assert "2026-01" not in said
+    assert "2026-02" not in said
+    assert "2026-02" in counted.type("consumption", "--per", "month", expect=1)
 
 
 def test_a_correction_is_sealed_and_applied_and_verify_finds_nothing_wrong(counted: Terminal) -> None:
