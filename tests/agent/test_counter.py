@@ -129,3 +129,16 @@ def test_a_pipe_bounds_the_rise_of_volume() -> None:
 )
 def test_what_a_settlement_day_stood_at_is_no_counter(name: str, counts: bool) -> None:
     assert is_counter(name) is counts
+
+
+# --- another meter --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("last_of_old", "total"), [("103.00", "5.00"), (None, "2.00"), ("99.00", "2.00"), ("5000.00", "2.00")])
+def test_a_counter_goes_on_from_the_last_of_the_old_meter_with_the_first_of_the_new(last_of_old: str | None, total: str) -> None:
+    counter = Counter(KNOWN)
+    counter.take(Stand(0, 0, 0, "b", 0, Decimal("100.00")))
+    noon = QUARTER_MS // 2
+    counter.replaced(Stand(1, noon, noon, "b", noon, Decimal("7.00")), Decimal(last_of_old) if last_of_old else None)
+    counter.take(Stand(2, QUARTER_MS, QUARTER_MS, "b", QUARTER_MS, Decimal("9.00")))
+    assert counter.total == Decimal(total)

@@ -244,3 +244,41 @@ async def test_a_day_that_is_left_out_and_days_that_are_not_closed_any_more_are_
     await plant.quarter(7)
     await plant.end()
     assert any("days are left out" in each for each in findings(plant)["DAY"])
+
+
+# --- another meter in the same place --------------------------------------------------------------------------
+
+
+async def test_another_serial_number_begins_another_series_and_the_sum_says_so(tmp_path: Path) -> None:
+    plate = Plate("EM-1", "1", "400/5", register=1000)
+    plant = await plant_of(tmp_path, plate)
+    for _ in range(41):
+        await plant.quarter(5)
+    await plant.end()
+    plate.serial, plate.register = "2", 70
+    await plant.begin("stop")
+    for _ in range(DAY - 40):
+        await plant.quarter(5)
+    await plant.end()
+    assert findings(plant) == {}
+    (day,) = periods(plant, FIRST, FIRST)
+    assert day.consumption == f"{95 * 5 * 80 / 100:.2f}"  # nothing between the last of the old and the first of the new
+    assert (day.complete, len(day.series)) == (False, 1)
+    assert "the meter was declared anew" in consumption_text([day], UTC, "UTC")
+
+
+async def test_a_ratio_that_is_declared_anew_lets_the_counter_go_on(tmp_path: Path) -> None:
+    plate = Plate("EM-1", "1", "400/5", register=1000)
+    plant = await plant_of(tmp_path, plate)
+    for _ in range(41):
+        await plant.quarter(5)
+    await plant.end()
+    plate.ct = "200/5"
+    await plant.begin("stop")
+    for _ in range(DAY - 40):
+        await plant.quarter(5)
+    await plant.end()
+    assert findings(plant) == {}
+    assert plant.records("counter") == []
+    (day,) = periods(plant, FIRST, FIRST)
+    assert day.consumption == f"{(40 * 80 + 56 * 40) * 5 / 100:.2f}"
