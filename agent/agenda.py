@@ -38,7 +38,9 @@ class PolledMeter:
         health: how it answers.
         number: what asks for its serial number; empty where its model knows no way.
         known: whether that was read since the line was opened or it was silent.
+        asked_s: when it was last asked how it is set, monotonic seconds; None: not since the line was opened or it was silent.
         unread: polls in a row in which it answered other questions, but not this one.
+        unset: the same for its settings.
         refusal, left_out: what was told of its refusals; told once, however often it is found out anew.
         telling: what is being written of it.
     """
@@ -46,10 +48,16 @@ class PolledMeter:
     health: Health
     number: tuple[Request, ...] = ()
     known: bool = False
+    asked_s: float | None = None
     unread: int = 0
+    unset: int = 0
     refusal: str = ""
     left_out: set[str] = field(default_factory=set)
     telling: Telling = field(default_factory=Telling)
+
+    def forget(self) -> None:
+        """It may have been exchanged: who it is and how it is set must be asked again."""
+        self.known, self.asked_s = False, None
 
 
 @dataclass(slots=True, eq=False)
@@ -156,7 +164,8 @@ class Agenda:
             schedule.plan.forget()
         for meter in self.meters.values():
             meter.health.opened(now)
-            meter.known, meter.unread = False, 0
+            meter.forget()
+            meter.unread = meter.unset = 0
             if not meter.health.dead:
                 self.catch_up(meter, now_ns)
 

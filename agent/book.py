@@ -16,61 +16,47 @@ What this file does not know: how meters are asked (`agent.poll`), how records a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from agent import draft
+from agent.book_entries import EnteredMeter, Entries
 from agent.book_page import AGENT_STOPPED, OVERRUN, Gap, Page, Restart, resumed
 from agent.clock import Clock, ClockSteps
 from agent.ledger import Ledger
-from agent.ledger_file import LedgerError, LedgerReader
+from agent.ledger_file import LedgerReader
 from agent.reading import Reading, frame_fields
-from agent.record import RecordError, parse
+from agent.record import parse
 from agent.schedule import MILLISECOND
 from agent.seal import base64url
+from agent.standing import Standing, standing_in
 from drivers import Exchange, Instant
 
 __all__ = ["AGENT_STOPPED", "OVERRUN", "Book"]
 
-LEDGER_FAILED = "ledger_failed"
 LINE_OPENING = "line_opening"
 OF_THE_LINE = (OVERRUN, LINE_OPENING)  # not the meter's silence: its line is told of
-REFUSED_BY_LEDGER = "refused_by_ledger"
 
 
-@dataclass(slots=True)
-class _Meter:
-    """What the book knows of one meter.
-
-    Attributes:
-        source: the meter as named in its records, without the count.
-        pages: one for each interval at which it is read, by that interval in milliseconds.
-        told: the number in the newest identity record.
-        accepted: the one in the newest identity record that matched.
-        strange: the one that was last told of as another meter's.
-    """
-
-    source: dict[str, Any]
-    pages: dict[int, Page]
-    told: str = ""
-    accepted: str = ""
-    strange: str = ""
-
-
-class Book:
+class Book(Entries):
     """Turns what the pollers tell into records."""
 
     def __init__(self, ledger: Ledger, clock: Clock, log: Any) -> None:
-        self._ledger = ledger
-        self._clock = clock
-        self._log = log
-        self._meters: dict[str, _Meter] = {}
+        super().__init__(ledger, clock, log)
         self.steps = ClockSteps(clock)
 
     # --- the beginning ----------------------------------------------------------------------------------------
 
-    def enter(self, meter: str, serial: str, declared: str, intervals_ms: Sequence[int], past: LedgerReader) -> None:
+    def enter(
+        self,
+        meter: str,
+        serial: str,
+        declared: str,
+        intervals_ms: Sequence[int],
+        past: LedgerReader,
+        standing: Standing | None = None,
+    ) -> None:
         """Opens a meter's pages where the ledger left off.
 
         Args:
@@ -79,9 +65,12 @@ class Book:
             declared: leaf hash of its declaration, base64url.
             intervals_ms: how often it is read, in milliseconds, one for each of its schedules.
             past: the ledger as it is on disk, the start of the agent and the meter's declaration in it.
+            standing: what else the ledger says of it, with what its model watches.
         """
         source = {"id": meter, "serial": serial, "serial_from": "plate", "declared": declared}
-        entered = _Meter(source, resumed(past, meter, intervals_ms, self._restart(past)))
+        entered = EnteredMeter(source, resumed(past, meter, intervals_ms, self._restart(past)))
+        standing = standing or Standing()
+        entered.standing = standing_in(past, meter, standing.watched, standing.codes)
         for _, payload in past.meter_records(meter, "identity", newest_first=True):
             fields = parse(payload)
             entered.told = entered.told or fields["found"]
@@ -98,7 +87,7 @@ class Book:
         """
         restart = self._restart(past)
         drafts: list[draft.Fields] = []
-        pages: list[tuple[_Meter, Page]] = []
+        pages: list[tuple[EnteredMeter, Page]] = []
         for meter in self._meters.values():
             for before in meter.pages.values():
                 page = replace(before)
@@ -170,14 +159,15 @@ class Book:
             await self.clock_was_set()
         return epoch == self.steps.count
 
-    async def _taken(self, meter: _Meter, reading: Reading) -> None:
+    async def _taken(self, meter: EnteredMeter, reading: Reading) -> None:
+        await meter.settled()
         page = meter.pages[reading.every_ms].turned()
         if page.is_told(reading.due_ns):
             return
         gaps = page.catch_up(reading.due_ns)
         back = page.close(reading.due_ns) if page.gap_since is not None else None
         drafts = self._gaps(meter.source, page, [*gaps, back] if back else gaps)
-        drafts.append(draft.reading(self._clock, meter.source, reading))
+        drafts.append(draft.reading(self._clock, meter.named(), reading, meter.standing.doubt))
         page.last_due, page.hole = reading.due_ns, OVERRUN
         if not await self._append_page(meter, page, drafts):
             return
@@ -186,8 +176,9 @@ class Book:
             self._log.info("meter.back", meter=reading.meter, missed=back.missed, cause=back.cause)
 
     async def _missed(
-        self, meter: _Meter, every_ms: int, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]
+        self, meter: EnteredMeter, every_ms: int, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]
     ) -> None:
+        await meter.settled()
         page = meter.pages[every_ms].turned()
         if page.is_told(due_ns):
             return
@@ -204,7 +195,8 @@ class Book:
             if cause not in OF_THE_LINE:
                 self._log.warning("meter.silent", meter=name, cause=cause, hint=hint)
 
-    async def _identified(self, meter: _Meter, found: str, formula: str, exchanges: Sequence[Exchange], way: str) -> bool:
+    async def _identified(self, meter: EnteredMeter, found: str, formula: str, exchanges: Sequence[Exchange], way: str) -> bool:
+        await meter.settled()
         name = meter.source["id"]
         expected = meter.source["serial"] or meter.accepted
         match = not expected or draft.same_serial(expected, found)
@@ -222,7 +214,7 @@ class Book:
             meter.source = meter.source | {"serial": expected or found, "serial_from": way}
         elif meter.strange != found:
             meter.strange = found
-            hint = "Another meter answers under this address. If it was replaced, write its serial number into site.yaml."
+            hint = f"Another meter answers under this address. If it was replaced, run  meterseal replace {name}."
             self._log.error("meter.exchanged", meter=name, expected=expected, found=found, hint=hint)
         return match
 
@@ -235,6 +227,9 @@ class Book:
 
     async def clock_was_set(self) -> bool:
         """Deals with a wall clock that was set: closes all pages, seals it, begins them anew. Whether it was."""
+        if self.steps.pending():
+            for meter in self._meters.values():
+                await meter.settled()
         step = self.steps.pending()
         if step is None:
             return False
@@ -278,7 +273,7 @@ class Book:
             for gap in gaps
         ]
 
-    async def _append_page(self, meter: _Meter, page: Page, drafts: Sequence[draft.Fields]) -> bool:
+    async def _append_page(self, meter: EnteredMeter, page: Page, drafts: Sequence[draft.Fields]) -> bool:
         """The same for records that turn a page, which is turned at once: polls may be told faster than the disk takes them."""
         meter.pages[page.every_ms] = page
         if await self._append(page, meter.source["id"], drafts):
@@ -287,27 +282,6 @@ class Book:
         page.failed = True
         if meter.pages[page.every_ms] is page:
             meter.pages[page.every_ms] = page.turned_back()
-        return False
-
-    async def _append(self, page: Page | None, meter: str, drafts: Sequence[draft.Fields]) -> bool:
-        """Whether the records are on disk. If not, the instant stays unaccounted and becomes part of a gap.
-
-        They are in the ledger's queue when this first gives way to others: what is told is written in that order.
-        """
-        told = {"meter": meter} if meter else {}
-        try:
-            await self._ledger.append(*drafts)
-        except LedgerError as error:
-            if page is None or page.before is None or page.before.hole != LEDGER_FAILED:
-                self._log.critical("ledger.failed", **told, reason=str(error), hint=error.hint)
-            hole = LEDGER_FAILED
-        except RecordError as error:
-            self._log.error("ledger.refused", **told, reason=str(error), hint="Report this: the reading is not sealed.")
-            hole = REFUSED_BY_LEDGER
-        else:
-            return True
-        if page:
-            page.hole = hole
         return False
 
 

@@ -24,6 +24,7 @@ from agent.ledger_file import LedgerReader
 from agent.record import RecordError, parse
 from agent.schema import HEADER
 from agent.seal import Record
+from agent.standing import standing_in
 
 Fields = Mapping[str, Any]
 Judge = Callable[[Fields, LedgerReader], None]
@@ -66,8 +67,24 @@ def _correction(fields: Fields, past: LedgerReader) -> None:
         raise NotSealed("Old and new are the same: there is nothing to correct.")
 
 
+def _fitting(kind: str) -> Judge:
+    """Judges by what an audit would find wrong with such a record, were it the ledger's next one."""
+
+    def judge(fields: Fields, past: LedgerReader) -> None:
+        known_meter(fields, past)
+        standing = standing_in(past, fields["meter"]["id"])
+        try:
+            problem = next(standing.take(past.size(), {**fields, "kind": kind}), None)
+        except (KeyError, TypeError, ValueError, ArithmeticError):
+            raise NotSealed(f"This is no {kind} record: a field is missing or malformed.") from None
+        if problem:
+            raise NotSealed(f"Not sealed, because it {problem[1]}.")
+
+    return judge
+
+
 # What a person may have sealed, and what must be true of it in this ledger beyond its form.
-JUDGES: dict[str, Judge] = {"correction": _correction}
+JUDGES: dict[str, Judge] = {"correction": _correction} | {kind: _fitting(kind) for kind in ("replacement", "manual", "audit")}
 
 
 def drafted(clock: Clock, kind: object, given: object, account: str, past: LedgerReader) -> draft.Fields:

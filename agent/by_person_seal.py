@@ -13,23 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 from agent.by_person import NotSealed, drafted, own_account, receipt, why_refused
 from agent.clock import Clock
+from agent.draft import Fields
 from agent.key_change import key_in_force
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.record import RecordError
+from agent.seal import Record
 from agent.state import LEDGER_FILE, only_agent
 
 if TYPE_CHECKING:
     from agent.control import Sealing
 
 
-def sealing(ledger: Ledger, past: LedgerReader, clock: Clock, clock_was_set: Callable[[], Awaitable[object]]) -> Sealing:
-    """What the running agent's socket seals with. `clock_was_set`: deals with a wall clock that was set, before anything else."""
+def sealing(
+    past: LedgerReader,
+    clock: Clock,
+    clock_was_set: Callable[[], Awaitable[object]],
+    append: Callable[[Fields], Awaitable[Record]],
+) -> Sealing:
+    """What the running agent's socket seals with.
+
+    `clock_was_set`: deals with a wall clock that was set, before anything else; `append`: seals it with what follows from it.
+    """
 
     async def seal(kind: object, given: object, account: str) -> dict[str, Any]:
         try:
             await clock_was_set()
-            (record,) = await ledger.append(drafted(clock, kind, given, account, past))
+            record = await append(drafted(clock, kind, given, account, past))
         except NotSealed as error:
             return {"error": str(error)}
         except RecordError as error:

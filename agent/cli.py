@@ -20,6 +20,7 @@ from agent.cli_audit import completeness, export, trace, verify
 from agent.cli_consumption import consumption
 from agent.cli_explain import explain
 from agent.cli_key import init, key
+from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.cli_try import try_
@@ -243,5 +244,7 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, explain, completeness, export, consumption, correct, try_, init, key, witness, trust, browse):
+for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse):
+    main.add_command(_verb)
+for _verb in (correct, replace, confirm, pair, manual, spot):
     main.add_command(_verb)

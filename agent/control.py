@@ -4,6 +4,7 @@ One line of JSON asks, one line answers:
 
     {"do": "live"}                                     how every line and meter stands at this moment
     {"do": "read", "meter": "EM-1", "introduce": false}   one meter, read now, between the agent's own polls
+    {"do": "spot", "meter": "EM-1", "nonce": "k3Jd8sPq", "who": "li.na"}   the same, and it is sealed
     {"do": "seal", "kind": "correction", "record": {...}}   a person's record is sealed (`agent.by_person` says which may be)
 
 Nothing else can be done here. `seal` adds a record and can change none; the account it is sealed under is the asking
@@ -22,9 +23,11 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.book import Book
 from agent.by_person import account_of
 from agent.polled import Polled
 from agent.read_once import read_meter
+from agent.spot import take_spot
 from drivers import Exchange, Request
 from drivers.errors import LinkDown
 
@@ -43,10 +46,10 @@ class ControlError(Exception):
 
 @asynccontextmanager
 async def listening(
-    state: Path, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing
+    state: Path, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing, book: Book
 ) -> AsyncIterator[None]:
     """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
-    ear = _Ear(pollers, meters, sealing)
+    ear = _Ear(pollers, meters, sealing, book)
     with _reached(state) as path:
         path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
         server = await asyncio.start_unix_server(ear.hear, path, limit=_LONGEST)
@@ -90,10 +93,13 @@ class Poller(Protocol):
 
 
 class _Ear:
-    def __init__(self, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing) -> None:
+    def __init__(
+        self, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing, book: Book
+    ) -> None:
         self._pollers = pollers
         self._meters = meters
         self._sealing = sealing
+        self._book = book
 
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one connection's one question."""
@@ -119,7 +125,17 @@ class _Ear:
             return await self._read(str(asked.get("meter")), introduce=asked.get("introduce") is True)
         if asked.get("do") == "seal" and asked.keys() == {"do", "kind", "record"}:
             return await self._sealing(asked["kind"], asked["record"], account)
+        if asked.get("do") == "spot" and asked.keys() == {"do", "meter", "nonce", "who"}:
+            words = {name: str(asked[name]) for name in ("nonce", "who")}
+            return await self._spot(str(asked["meter"]), words | {"account": account})
         return {"error": "there is no such command"}
+
+    async def _spot(self, meter: str, asked: dict[str, str]) -> dict[str, Any]:
+        for name, polled in self._meters.items():
+            mine = [each for each in polled if each.id == meter]
+            if mine:
+                return await take_spot(self._pollers[name].by_hand.ask, whole(mine), self._book, asked)
+        return {"error": f"the running agent has no meter {meter}", "hint": "Was it started with another site file?"}
 
     async def _read(self, meter: str, *, introduce: bool) -> dict[str, Any]:
         for name, polled in self._meters.items():

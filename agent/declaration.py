@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.model import Point, Watch
+from config.model import MeterModel, Point, Watch
 from drivers import Driver, Request, Target
 from drivers.errors import NoValue
 
 Fields = Mapping[str, Any]
+
+
+def watches_of(model: MeterModel) -> tuple[Watch, ...]:
+    """What of a model is watched beside the serial number: its settings."""
+    return (*(watch for watch in model.identity if watch.name != "serial"), *model.attest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,10 @@ class Declaration:
     def identifies(self, request: bytes) -> bool:
         """Whether it is one that fetches the meter's serial number."""
         return self.serial is not None and self._prescribed(request, [self.serial])
+
+    def sets(self, request: bytes) -> bool:
+        """Whether it is one that fetches a setting of the meter."""
+        return self.target is not None and any(self._prescribed(request, [watch]) for watch in watches_of(self.target.model))
 
     @property
     def tells_number(self) -> bool:

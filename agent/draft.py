@@ -125,20 +125,34 @@ def _applied(model: MeterModel, quantities: Collection[str]) -> Fields:
     return {"ratio_applied": applied} if applied else {}
 
 
-def declared(clock: Clock, fields: Fields) -> Fields:
-    """A meter's declaration came into force."""
-    return _head("meter", clock) | {"meter": fields}
+def declared(clock: Clock, fields: Fields, frames: Sequence[Fields] = ()) -> Fields:
+    """A meter's declaration came into force; `frames`: in which it told the settings that are declared."""
+    told = {"frames": list(frames)} if frames else {}
+    return _head("meter", clock) | {"meter": fields} | told
 
 
-def reading(clock: Clock, source: Fields, taken: Reading) -> Fields:
-    """One poll of a meter, with its frames and values."""
+def alarm(clock: Clock, source: Fields, settings: Sequence[Fields], frames: Sequence[Fields]) -> Fields:
+    """A meter's settings are not those that are in force."""
+    told = {"settings": list(settings), "frames": list(frames)}
+    return _head("alarm", clock) | {"meter": source, "cause": "settings_changed", **told}
+
+
+def reading(clock: Clock, source: Fields, taken: Reading, doubt: str = "") -> Fields:
+    """One poll of a meter, with its frames and values; `doubt`: why it is not evidence grade."""
     return _head("reading", clock, taken.answered) | {
         "meter": source,
         "every_ms": taken.every_ms,
         "due": stamp(taken.due_ns),
         "frames": frame_fields(taken.exchanges),
         "values": [value.fields() for value in taken.values],
+        **({"doubt": doubt} if doubt else {}),
     }
+
+
+def spot(clock: Clock, source: Fields, taken: Reading, asked: Fields) -> Fields:
+    """A meter was read because somebody asked for it; `asked`: the nonce, who and under which account."""
+    read = {"frames": frame_fields(taken.exchanges), "values": [value.fields() for value in taken.values]}
+    return _head("spot", clock, taken.answered) | {"meter": source, **read, **asked}
 
 
 def gap(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from agent.declaration import Declaration, Fields, Frames, frames_of
+from agent.settings import wrong_settings
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch, ratio_applied
 from config.quantity import quantity_of
@@ -89,6 +90,9 @@ class Evidence:
         except (KeyError, ValueError) as error:
             self.in_force[meter["id"]] = Declaration(n, leaf, meter)
             yield "DECLARATION", f"nothing can be asked of a meter declared like this: {error}"
+            return
+        if "settings" in meter or "frames" in fields:
+            yield from self._settings({"frames": [], **fields}, meter.get("settings", ()))
 
     def _model(self, digest: str) -> MeterModel | str:
         """The model of a digest, or why there is none."""
@@ -127,12 +131,12 @@ class Evidence:
         declared, stated = declaration.fields["serial"], source["serial"]
         if declared and stated != declared:
             yield "DECLARATION", f"states serial number {stated or 'none'}, declared is {declared}"
-        if fields["kind"] != "reading":
+        if fields["kind"] not in ("reading", "spot"):
             return
         found, found_under = self._found.get(source["id"], ("", ""))
         if source["serial_from"] == "frame":
             yield from _own_number(declaration, frames_of(fields, declaration), stated)
-        if source["serial_from"] != "plate" or (stated and not declared):
+        if source["serial_from"] not in ("plate", "fingerprint") or (stated and not declared):
             if not found or not same_serial(stated, found):
                 told = f"the meter told {found}" if found else "no record shows that the meter told it"
                 yield "DECLARATION", f"states serial number {stated or 'none'} as read from the meter, but {told}"
@@ -152,13 +156,27 @@ class Evidence:
         for name in sorted({name for name in stated if stated.count(name) > 1}):
             yield "VALUE", f"{name} is stated twice"
         if declaration:
-            declared = declaration.quantities(fields["every_ms"])
+            declared = declaration.quantities(fields.get("every_ms"))
             if not declared:
                 yield "DECLARATION", f"is read every {fields['every_ms']} ms, which is not declared for this meter"
             for name in declared:
                 if name not in stated:
                     yield "VALUE", f"{name} is declared, yet nothing is said about it"
         yield from self._values(declaration, frames, fields)
+
+    spot = reading  # of all that is declared, at no scheduled instant
+
+    def alarm(self, fields: Fields) -> Iterator[Problem]:
+        """Problems with a record of a meter's settings."""
+        yield from self._source(fields)
+        yield from self._settings(fields, fields["settings"])
+
+    def _settings(self, fields: Fields, stated: Sequence[Fields]) -> Iterator[Problem]:
+        declaration = self.in_force.get(fields["meter"]["id"])
+        if declaration and declaration.target:
+            frames = frames_of(fields, declaration)
+            yield from self._frames(declaration, frames, declaration.sets)
+            yield from (("SETTINGS", what) for what in wrong_settings(declaration, frames, stated))
 
     def values(self, fields: Fields) -> Iterator[Problem]:
         """Problems with a reading's values as far as its own frames show, without its meter's declaration."""

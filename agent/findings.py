@@ -103,6 +103,26 @@ CLASSES: dict[str, Meaning] = {
         "A closed day of a meter does not say what its readings come to, or days were left out.",
         "Recompute the day with `meterseal consumption`, and use that.",
     ),
+    "REPLACEMENT": Meaning(
+        "A serial number changes without a replacement that says so, or a replacement states other values than were read.",
+        "Ask who exchanged the meter, and compare both counters with the papers of the exchange.",
+    ),
+    "SETTINGS": Meaning(
+        "What is said of a meter's settings (ratio, unit, mode) is not what it told, or a change was taken over unconfirmed.",
+        "Read the settings at the meter; until they are known to be right, its counters may mean something else.",
+    ),
+    "GRADE": Meaning(
+        "A reading says that it is evidence grade, or that it is not, and the records before it say otherwise.",
+        "Use the grade that the report states instead.",
+    ),
+    "PAIR": Meaning(
+        "A display is said to agree with a reading that states something else, or was not read in the same minute.",
+        "Compare the display with the decoded value again; until then the register map counts as unconfirmed.",
+    ),
+    "PRUNE": Meaning(
+        "The hashes kept of records that were taken away are not those of the records.",
+        "Get the records of this range from another copy; the ones kept here prove nothing.",
+    ),
     "CHECKPOINT": Meaning(
         "A checkpoint is not the gateway's, or these records do not lead to it: history was rewritten.",
         "Keep the checkpoint and this log: together they are the evidence of the rewriting.",

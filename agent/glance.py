@@ -20,7 +20,7 @@ _TIME = rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z)"'
 _TEXT = rb'"((?:[^"\\]|\\.)*)"'
 # The keys of a canonical record are sorted, so all of this stands in front of the values, and nothing else can.
 _READING = re.compile(
-    rb'\{"clock":\{[^{}]*\},"due":'
+    rb'\{"clock":\{[^{}]*\},(?:"doubt":"[a-z_]*",)?"due":'
     + _TIME
     + rb',"every_ms":([1-9][0-9]{0,7}),"frames":\[([^\]]*)\],"gateway":"[^"\\]*","key":"[^"\\]*",'
     rb'"kind":"reading","meter":\{"count":[0-9]+,"declared":"[^"\\]*","id":"([A-Za-z0-9_-]+)","serial":'

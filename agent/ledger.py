@@ -34,11 +34,11 @@ from agent.merkle import Frontier
 from agent.newest import Newest
 from agent.record import EMPTY_LOG, RecordError
 from agent.rhythm import Rhythm
+from agent.schema import COUNTED
 from agent.seal import Key, Record, seal
 from agent.tiles import keep_tiles
 
 _STEP_MS = 1000
-_COUNTED = ("reading", "gap", "identity")
 _MOST_IN_ONE_COMMIT = 2000
 
 Draft = Mapping[str, Any]
@@ -309,7 +309,7 @@ class _Writing:
 
     def _insert(self, draft: Draft) -> Record:
         meter: str = draft["meter"]["id"] if "meter" in draft else ""
-        if draft["kind"] in _COUNTED:
+        if draft["kind"] in COUNTED:
             count = self._counts.get(meter, -1) + 1
             draft = {**draft, "meter": {**draft["meter"], "count": count}}
             self._counts[meter] = count

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.schema import COUNTED
+
 APPLICATION_ID = 0x4D53_4C31  # "MSL1"
 _REFUSALS = "".join(
     f"""
@@ -220,8 +222,9 @@ class LedgerReader:
 
     def newest_counted(self) -> dict[str, int]:
         """For each meter the n of its newest record that carries a count."""
-        query = "SELECT n FROM record WHERE meter = ? AND kind IN ('reading', 'gap', 'identity') ORDER BY n DESC LIMIT 1"
-        return {meter: row[0] for meter in self.meters() for row in self._rows(query, meter)}
+        kinds = ", ".join("?" for _ in COUNTED)
+        query = f"SELECT n FROM record WHERE meter = ? AND kind IN ({kinds}) ORDER BY n DESC LIMIT 1"  # noqa: S608  fixed text
+        return {meter: row[0] for meter in self.meters() for row in self._rows(query, meter, *COUNTED)}
 
     def cursors(self) -> dict[str, int]:
         """How far each destination has acknowledged: the next n to deliver."""

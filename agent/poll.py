@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.agenda import Agenda, Lapsed, PolledMeter, Schedule
+from agent.attestation import must_settle, settle
 from agent.book import LINE_OPENING, OVERRUN, Book
 from agent.by_hand import Readers
 from agent.clock import Clock
@@ -35,6 +36,7 @@ from drivers.link import Link
 
 _LONGEST_NAP = 5.0
 _UNREAD = 3
+_DAY_S = 86_400
 
 
 class LinkPoller:
@@ -171,12 +173,16 @@ class LinkPoller:
         if turn is None:
             return
         begun, busy_s = time.monotonic(), self._link.busy_s
+        if meter.asked_s is not None and self._clock.monotonic() - meter.asked_s > _DAY_S:
+            meter.forget()
         try:
             self.line.must_be_open()
             if not (turn.probe or meter.known) and (watch := turn.meter.serial):
                 await self._identify(schedule, turn, watch)
             elif turn.pending:
                 await take_slice(turn, self._link, schedule.plan, meter.health)
+            if not turn.pending and must_settle(turn, meter, self._book):
+                await settle(turn, meter, self._book, self._link, self._clock.monotonic(), self._log)
         except LinkDown as error:
             self._lost(schedule, turn, error)
             return
@@ -201,7 +207,7 @@ class LinkPoller:
             schedule.missing = True
             tried = [*turn.unidentified, *turn.exchanges]
             self._miss(schedule, turn.due_ns, turn.epoch, error.cause, f"{error}. {error.hint}", tried)
-        schedule.meter.known = False
+        schedule.meter.forget()
 
     def _tells(self, turn: Turn) -> bool:
         """Whether a turn brought an answer that can be used."""
@@ -239,7 +245,7 @@ class LinkPoller:
         place = f"{turn.meter.id} at address {turn.meter.target.address} on {self._link.settings.name}"
         hint = f"{place}: {error}. {error.hint}"
         if isinstance(error, NoAnswer):
-            schedule.meter.known = False
+            schedule.meter.forget()
         if not isinstance(error, Refused):
             schedule.meter.health.failed(self._clock.monotonic(), error.cause, hint)
             self._agenda.spent(self._clock.monotonic(), turn.used_s)
@@ -280,6 +286,8 @@ class LinkPoller:
             self._miss(schedule, turn.due_ns, turn.epoch, "other_meter", f"serial number {found} answers", exchanges)
             return
         meter.known, meter.unread = True, 0
+        if not polled.watches:
+            meter.asked_s = self._clock.monotonic()
 
     def _may_tell_yet(self, meter: PolledMeter, error: MeterError | None) -> bool:
         """Whether a serial number that was not told may be the next time. A meter that never tells it is read nevertheless."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.declaration import watches_of
 from config.check import SiteFile
 from config.mistake import ConfigError, Mistake
 from config.model import Point, Watch
@@ -34,6 +35,11 @@ class Polled:
     points: tuple[Point, ...]
     every_ms: int
     port: tuple[int, str] | None = None
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """Its settings."""
+        return watches_of(self.target.model)
 
     @property
     def serial(self) -> Watch | None:

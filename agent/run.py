@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__, draft
+from agent.attestation import by_person
 from agent.book import Book
 from agent.by_person import last_of_agent, own_account
 from agent.by_person_seal import sealing
@@ -24,13 +25,14 @@ from agent.clock import Clock
 from agent.closing import Closing
 from agent.control import Poller, listening
 from agent.courses import Courses
+from agent.declaring import declaring
 from agent.forecast import line_times
 from agent.forward import Forwarder
 from agent.key_change import key_in_force
 from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
-from agent.polled import polled_meters, target_of
+from agent.polled import polled_meters
 from agent.record import parse
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
@@ -38,7 +40,6 @@ from agent.ways import poller_of, way_to
 from agent.witness_desk import WitnessDesk
 from config.check import SiteFile
 from config.settings import Settings, mqtt_password
-from config.site import Meter
 from config.zone import zone_of
 
 _LAST_WORDS_SECONDS = 3.0
@@ -76,7 +77,11 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             aside = _aside(site, settings, ledger, clock, log)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=len(forwarders), records=ledger.size)
             async with listening(
-                state, dict(zip(ways, pollers, strict=True)), meters, sealing(ledger, past, clock, book.clock_was_set)
+                state,
+                dict(zip(ways, pollers, strict=True)),
+                meters,
+                sealing(past, clock, book.clock_was_set, by_person(book, ledger, past)),
+                book,
             ):
                 reason = await _work(pollers, forwarders, aside, ledger, book, clock, closing)
             log.info("agent.stopped", reason=reason, records=ledger.size)
@@ -98,21 +103,22 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: 
 
     That is: the key (once), the start, the configuration and the declarations that are new or changed.
     """
-    declarations = {meter.id: _declaration(site, meter) for meter in site.site.meters}
-    before = {meter: _declared_before(past, fields) for meter, fields in declarations.items()}
-    new = [meter for meter, leaf in before.items() if leaf is None]
+    meters = {meter.id: declaring(site, meter, past, log) for meter in site.site.meters}
     models = {model.digest: model.text for model in site.models.values()}
     kept = [asyncio.create_task(ledger.keep_model(digest, text)) for digest, text in models.items()]
     _, declared = await asyncio.gather(
         ledger.append(*_opening(site, ledger, past, enrolment, clock)),
-        ledger.append(*(draft.declared(clock, declarations[meter]) for meter in new)),
+        ledger.append(*(made for each in meters.values() for made in each.drafts(clock))),
     )
     await asyncio.gather(*kept)
-    leaves = before | {meter: record.leaf for meter, record in zip(new, declared, strict=True)}
+    leaves = {meter: each.leaf for meter, each in meters.items()}
+    leaves |= {record.fields["meter"]["id"]: record.leaf for record in declared if record.fields["kind"] == "meter"}
     book = Book(ledger, clock, log)
     for meter in site.site.meters:
         intervals = [every_ms for every_ms, _ in site.schedules_of(meter)]
-        book.enter(meter.id, meter.serial, base64url(leaves[meter.id] or b""), intervals, past)
+        each = meters[meter.id]
+        leaf = base64url(leaves[meter.id] or b"")
+        book.enter(meter.id, each.fields["serial"], leaf, intervals, past, each.standing)
     await book.begin(past)
     return book
 
@@ -131,18 +137,6 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
     if before != site.digest:
         drafts.append(draft.configuration(clock, site.digest, own_account()))
     return drafts
-
-
-def _declaration(site: SiteFile, meter: Meter) -> draft.Fields:
-    schedules = [(every_ms, [point.quantity for point in points]) for every_ms, points in site.schedules_of(meter)]
-    return draft.declaration(meter, site.model_of(meter), target_of(site, meter).framing, schedules, site.link_of(meter))
-
-
-def _declared_before(past: LedgerReader, fields: draft.Fields) -> bytes | None:
-    """The leaf hash of a meter's newest declaration, if it says the same."""
-    for n, payload in past.meter_records(fields["id"], "meter", newest_first=True):
-        return past.leaf(n) if parse(payload)["meter"] == fields else None
-    return None
 
 
 async def _work(

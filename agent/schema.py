@@ -57,6 +57,9 @@ CLOCK = object_of(
         "uptime_ms": integer(0),
     }
 )
+# A setting of the meter as it told it: its value and where that stands, or the reason why there is none.
+SETTING = object_of({"name": WORD, "value?": TEXT, "formula?": FORMULA, "cause?": WORD})
+READ_OFF = object_of({"quantity": QUANTITY, "value": DIGITS, "record?": integer(0)})
 DECLARATION = object_of(
     {
         "id": NAME,
@@ -83,11 +86,18 @@ DECLARATION = object_of(
         "installed?": DAY,
         "server?": object_of({"uri?": TEXT, "certificate?": DIGEST}),
         "pipe_mm?": integer(1, 5000),
+        "settings?": list_of(SETTING),
         "schedules": list_of(object_of({"every_ms": EVERY_MS, "quantities": list_of(QUANTITY)})),
     }
 )
 SOURCE = object_of(
-    {"id": NAME, "serial": TEXT, "serial_from": one_of("frame", "register", "plate"), "count": integer(0), "declared": HASH}
+    {
+        "id": NAME,
+        "serial": TEXT,
+        "serial_from": one_of("frame", "register", "fingerprint", "plate"),
+        "count": integer(0),
+        "declared": HASH,
+    }
 )
 
 HEADER: dict[str, Check] = {
@@ -101,6 +111,8 @@ HEADER: dict[str, Check] = {
     "clock": CLOCK,
 }
 
+# The kinds that say whose word they are by a *source*, and count for its meter.
+COUNTED = ("reading", "gap", "identity", "alarm", "spot")
 KINDS: dict[str, dict[str, Check]] = {
     "key": {
         "action": one_of("enrol", "rotate", "revoke"),
@@ -114,7 +126,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "start": {"version": TEXT, "config": DIGEST, "after": one_of("first", "stop", "crash")},
     "stop": {"reason": WORD},
     "config": {"digest": DIGEST, "who": TEXT},
-    "meter": {"meter": DECLARATION},
+    "meter": {"meter": DECLARATION, "frames?": list_of(FRAME)},
     "identity": {
         "meter": SOURCE,
         "expected": TEXT,
@@ -123,7 +135,22 @@ KINDS: dict[str, dict[str, Check]] = {
         "formula": FORMULA,
         "frames": list_of(FRAME),
     },
-    "reading": {"meter": SOURCE, "every_ms": EVERY_MS, "due": TIME, "frames": list_of(FRAME), "values": list_of(VALUE)},
+    "alarm": {"meter": SOURCE, "cause": one_of("settings_changed"), "settings": list_of(SETTING), "frames": list_of(FRAME)},
+    "reading": {
+        "meter": SOURCE,
+        "every_ms": EVERY_MS,
+        "due": TIME,
+        "doubt?": one_of("settings_changed", "settings_unread", "map_unconfirmed"),
+        "frames": list_of(FRAME),
+        "values": list_of(VALUE),
+    },
+    "spot": {
+        "meter": SOURCE,
+        "nonce": text(r"[A-Za-z0-9_-]{8,64}", "8 to 64 letters, digits, - and _"),
+        "frames": list_of(FRAME),
+        "values": list_of(VALUE),
+        **WHO,
+    },
     "gap": {
         "meter": SOURCE,
         "every_ms": EVERY_MS,
@@ -168,6 +195,28 @@ KINDS: dict[str, dict[str, Check]] = {
         **WHO,
     },
     "synchronization": {"before": STATE, "after": STATE},
+    "replacement": {
+        "meter": ABOUT,
+        "old": TEXT,
+        "new": TEXT,
+        "last": list_of(READ_OFF),
+        "first": list_of(READ_OFF),
+        "reason": TEXT,
+        **WHO,
+    },
+    "manual": {
+        "meter": ABOUT,
+        "quantity": QUANTITY,
+        "value": DIGITS,
+        "unit": UNIT,
+        "read_at": TIME,
+        "reference": TEXT,
+        "compared?": integer(0),
+        "agrees?": boolean,
+        **WHO,
+    },
+    "audit": {"command": WORD, "meter": ABOUT, "record?": integer(0), "reason": TEXT, **WHO},
+    "prune": {"first": integer(0), "end": integer(1), "blocks": list_of(HASH)},
     "clock": {"step_ms": integer(-(2**53) + 1), "before": TIME, "after": TIME},
 }
 

@@ -24,6 +24,7 @@ from agent.ledger_file import LedgerReader
 from agent.midnight import begin_of, day_of
 from agent.record import RecordError, parse
 from agent.schedule import MILLISECOND, SECOND
+from agent.schema import COUNTED
 from agent.state import is_running
 from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
@@ -228,7 +229,7 @@ class _Seen:
 
     def record(self, _: int, fields: Fields) -> None:
         """Takes a record of the meter."""
-        if fields["kind"] not in ("reading", "gap", "identity"):
+        if fields["kind"] not in COUNTED:
             return
         in_hour = fields["time"] >= self._hour_stamp  # times are written so that their texts compare as they do
         in_span = fields["time"] >= self._since_stamp

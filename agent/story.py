@@ -21,13 +21,13 @@ from agent.findings import CannotCheck
 from agent.keyring import KeyRing, KeyTerm
 from agent.merkle import Frontier, proof_ranges, root_from_proof
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
-from agent.schema import check_record
+from agent.schema import COUNTED, check_record
 from agent.seal import base64url, unsigned
 from agent.verify import Log
 
 _KIND = re.compile(rb'"kind"\s*:\s*"([a-z]+)"')
 _SIGNATURE = re.compile(rb',"sig":"[A-Za-z0-9_-]{86}"')
-_COUNTED = (b"reading", b"gap", b"identity")
+_COUNTED = tuple(kind.encode() for kind in COUNTED)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,13 @@ from drivers.formula import plain
 _FROM = {
     "frame": "the frame itself carries it",
     "register": "read from the meter, see its identity record",
+    "fingerprint": "from the plate as the installer wrote it; the meter tells the type it was declared with",
     "plate": "from the plate as the installer wrote it, NOT in the frame",
+}
+_DOUBTS = {
+    "settings_changed": "the meter's settings were changed, and nobody had confirmed that",
+    "settings_unread": "the meter had not told its settings",
+    "map_unconfirmed": "its register map is of trust level C or D, and no display was compared with it",
 }
 _MOST_UNSIGNED = 400
 
@@ -44,7 +50,7 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
         raise CannotCheck(f"record {story.n} does not state {quantity}; it states {stated or 'nothing'}")
     frames = frames_of(story.fields, story.declaration)
     sections: list[Section] = [
-        ("VALUE", [_value(value) for value in values] + [_when(story, zone)]),
+        ("VALUE", [_value(value) for value in values] + [_when(story, zone), _grade(story.fields)]),
         ("1 METER", list(_meter(story))),
         ("2 FRAME", list(_frames(story, frames, values))),
         ("3 COMPUTE", [line for value in values for line in _compute(story, value, frames)]),
@@ -83,6 +89,10 @@ def _value(value: Fields) -> str:
     quality = f"{value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else "good"
     stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else "no value"
     return f"{stated}   {value['quantity']}   {quality}"
+
+
+def _grade(fields: Fields) -> str:
+    return f"stated as NOT evidence grade: {_DOUBTS[fields['doubt']]}" if "doubt" in fields else "stated as evidence grade"
 
 
 def _local(time: str, zone: tzinfo) -> str:

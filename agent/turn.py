@@ -45,6 +45,7 @@ class Turn:
         silences: in a row, since its last answer.
         cut: whether a silent block was asked for in parts, although nothing else was answered in it.
         unidentified: what was asked to know which meter it is, and not answered.
+        settled: whether the meter's settings were asked for in it.
         used_s: for how many seconds it had the line.
     """
 
@@ -59,6 +60,7 @@ class Turn:
     silences: int = 0
     cut: bool = False
     unidentified: list[Exchange] = field(default_factory=list)
+    settled: bool = False
     used_s: float = 0.0
 
     @property

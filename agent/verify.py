@@ -10,7 +10,8 @@ also holds the private key is bounded only by checkpoints that others keep (`out
  4. What it says against its frames and the declared model                 (agent.evidence)
  5. The account of polls, gaps and counts of each meter                    (agent.coverage)
  6. What its counters and closed days say                             (agent.course_audit)
- 7. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
+ 7. What became of each meter: number, settings, grade                    (agent.life)
+ 8. Each checkpoint's signature, and its root against the records' own tree (agent.roots)
 
 Nothing here writes, and nothing reaches a network or a port. Checkpoints and models are held in memory, records are not.
 
@@ -31,11 +32,13 @@ from agent.coverage import Coverage
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
 from agent.keyring import KeyRing
+from agent.life import Lives
 from agent.merkle import Frontier
+from agent.prune import Blocks
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.report import Report
 from agent.roots import Roots
-from agent.schema import check_record
+from agent.schema import COUNTED, check_record
 from agent.seal import base64url, from_base64url, unsigned
 from agent.timeline import Timeline
 from config.library import read_model
@@ -124,6 +127,8 @@ class _Audit:
         self._timeline = Timeline()
         self._coverage: dict[str, Coverage] = {}
         self._courses = CourseAudit(evidence)
+        self._lives = Lives()
+        self._blocks = Blocks()
         self._frontier = Frontier()
         self._prev: str | None = base64url(EMPTY_LOG)
         self._expected = 0
@@ -229,6 +234,7 @@ class _Audit:
             before = "the record in front of it" if n else "the beginning of a log"
             findings.add("PREV-HASH", n, f"does not continue {before}", _meter(fields))
         self._frontier = self._frontier.append(leaf)
+        self._blocks.take(n, leaf)
         self._prev = base64url(leaf)
 
     def _well_formed(self, n: int, fields: Fields) -> bool:
@@ -259,15 +265,22 @@ class _Audit:
         elif kind == "meter":
             self._add(n, fields, self._evidence.declare(n, fields, base64url(leaf)))
             self._account_of(fields["meter"]["id"]).declared(fields["meter"], fields["time"])
-        elif kind in ("reading", "gap", "identity"):
+        elif kind in COUNTED:
             self._add(n, fields, getattr(self._evidence, kind)(fields))
             self._add(n, fields, self._told(fields))
         if kind in _OF_A_COURSE and signed and n > self._newest:
             self._add(n, fields, self._courses.take(n, fields, base64url(leaf)))
+        self._add(n, fields, self._life(n, fields))
 
     def _forged(self) -> int:
         """How many records so far are not what the key in force signed: what they say is nothing to reckon with."""
         return sum(self.report.findings.counts[kind] for kind in ("SIGNATURE", "UNSIGNED", "KEY"))
+
+    def _life(self, n: int, fields: Fields) -> Iterator[tuple[str, str]]:
+        if "meter" in fields:
+            yield from self._lives.take(n, fields, self._evidence.in_force.get(fields["meter"]["id"]))
+        elif fields["kind"] == "prune":
+            yield from self._blocks.pruned(n, fields)
 
     def _account_of(self, meter: str) -> Coverage:
         if meter not in self._coverage:
@@ -280,7 +293,7 @@ class _Audit:
         coverage = self._account_of(source["id"])
         yield from coverage.count(source["count"])
         declaration = self._evidence.in_force.get(source["id"])
-        if declaration and fields["kind"] != "identity":
+        if declaration and fields["kind"] in ("reading", "gap"):
             take = coverage.reading if fields["kind"] == "reading" else coverage.gap
             yield from take(fields)
 

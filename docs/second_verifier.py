@@ -9,7 +9,8 @@ one: the page in a form that runs. An auditor reads it in an hour, copies it to 
 meterseal, nor us. Nothing of meterseal imports it.
 
 It names what it finds by the classes of docs/verify.md. What it does not know are meter models: that a request and a formula are
-those the model prescribes, and that a value lies in the model's range, only `meterseal verify` checks. The report says so.
+those the model prescribes, that a value lies in the model's range; nor what becomes of a meter (settings, grade, replacements).
+Only `meterseal verify` checks these. The report says so.
 
 Exit code: 0 in order, 1 findings or nothing to verify, 2 it could not be checked or nobody confirmed the key.
 """
@@ -54,25 +55,35 @@ class Wrong(Exception):
 TABLES = """
 header: meterseal:version kind:word gateway:gateway n:count prev:hash key:key_name time:time clock:clock_state
 clock_state: state=synchronized|unsynchronized|unknown error_ms?:count boot:boot uptime_ms:count
-source: id:name serial:text serial_from=register|plate|frame count:count declared:hash
+source: id:name serial:text serial_from=frame|register|fingerprint|plate count:count declared:hash
 frame: request:hex answer:hex ms:count fault?:word
 value: quantity:quantity value?:decimal unit?:unit formula?:formula quality?=uncertain|bad cause?:word
 schedule: every_ms:interval quantities:[quantity]
 declaration: id:name serial:text model:model_name revision:from1 digest:digest trust=A|B|C|D link:name framing=rtu|tcp|ascii|own \
 address:text ct?:text vt?:text place:text maker?:text product?:text medium?:word accuracy_class?:text \
 measuring_range?:text ratio_applied?=meter|agent certificate?:certificate verification_months?:months seal?:text installed?:date \
-pipe_mm?:pipe server?:server schedules:[schedule]
+pipe_mm?:pipe server?:server settings?:[setting] schedules:[schedule]
 certificate: number:text valid_until:date
+setting: name:word value?:text formula?:formula cause?:word
+read_off: quantity:quantity value:decimal record?:count
 about: id:name
 server: uri?:text certificate?:digest
 key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name who:text
 start: version:text config:digest after=first|stop|crash
 stop: reason:word
 config: digest:digest who:text
-meter: meter:declaration
-reading: meter:source every_ms:interval due:time frames:[frame] values:[value]
+meter: meter:declaration frames?:[frame]
+reading: meter:source every_ms:interval due:time doubt?=settings_changed|settings_unread|map_unconfirmed \
+frames:[frame] values:[value]
 gap: meter:source every_ms:interval state=opened|closed cause:word since:time due:time missed:count frames:[frame]
 identity: meter:source expected:text found:text match:boolean formula:formula frames:[frame]
+alarm: meter:source cause=settings_changed settings:[setting] frames:[frame]
+spot: meter:source nonce:nonce frames:[frame] values:[value] who:text account:text
+replacement: meter:about old:text new:text last:[read_off] first:[read_off] reason:text who:text account:text
+manual: meter:about quantity:quantity value:decimal unit:unit read_at:time reference:text compared?:count agrees?:boolean \
+who:text account:text
+audit: command:word meter:about record?:count reason:text who:text account:text
+prune: first:count end:from1 blocks:[hash]
 correction: meter:about from:time to:time what=ct|vt|time old:text new:text reason:text who:text account:text
 counter: meter:about quantity:quantity unit:unit before:stand after:stand confirmed:stand \
 decision=rollover|reset|spurious_zero|spurious|jump \
@@ -86,7 +97,7 @@ synchronization: before=synchronized|unsynchronized|unknown after=synchronized|u
 clock: step_ms:integer before:time after:time
 """
 KINDS = {"key", "start", "stop", "config", "meter", "reading", "gap", "identity", "clock", "correction"}
-KINDS |= {"counter", "day", "synchronization"}
+KINDS |= {"counter", "day", "synchronization", "alarm", "spot", "replacement", "manual", "audit", "prune"}
 
 TEXTS = {
     "text": r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}",
@@ -101,6 +112,7 @@ TEXTS = {
     "decimal": r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?",
     "quantity": r"[a-z][a-z0-9_]*(?:\.[a-z0-9]+)*",
     "unit": r"[A-Za-z0-9%/]{1,10}",
+    "nonce": r"[A-Za-z0-9_-]{8,64}",
     "formula": r"[0-9a-z@:!*/+().^\[\]-]{1,300}",
 }
 LARGEST = 2**53 - 1

@@ -28,7 +28,10 @@ _CAUSES = (
 def causes_in_the_code() -> set[str]:
     files = [
         *(ROOT / "drivers").glob("*.py"),
-        *(ROOT / "agent" / f"{name}.py" for name in ("account", "book", "book_page", "coverage", "poll", "reading")),
+        *(
+            ROOT / "agent" / f"{name}.py"
+            for name in ("account", "book", "book_entries", "book_page", "coverage", "poll", "reading")
+        ),
     ]
     found = {
         cause for path in files for pattern in _CAUSES for cause in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)

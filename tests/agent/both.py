@@ -16,6 +16,7 @@ from agent import verify as first
 from agent.report import Report
 
 BY_MODEL = {"MODEL", "DECLARATION", "REQUEST", "FRAME", "FORMULA", "VALUE", "QUALITY", "UNIT", "GAP", "COUNTER", "DAY"}
+BY_MODEL |= {"SETTINGS", "GRADE", "REPLACEMENT", "PAIR", "PRUNE"}  # of a meter's life it reads only the form
 
 
 def load() -> ModuleType:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.record import RecordError
 from agent.schema import KINDS, check_record
 from agent.seal import unsigned
-from tests.agent.ledgers import good_gateway, new_key
+from tests.agent.ledgers import Gateway, good_gateway, new_key, stamp
 
 CORRECTION = {
     "meter": {"id": "rtu-1"},
@@ -61,6 +61,23 @@ DAY = {
 }
 
 
+PERSON = {"who": "wang.li", "account": "operator"}
+SETTING = {"name": "wiring", "value": "3", "formula": "0@3:u16be"}
+READ_OFF = {"quantity": "active_energy_import", "value": "12.5", "record": 6}
+
+
+def append_a_meters_life(gateway: Gateway) -> None:
+    """One record of each kind that tells of it; only their form is right."""
+    gateway.append("alarm", meter=gateway.source("rtu-1"), cause="settings_changed", settings=[SETTING], frames=[])
+    gateway.append("spot", meter=gateway.source("rtu-1"), nonce="k3Jd8sPq", frames=[], values=[], **PERSON)
+    about = {"meter": {"id": "rtu-1"}, **PERSON}
+    gateway.append("replacement", old="1", new="2", last=[READ_OFF], first=[READ_OFF], reason="dead", **about)
+    compared = {"reference": "display", "compared": 6, "agrees": True}
+    gateway.append("manual", quantity="voltage.l1", value="231", unit="V", read_at=stamp(gateway.now), **compared, **about)
+    gateway.append("audit", command="confirm", record=3, reason="as it should be", **about)
+    gateway.append("prune", first=0, end=256, blocks=["A" * 43])
+
+
 def one_of_each_kind() -> dict[str, dict[str, Any]]:
     gateway = good_gateway()
     gateway.rotate(new_key("second"))
@@ -69,6 +86,7 @@ def one_of_each_kind() -> dict[str, dict[str, Any]]:
     gateway.append("counter", **COUNTER)
     gateway.append("day", **DAY)
     gateway.append("synchronization", before="unsynchronized", after="synchronized")
+    append_a_meters_life(gateway)
     gateway.append("stop", reason="sigterm")
     return {fields["kind"]: unsigned(fields) for fields in map(json.loads, gateway.log.records)}
 
@@ -110,6 +128,9 @@ OPTIONAL = {
     "consumption",
     "opening",
     "closing",
+    "record",
+    "compared",
+    "agrees",
 }
 
 

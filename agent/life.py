@@ -1,0 +1,47 @@
+"""The lives of a log's meters while its records go by: what each record means for its meter's standing. Pure.
+
+What this file does not know: how a standing is made up (`agent.standing`), how frames are judged (`agent.evidence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.declaration import Declaration
+from agent.settings import codes, watched
+from agent.standing import Standing
+
+Problem = tuple[str, str]
+
+
+class Lives:
+    """The standings of all meters of a log."""
+
+    def __init__(self) -> None:
+        self.standings: dict[str, Standing] = {}
+
+    def take(self, n: int, fields: Mapping[str, Any], declaration: Declaration | None) -> Iterator[Problem]:
+        """Takes a record that names a meter; problems with it. `declaration`: in force for it, the record itself included."""
+        meter = fields["meter"]["id"]
+        standing = self.standings.setdefault(meter, Standing())
+        model = declaration.target.model if declaration and declaration.target else None
+        if fields["kind"] == "meter":
+            standing.watched, standing.codes = (watched(model), codes(model)) if model else ({}, frozenset())
+        elif declaration is None:
+            yield "DECLARATION", "this meter was never declared"
+        if fields["kind"] == "reading" and model and fields.get("doubt", "") != standing.doubt:
+            yield "GRADE", f"says {_grade(fields.get('doubt', ''))}, from the records before it follows {_grade(standing.doubt)}"
+        if fields["kind"] in ("reading", "spot") and model:
+            yield from _proof(fields["meter"], standing)
+        yield from standing.take(n, fields)
+
+
+def _proof(source: Mapping[str, Any], standing: Standing) -> Iterator[Problem]:
+    right = "fingerprint" if standing.fingerprint and source["serial"] else "plate"
+    if source["serial_from"] in ("plate", "fingerprint") and source["serial_from"] != right:
+        yield "DECLARATION", f"states that its serial number is known from the {source['serial_from']}, it is from the {right}"
+
+
+def _grade(doubt: str) -> str:
+    return f"that it is not evidence grade ({doubt})" if doubt else "that it is evidence grade"

@@ -1,0 +1,51 @@
+"""A reading that somebody asks for: taken between the agent's own polls and sealed with what was asked (an auditor's nonce).
+
+Such a record cannot have been made before the nonce was known, and says what the meter showed at that moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from agent.book import Book
+from agent.by_hand import Asked, together
+from agent.by_person import receipt
+from agent.polled import Polled
+from agent.reading import Reading, meter_number, tells, values_of
+from drivers import Exchange
+from drivers.errors import LinkDown
+
+_NONCE = re.compile("[A-Za-z0-9_-]{8,64}")
+
+
+async def take_spot(ask: Asked, polled: Polled, book: Book, asked: Mapping[str, str]) -> dict[str, Any]:
+    """Reads a meter now and seals it: number, time and leaf hash of the record with its values, or what is wrong and what to do.
+
+    Args:
+        ask: asks requests of one conversation.
+        polled: the meter with all that is read of it.
+        book: seals.
+        asked: `nonce`, `who` and `account`.
+    """
+    if not _NONCE.fullmatch(asked["nonce"]):
+        return {"error": "the nonce is not 8 to 64 letters, digits, - and _", "hint": "Write another one."}
+    exchanges: list[Exchange] = []
+    try:
+        for requests in together(polled.driver.requests(polled.target, polled.points)):
+            exchanges += await ask(polled, requests)
+    except LinkDown as error:
+        return {"error": str(error), "hint": error.hint}
+    if not tells(polled.driver, polled.target, polled.points, exchanges):
+        why = next((each.error for each in reversed(exchanges) if each.error), None)
+        return {"error": f"{polled.id} did not answer: {why}", "hint": why.hint if why else ""}
+    number, formula = meter_number(polled.driver, polled.target, exchanges)
+    if number and not await book.own_number(polled.id, number, formula, exchanges, polled.target.address):
+        return {"error": f"another meter answers for {polled.id}: {number}", "hint": "See  meterseal status."}
+    values = values_of(polled.driver, polled.target, polled.points, exchanges)
+    first = next(each.first for each in exchanges if each.error is None and each.first)
+    record = await book.spot(Reading(polled.id, 0, first.wall_ns, first, tuple(exchanges), values), dict(asked))
+    if record is None:
+        return {"error": "the record was not sealed", "hint": "See the agent's journal."}
+    return receipt(record) | {"values": record.fields["values"]}
