@@ -169,7 +169,9 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
     for meter in site.site.meters:
         seen = _Seen(since, max(at.from_ms, until - _HOUR_MS), until)
         account(reader, meter.id, at, seen.told, seen.record)
-        busy[meter.link] += seen.busy_ms
+        # The meters of a server are asked for together: the time of an answer is the same for all.
+        shared = site.site.links[meter.link].opcua is not None
+        busy[meter.link] = max(busy[meter.link], seen.busy_ms) if shared else busy[meter.link] + seen.busy_ms
         meters.append(_meter(reader, meter.id, now_ns // MILLISECOND, until, seen.today()))
     hour = max(1, min(_HOUR_MS, until - at.from_ms))
     return Status(

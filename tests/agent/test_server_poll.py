@@ -16,6 +16,9 @@ import pytest
 
 pytest.importorskip("asyncua", reason="asyncua is not installed: pip install 'meterseal[opcua]'")
 
+from agent.clock import from_stamp
+from agent.status import status_of
+from config.check import load_site
 from tests.agent.at_work import AtWork, at_work, until, values
 from tests.agent.gateway import FastClock
 from tests.agent.servers import SPEED, accounted, site
@@ -56,6 +59,17 @@ async def test_each_instant_is_one_read_for_all_meters_and_each_seals_its_own_pa
         for meter in ("m1", "m2", "m3"):
             assert all(later == before + 1 for before, later in pairwise(counts(agent, meter)))
             accounted(agent, meter)
+
+
+async def test_the_time_of_an_answer_that_many_meters_share_is_counted_once(shared: Peer, tmp_path: Path) -> None:
+    async with at_work(tmp_path, site(shared, meters=3), FastClock(SPEED)) as agent:
+        await until(lambda: len(agent.readings("m3")) > 20)
+        assert agent.past
+        seen = status_of(agent.past, load_site(tmp_path / "site.yaml"), agent.state, from_stamp(agent.readings("m3")[-1]["time"]))
+        took = [sum(fields["frames"][0]["ms"] for fields in agent.readings(meter)) for meter in ("m1", "m2", "m3")]
+    (line,) = seen.lines
+    assert float(line.busy_percent) <= 100 * max(took) / 3_600_000 + 0.01, "of the last hour"
+    assert {meter.meter: meter.values[0] != "" for meter in seen.meters} == {"m1": True, "m2": True, "m3": True}
 
 
 async def test_what_is_read_more_often_has_readings_of_its_own(shared: Peer, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import resource
 import signal
@@ -194,6 +195,7 @@ async def _bare(urls: list[str], seconds: float) -> None:
     """Reads the same nodes at the same instants; prints processor time, values and memory."""
     from asyncua import Client
 
+    logging.disable(logging.CRITICAL)
     clients = [Client(url) for url in urls]
     for client in clients:
         await client.connect()
