@@ -144,9 +144,14 @@ def _confirmed(name: str, link: Link, offer: Offer, who: str | None) -> Any:
 
 async def _tried(reached: Any) -> None:
     """Logs in once, so that the server has seen our certificate, and says whether it lets us in."""
+    from config.typed import opcua_password_names
     from drivers.errors import LinkDown
     from drivers.opcua_browse import looking
 
+    if reached.login == "user" and not reached.password:
+        variable, file = opcua_password_names(reached.name)
+        advice = f"set {variable}, or write it into a file {file} in the secrets folder."
+        raise failure(f"\nThere is no password for {reached.user}: {advice}")
     try:
         async with looking(reached):
             pass
