@@ -28,7 +28,7 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_INTEGER = 2**53 - 1
 _MAX_DEPTH = 16
 _MAX_UNSIGNED_DEPTH = 64
-_MAX_BYTES = 256 * 1024
+LONGEST = 256 * 1024  # bytes of a record, its signature included
 
 
 class RecordError(ValueError):
@@ -113,7 +113,7 @@ def parse(payload: bytes) -> dict[str, Any]:
     Raises:
         RecordError: not a JSON object, or outside the strict profile.
     """
-    if len(payload) > _MAX_BYTES:
+    if len(payload) > LONGEST:
         raise RecordError("longer than a record can be")
     fractions: list[_Fraction] = []
 

@@ -21,10 +21,11 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agent.record import FORMAT, UNSIGNED, RecordError, encode_around_signature, leaf_hash, signed_part
+from agent.record import FORMAT, LONGEST, UNSIGNED, RecordError, encode_around_signature, leaf_hash, signed_part
 from agent.schema import check_record
 
 PAYLOAD_TYPE = "application/vnd.meterseal.record.v1+json"
+_SIGNATURE_BYTES = len('"sig":"",') + 86
 
 
 def base64url(data: bytes) -> str:
@@ -105,6 +106,8 @@ def seal(draft: Mapping[str, Any], *, gateway: str, n: int, prev: bytes, key: Ke
     check_record(fields)
     before, behind = encode_around_signature(fields)
     body = before + behind
+    if (length := len(body) + _SIGNATURE_BYTES) > LONGEST:
+        raise RecordError(f"it has {length} bytes, a record at most {LONGEST}")
     signature = base64url(key.sign(pre_authentication(body)))
     return Record(n, b'%s"sig":"%s",%s' % (before, signature.encode("ascii"), behind), leaf_hash(body), fields)
 

@@ -29,6 +29,7 @@ from drivers.opcua_binary import DataValue, Malformed, NodeId, Reader, encoded_n
 from drivers.opcua_status import cause_of, is_bad
 
 VALUE_ATTRIBUTE = 13
+LONGEST_ANSWER = 100_000  # in hexadecimal and with the request it still fits into a record
 NAMESPACE_ARRAY, SERVER_ARRAY = NodeId(0, "i", 2255), NodeId(0, "i", 2254)
 TABLES = 2  # so many nodes in front of a meter's own
 _PARSED = 16  # all points of a meter are looked for in the same few answers, one after the other

@@ -23,12 +23,12 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_to_binary
 
-from drivers import Exchange
+from drivers import Exchange, Instant
 from drivers.errors import BadFrame, LinkDown, MeterError, NoAnswer
 from drivers.opcua_client import TellingClient as Client
 from drivers.opcua_connect import connected, drop, status_of, why_down
 from drivers.opcua_failure import TOO_MUCH, lost
-from drivers.opcua_read import Batch, batches, read_response
+from drivers.opcua_read import LONGEST_ANSWER, Batch, batches, read_response
 from drivers.opcua_settings import ServerSettings
 from drivers.wire import Moments
 
@@ -194,9 +194,7 @@ class Session:
             self.busy_s += time.monotonic() - begun
         arrived = self._clock.instant()
         self.heard_at = time.monotonic()
-        return [
-            Exchange(request, answer, sent, arrived, arrived) for request, answer in zip(batch.requests, answers, strict=True)
-        ]
+        return [_exchange(request, answer, sent, arrived) for request, answer in zip(batch.requests, answers, strict=True)]
 
     async def _asked(self, client: Client, batch: Batch) -> bytes:
         """The body of the answer, from its type id on."""
@@ -214,6 +212,15 @@ class Session:
         """Why it has ended."""
         why = self._why or lost(self.settings)
         return LinkDown(why.cause, str(why), why.hint)
+
+
+def _exchange(request: bytes, answer: bytes, sent: Instant, arrived: Instant) -> Exchange:
+    """A request and its answer; one that no record could hold is a failed one, without its bytes."""
+    if len(answer) <= LONGEST_ANSWER:
+        return Exchange(request, answer, sent, arrived, arrived)
+    message = f"the answer has {len(answer)} bytes, more than a record can hold"
+    hint = "A node of the meter holds a long list: take a node that holds the single value."
+    return Exchange(request, b"", sent, arrived, arrived, BadFrame("too_long", message, hint))
 
 
 class _TooMuch(Exception):

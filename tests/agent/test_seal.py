@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.record import EMPTY_LOG, RecordError, canonical, leaf_hash, parse, signed_part
+from agent.record import EMPTY_LOG, LONGEST, RecordError, canonical, leaf_hash, parse, signed_part
 from agent.schema import KINDS
 from agent.seal import (
     base64url,
@@ -62,6 +62,21 @@ def test_what_is_kept_and_published_is_the_canonical_form_with_the_signature_in_
         record = seal(draft, gateway=GATEWAY, n=5, prev=bytes(32), key=new_key())
         assert record.payload == canonical(parse(record.payload))
         assert check_signature(parse(record.payload), new_key().public) == canonical(record.fields)
+
+
+def test_what_is_longer_than_a_record_can_be_is_not_signed_and_what_is_just_as_long_is_read() -> None:
+    frames = [{"request": "", "answer": "00" * 130_000, "ms": 1}]
+    source = {"id": "m", "serial": "", "serial_from": "plate", "count": 0, "declared": "A" * 43}
+    draft = {name: STOP[name] for name in ("time", "clock")} | {
+        "kind": "reading", "meter": source, "every_ms": 1000, "due": STOP["time"], "frames": frames, "values": [],
+    }  # fmt: skip
+    options: dict[str, Any] = {"gateway": GATEWAY, "n": 0, "prev": EMPTY_LOG, "key": new_key()}
+    space = LONGEST - len(seal(draft, **options).payload)
+    frames[0]["request"] = "00" * (space // 2)
+    parse(seal(draft, **options).payload)
+    frames[0]["request"] += "00"
+    with pytest.raises(RecordError, match="a record at most 262144"):
+        seal(draft, **options)
 
 
 def test_the_same_draft_gives_the_same_bytes() -> None:

@@ -94,6 +94,16 @@ async def test_a_secure_channel_is_renewed_before_it_ends(tmp_path: Path, monkey
                 await asyncio.sleep(0.1)  # a channel's life is time that passes
 
 
+async def test_an_answer_that_no_record_could_hold_is_told_without_its_bytes_and_the_others_are_read(peer: Peer) -> None:
+    async with opened(plain(peer.url, 5.0)) as session:
+        peer.tell("grow")
+        grown, other = await session.read([*asking(session, "M1.P1"), *asking(session, "M2.P1")])
+        assert session.is_open
+    assert grown.error
+    assert (grown.error.cause, grown.answer) == ("too_long", b"")
+    assert (other.error, len(other.answer) > 0) == (None, True)
+
+
 async def test_what_is_read_in_a_session_that_has_ended_is_told_why(peer: Peer) -> None:
     async with opened(plain(peer.url)) as session:
         peer.tell("forget")

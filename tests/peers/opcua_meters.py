@@ -9,6 +9,7 @@ A line on its input is a command; each is answered by one line. The end of the i
     reads         how many nodes were asked for in each Read since the last time
     hangup        it closes all connections
     clients       how many connections there are
+    grow          M1.P1 becomes a list of 30000 numbers
     reorder       the plant gets another number among its namespaces, and there all values but the counters' are larger by 1000
 """
 
@@ -249,9 +250,17 @@ async def _obey(server: Any, reads: list[int], options: argparse.Namespace) -> N
             reads.clear()
         elif command == "clients":
             answer = str(len(server.bserver.clients))
-        elif command == "reorder":
-            await _reorder(server, options)
+        elif command in ("reorder", "grow"):
+            await (_reorder if command == "reorder" else _grow)(server, options)
         print(answer, flush=True)
+
+
+async def _grow(server: Any, options: argparse.Namespace) -> None:
+    """A value becomes a list that no record can hold."""
+    from asyncua import ua
+
+    index = await server.get_namespace_index(PLANT)
+    await server.get_node(ua.NodeId("M1.P1", index)).write_value(ua.Variant([0] * 30_000, ua.VariantType.UInt32))
 
 
 async def _reorder(server: Any, options: argparse.Namespace) -> None:
