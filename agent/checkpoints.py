@@ -31,11 +31,11 @@ def until_midnight(now_ns: int, zone: tzinfo) -> float:
 
 
 async def keep_checkpoints(ledger: Ledger, clock: Clock, zone: tzinfo) -> None:
-    """A checkpoint every five minutes and at every midnight, if anything was sealed since the one before."""
+    """A checkpoint at once, every five minutes and at every midnight, if anything was sealed since the one before."""
     while True:
-        await clock.sleep(min(_EVERY_SECONDS, until_midnight(clock.now_ns(), zone) + _AFTER_MIDNIGHT))
         if ledger.error is None:
             await ledger.checkpoint()
+        await clock.sleep(min(_EVERY_SECONDS, until_midnight(clock.now_ns(), zone) + _AFTER_MIDNIGHT))
 
 
 async def keep_timestamped(authority: Timestamp, ledger: Ledger, clock: Clock, log: FilteringBoundLogger) -> None:

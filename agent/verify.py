@@ -37,6 +37,7 @@ from agent.merkle import Frontier
 from agent.prune import Blocks
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.report import Report
+from agent.rhythm import Rhythm
 from agent.roots import Roots
 from agent.schema import COUNTED, check_record
 from agent.seal import base64url, from_base64url, unsigned
@@ -125,6 +126,8 @@ class _Audit:
         self._evidence = evidence
         self._fast = fast
         self._timeline = Timeline()
+        self._rhythm = Rhythm()
+        self._sizes: list[int] = []
         self._coverage: dict[str, Coverage] = {}
         self._courses = CourseAudit(evidence)
         self._lives = Lives()
@@ -151,6 +154,7 @@ class _Audit:
         for row, payload in log.payloads():
             if roots is None:
                 roots = Roots(self._origin(payload, origin), own, outside, report.findings, self._anchors)
+                self._sizes = sorted(roots.sizes, reverse=True)
                 self._anchors.begin()
             read = self._record(row, payload)
             if roots.wanted(self._expected):
@@ -254,6 +258,7 @@ class _Audit:
         if self._fast:
             return
         self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
+        self._checkpoint_before(n, fields)
         if kind == "clock":
             for coverage in self._coverage.values():
                 coverage.clock_set(fields["after"])
@@ -281,6 +286,16 @@ class _Audit:
             yield from self._lives.take(n, fields, self._evidence.in_force.get(fields["meter"]["id"]))
         elif fields["kind"] == "prune":
             yield from self._blocks.pruned(n, fields)
+
+    def _checkpoint_before(self, n: int, fields: Fields) -> None:
+        """Counts where the gateway signs a checkpoint before record n and none is here."""
+        while self._sizes and self._sizes[-1] <= n:
+            self._sizes.pop()
+            self._rhythm = Rhythm()
+        if self._rhythm.is_due(fields):
+            self.report.checkpoints_missing += 1
+            self._rhythm = Rhythm()
+        self._rhythm = self._rhythm.after(fields)
 
     def _account_of(self, meter: str) -> Coverage:
         if meter not in self._coverage:
