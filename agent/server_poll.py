@@ -17,9 +17,10 @@ import asyncio
 import heapq
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from agent.attestation import settings_read
 from agent.book import Book
 from agent.clock import Clock
 from agent.line import Line, Way
@@ -33,6 +34,7 @@ from drivers.errors import LinkDown, MeterError
 from drivers.opcua_read import divided, namespaces_in, resolved
 
 _LONGEST_NAP = 5.0
+_DAY_S = 86_400
 
 
 class Session(Way, Protocol):
@@ -56,13 +58,26 @@ class Session(Way, Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class _Meter:
+    """What the poller knows of one meter, whatever its schedules.
+
+    Attributes:
+        telling: what is being written of it.
+        asked_s: when it was last asked how it is set, monotonic seconds; None: not in this session.
+    """
+
+    telling: Telling = field(default_factory=Telling)
+    asked_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Schedule:
     """One schedule of one meter.
 
     Attributes:
         polled: what is read.
         requests: what asks for it, in the form that needs the server's table of namespaces.
-        telling: what is being written of its meter.
+        meter: its meter.
         due_ns: the instant that waits to be read; None: none does.
         missing: whether the newest instant told of was missed.
         failures: how many were in a row.
@@ -70,7 +85,7 @@ class _Schedule:
 
     polled: Polled
     requests: tuple[bytes, ...]
-    telling: Telling
+    meter: _Meter
     due_ns: int | None = None
     missing: bool = False
     failures: int = 0
@@ -118,8 +133,8 @@ class ServerPoller:
         self._log = log
         self.line = Line(session, clock, log, 0.0)
         self.by_hand = ServerReaders(session, self.line)
-        tellings = {each.id: Telling() for each in polled}
-        self._schedules = [_Schedule(each, _requests(each), tellings[each.id]) for each in polled]
+        self._meters = {each.id: _Meter() for each in polled}
+        self._schedules = [_Schedule(each, _requests(each), self._meters[each.id]) for each in polled]
         self._due: list[tuple[int, int]] = []
         self._overruns = Overruns(session.settings.name, log)
         self._epoch = -1
@@ -132,7 +147,7 @@ class ServerPoller:
                 tasks.create_task(self.line.keep_open(self._needed_in, self._session.heard))
                 tasks.create_task(self._poll())
         finally:
-            await Telling.all_of({id(each.telling): each.telling for each in self._schedules}.values())
+            await Telling.all_of(each.telling for each in self._meters.values())
             await self._session.close()
 
     def live(self) -> dict[str, Any]:
@@ -178,6 +193,8 @@ class ServerPoller:
         now_ns = self._clock.now_ns()
         if self.line.times_opened != self._opened:
             self._opened = self.line.times_opened
+            for meter in self._meters.values():
+                meter.asked_s = None
             for schedule in self._schedules:
                 if schedule.missing and schedule.due_ns is None:
                     schedule.due_ns = newest_due(schedule.every_ns, now_ns)
@@ -228,6 +245,7 @@ class ServerPoller:
         epoch, busy_s = self._epoch, self._session.busy_s
         try:
             made = await self._asked(waiting)
+            await self._settle(waiting, made)
         except LinkDown as error:
             for schedule, due_ns in due:
                 self._miss(schedule, due_ns, error, epoch=epoch)
@@ -239,7 +257,7 @@ class ServerPoller:
         if self._session.is_open:
             await self.line.heard(anything=True)
         for schedule in waiting:
-            await schedule.telling.let_write(schedule.polled.every_ms)
+            await schedule.meter.telling.let_write(schedule.polled.every_ms)
 
     async def _asked(self, waiting: Sequence[_Schedule]) -> list[list[Exchange]]:
         """The exchanges of each schedule; twice those of all, if the server has changed its table in between."""
@@ -256,6 +274,20 @@ class ServerPoller:
         exchanges = iter(await self._session.read([request for each in asked for request in each]))
         return [[_judged(schedule.polled, next(exchanges)) for _ in each] for schedule, each in zip(waiting, asked, strict=True)]
 
+    async def _settle(self, waiting: Sequence[_Schedule], made: Sequence[Sequence[Exchange]]) -> None:
+        """Asks meters how they are set, before what was read of them is sealed: in each session, and every day."""
+        now = self._clock.monotonic()
+        for schedule, exchanges in zip(waiting, made, strict=True):
+            polled, meter = schedule.polled, schedule.meter
+            asked = meter.asked_s is not None and now - meter.asked_s < _DAY_S
+            if asked or not polled.watches or not self._session.is_open or any(each.error for each in exchanges):
+                continue
+            requests = [each.data for watch in polled.watches for each in polled.driver.requests(polled.target, [watch])]
+            told = [_judged(polled, each) for each in await self._session.read(_as_sent(self._session, requests))]
+            if not any(each.error for each in told):
+                await settings_read(self._book, polled, told, self._log)
+                meter.asked_s = now
+
     def _table(self, made: Sequence[Sequence[Exchange]]) -> tuple[str, ...]:
         """The server's namespaces by the newest answer; empty where none tells them."""
         good = next((each for exchanges in reversed(made) for each in reversed(exchanges) if not each.error), None)
@@ -266,7 +298,7 @@ class ServerPoller:
         polled = schedule.polled
         if tells(polled.driver, polled.target, polled.points, exchanges):
             schedule.missing, schedule.failures = False, 0
-            schedule.telling.begin(tell_reading(self._book, polled, due_ns, epoch, exchanges))
+            schedule.meter.telling.begin(tell_reading(self._book, polled, due_ns, epoch, exchanges))
             return
         error = next((each.error for each in reversed(exchanges) if each.error), None)
         self._miss(schedule, due_ns, error or self._down, exchanges, epoch)
@@ -280,7 +312,7 @@ class ServerPoller:
         epoch = self._epoch if epoch is None else epoch
         hint = f"{polled.id} on {self._session.settings.name}: {error}. {error.hint}"
         missed = self._book.missed(polled.id, polled.every_ms, due_ns, error.cause, hint, epoch, tuple(exchanges))
-        schedule.telling.begin(missed)
+        schedule.meter.telling.begin(missed)
 
 
 def _requests(polled: Polled) -> tuple[bytes, ...]:

@@ -9,10 +9,12 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("asyncua", reason="asyncua is not installed: pip install 'meterseal[opcua]'")
 
@@ -190,3 +192,28 @@ async def test_no_read_is_larger_than_the_server_takes(
             reading = agent.readings("m1")[-1]
     assert [value["value"] for value in reading["values"][1:]] == [str(10 + point) for point in range(1, points)]
     assert len(reading["frames"]) == frames
+
+
+# --- how a meter is set ---------------------------------------------------------------------------------------
+
+
+async def test_how_a_meter_is_set_is_pinned_and_told_when_it_has_changed(peer: Peer, tmp_path: Path) -> None:
+    model = yaml.safe_load(files("config").joinpath("models", "generic-opcua.yaml").read_text("utf-8"))
+    model |= {"model": "plant-meter", "attest": [{"name": "ct_ratio", "at": {"node": f"nsu={PLANT};s=M1.P2"}}]}
+    model["points"].append({"quantity": "active_power", "at": {"node": f"nsu={PLANT};s=M1.P1"}})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "plant-meter.yaml").write_text(json.dumps(model), "utf-8")
+    head, _, _ = site(peer).partition("meters:")
+    text = f"models: [models]\n{head}meters:\n  - {{id: m1, link: scada, model: plant-meter}}\n"
+    async with at_work(tmp_path, text, FastClock(SPEED)) as agent:
+        await until(lambda: len(agent.readings("m1")) > 1)
+        assert agent.records("m1", "meter")[-1]["meter"]["settings"][0]["value"] == "12"
+        assert agent.readings("m1")[-1]["doubt"] == "map_unconfirmed"
+        peer.tell("reorder")  # after it all nodes have values that are larger by 1000
+        peer.tell("forget")
+        await until(lambda: agent.events("meter.settings_changed"))
+        before = len(agent.readings("m1"))
+        await until(lambda: len(agent.readings("m1")) > before + 1)
+        assert agent.readings("m1")[-1]["doubt"] == "settings_changed"
+        (told,) = agent.events("meter.settings_changed")
+    assert told["changed"] == "ct_ratio 12 -> 1012"
