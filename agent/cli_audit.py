@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -73,6 +74,7 @@ def _checking(command: Any) -> Any:
 @click.option("--witness", "witnesses", multiple=True, help=_WITNESS_HELP)
 @click.option("--tsa", "authorities", type=_PATH, multiple=True, help=_AUTHORITY_HELP)
 @click.option("--fast", is_flag=True, help="Only the chain, the checkpoints and the last signature.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Check signatures in so many processes; else in one.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @site_options
 def verify(
@@ -82,26 +84,39 @@ def verify(
     witnesses: tuple[str, ...],
     authorities: tuple[Path, ...],
     fast: bool,
+    jobs: int,
     as_json: bool,
     site: Path | None,
     state: Path | None,
 ) -> None:
     """Verify a whole log: PATH is an exported bundle, a ledger file or a state directory; else this gateway's own."""
+    from agent.ahead import Ahead
+    from agent.verify import key_line
     from agent.verify import verify as check
 
     with told():
         directory = read_settings(site, state).state
-        with closing(opened(path, directory)) as log:
+        confirmed = _key(key, path, directory)
+        known = [key_line(confirmed)[1]] if confirmed else []
+        with closing(opened(path, directory)) as log, _bar(log.size()) as bar:
+            read = Ahead(log, known, jobs if jobs > 1 and not fast else 0, bar.update)
             report = check(
-                log,
-                key=_key(key, path, directory),
+                read,
+                key=confirmed,
                 outside=_outside(outside),
                 witnesses=[_given(each) for each in witnesses],
                 authorities=[each.read_bytes() for each in authorities],
                 fast=fast,
+                is_signed=read.is_signed,
             )
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
+
+
+def _bar(records: int) -> Any:
+    """A bar on standard error that shows how many records were read; nothing where that is no terminal."""
+    hidden = not sys.stderr.isatty()
+    return click.progressbar(length=records, label="Verifying", file=sys.stderr, hidden=hidden, item_show_func=None)
 
 
 @click.command(short_help="Trace one value back to its meter and bytes.")

@@ -14,13 +14,14 @@ The algorithm comes from the key's record, never from a message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.seal import from_base64url, key_name, pre_authentication, rotation_statement, signed
 
 Problem = tuple[str, str]
+IsSigned = Callable[[bytes, str, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,19 @@ class KeyTerm:
 
 
 class KeyRing:
-    """The keys of one log, as its records bring them up. `anchor` is the first key where somebody confirmed it.
+    """The keys of one log, as its records bring them up.
+
+    Args:
+        anchor: the first key where somebody confirmed it.
+        is_signed: whether a signature over bytes is a key's; None: `agent.seal.signed`.
 
     Attributes:
         terms: the keys in the order in which they came into force.
         recovery: public half of the recovery key that may revoke the key in force; None where there is none.
     """
 
-    def __init__(self, anchor: bytes | None) -> None:
+    def __init__(self, anchor: bytes | None, is_signed: IsSigned | None = None) -> None:
+        self._signed = is_signed or signed
         self.terms: list[KeyTerm] = []
         self.strangers: dict[str, int] = {}
         self.recovery: bytes | None = None
@@ -81,12 +87,12 @@ class KeyRing:
             return
         data = pre_authentication(body)
         if fields.get("kind") == "key" and fields.get("action") == "revoke":
-            if self.recovery is None or name != key_name(self.recovery) or not signed(data, signature, self.recovery):
+            if self.recovery is None or name != key_name(self.recovery) or not self._signed(data, signature, self.recovery):
                 yield "KEY", f"the revocation is not signed by the recovery key, {self._recovery_name()}"
                 yield "SIGNATURE", "the signature is not the recovery key's over this content"
             return
         if name == term.name:
-            if not signed(data, signature, term.public):
+            if not self._signed(data, signature, term.public):
                 yield "SIGNATURE", f"the signature is not key {name}'s over this content"
             return
         former = next((old for old in self.terms if old.name == name), None)
@@ -96,7 +102,7 @@ class KeyRing:
             yield "SIGNATURE", "the signature is not of any key enrolled up to here"
             return
         yield "KEY", f"signed by key {former.name}, which expired before record {term.first}"
-        if not signed(data, signature, former.public):
+        if not self._signed(data, signature, former.public):
             yield "SIGNATURE", f"the signature is not key {name}'s over this content either"
 
     def take(self, n: int, fields: Mapping[str, Any]) -> Iterator[Problem]:

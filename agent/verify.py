@@ -31,7 +31,7 @@ from agent.course_audit import CourseAudit
 from agent.coverage import Coverage
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
-from agent.keyring import KeyRing
+from agent.keyring import IsSigned, KeyRing
 from agent.life import Lives
 from agent.merkle import Frontier
 from agent.prune import Blocks
@@ -77,6 +77,7 @@ def verify(
     witnesses: Sequence[str] = (),
     authorities: Sequence[bytes] = (),
     fast: bool = False,
+    is_signed: IsSigned | None = None,
     driver_of: Callable[[str], Driver] = load,
     model_of: Callable[[bytes, str], ModelFile] = read_model,
 ) -> Report:
@@ -90,6 +91,7 @@ def verify(
         witnesses: key lines of those whose cosignatures count.
         authorities: certificates (PEM) of the authorities whose timestamps count.
         fast: only the chain, the keys, the checkpoints and the signature of the last record, which covers all before.
+        is_signed: whether a signature is a key's, such as of a log that checks ahead (`agent.ahead`); None: it is checked here.
         driver_of, model_of: where drivers and models come from.
 
     Raises:
@@ -100,7 +102,7 @@ def verify(
         vouching = [read_witness_key(line) for line in witnesses]
     except CheckpointError as error:
         raise CannotCheck(f"--witness: {error}") from None
-    audit = _Audit(KeyRing(public), Evidence({} if fast else log.models(), driver_of, model_of), vouching, fast)
+    audit = _Audit(KeyRing(public, is_signed), Evidence({} if fast else log.models(), driver_of, model_of), vouching, fast)
     if authorities:
         audit.timestamped(log, authorities)
     audit.report.confirmed = public is not None
