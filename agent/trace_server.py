@@ -1,4 +1,4 @@
-"""What a trace tells of a value that an OPC UA server held: its node, status and times. Pure."""
+"""What a trace tells of a value that an OPC UA server held: its node, type, status and times. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from agent.declaration import Declaration, Frames
 from config.opcua import OpcuaPoint
 from drivers.errors import NoValue
 from drivers.opcua import data_value
+from drivers.opcua_binary import TYPES, Variant
 
 _BEGINNING = datetime(1601, 1, 1, tzinfo=UTC)
 _LAST = 2_650_467_743_990_000_000  # the end of the year 9999, in steps of 100 ns
@@ -24,7 +25,14 @@ def node_of(declaration: Declaration | None, quantity: str, frames: Frames) -> s
     except (KeyError, NoValue):
         return f"node {point.at.node}{element}"
     times = f"source time {_time(told.source)}, server time {_time(told.server)}"
-    return f"node {point.at.node}{element}, status {told.status:08X}, {times}"
+    return f"node {point.at.node}{element}, {_type(told.value)}, status {told.status:08X}, {times}"
+
+
+def _type(value: Variant | None) -> str:
+    if value is None or value.type not in TYPES:
+        return "no value"
+    many = "" if value.count is None else f"list of {max(value.count, 0)} "
+    return many + TYPES[value.type]
 
 
 def _time(ticks: int | None) -> str:

@@ -17,7 +17,7 @@ from agent.trace import trace, trace_record
 from agent.trace_text import trace_text
 from agent.verify import verify
 from tests.agent.ledgers import EVERY_MS, Gateway, frame, stamp
-from tests.drivers.opcua_frames import METERS, NOW, SECOND, SERVER, TABLE, answer, data_value, listed, scalar, string
+from tests.drivers.opcua_frames import METERS, NOW, SECOND, SERVER, TABLE, answer, array, data_value, listed, scalar, string
 
 Fields = dict[str, Any]
 METER = "press-1"
@@ -27,7 +27,7 @@ maker: Plant
 product: SCADA
 medium: electricity
 protocol: opcua
-trust: {{level: D, sources: [{{url: this test, kind: community}}]}}
+trust: {{level: B, sources: [{{url: this test, kind: community}}]}}
 points:
   - {{quantity: active_energy_import, at: {{node: "nsu={METERS};s=Energy", type: UInt64}}, scale: 0.001}}
   - {{quantity: active_power, at: {{node: "nsu={METERS};s=Power", type: Double}}, range: [-1000, 1000]}}
@@ -93,7 +93,7 @@ def sealed(fields: Fields, **declared: Any) -> Gateway:
             "model": "plant-scada",
             "revision": 1,
             "digest": DIGEST,
-            "trust": "D",
+            "trust": "B",
             "framing": "own",
             "address": "",
             "link": "scada",
@@ -291,9 +291,22 @@ def test_a_trace_names_server_nodes_and_times() -> None:
     assert f"hall 3, scada, server {SERVER}, certificate abababababababab…, read every 900 s" in text
     assert "the answer to this request of the model, a value for each node" in text
     energy = "status 00000000, source time 2026-11-22T08:15:00.000000Z, server time 2026-11-22T08:15:00.000000Z"
-    assert f"node nsu={METERS};s=Energy, {energy}" in text
-    assert f"node nsu={METERS};s=Temperature, status 808C0000, source time" in text
+    assert f"node nsu={METERS};s=Energy, UInt64, {energy}" in text
+    assert f"node nsu={METERS};s=Temperature, Double, status 808C0000, source time" in text
     assert text.splitlines()[-1].startswith("VERDICT    TRACEABLE")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (data_value(None, NODE_UNKNOWN), "no value, status 80340000"),
+        (data_value(array(9, [1, 2])), "list of 2 UInt64, status 00000000"),
+    ],
+)
+def test_a_trace_says_what_came_in_place_of_a_value(told: bytes, said: str) -> None:
+    fields = honest()
+    fields["frames"] = [frame(request(), answer(told, POWER, VOLTAGE, TEMPERATURE))]
+    assert f"s=Energy, {said}" in trace_text(trace(sealed(fields).log, meter=METER, key=None))
 
 
 @pytest.mark.parametrize(("ticks", "said"), [(None, "none"), (0, "unusable"), (-1, "unusable"), (2**63 - 1, "unusable")])
@@ -302,4 +315,4 @@ def test_a_trace_bears_times_that_are_none(ticks: int | None, said: str) -> None
     got = answer(data_value(scalar(9, 184_223_570), 0, source=ticks), POWER, VOLTAGE, TEMPERATURE)
     fields["frames"] = [frame(request(), got)]
     text = trace_text(trace(sealed(fields).log, meter=METER, key=None))
-    assert f"s=Energy, status 00000000, source time {said}, server time 2026" in text
+    assert f"s=Energy, UInt64, status 00000000, source time {said}, server time 2026" in text
