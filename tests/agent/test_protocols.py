@@ -40,7 +40,7 @@ from tests.peers.read_only import NotReading, told
 from tests.peers.tap import PtyTap, TcpTap
 
 PROGRAM = Path(sys.executable).with_name("meterseal")
-PATIENCE = 60.0
+PATIENCE = 100.0  # for machines with much else to do
 READINGS = 2
 
 LISTEN: dict[str, dict[str, Any]] = {

@@ -737,8 +737,18 @@ def test_a_line_beyond_ten_thousand_bytes_is_reached() -> None:
 
 
 UNITS_WORTH: dict[str, dict[str, Fraction]] = {
-    "kWh": {"Wh": Fraction(1, 1000), "kWh": Fraction(1), "MWh": Fraction(1000), "GJ": Fraction(2500, 9)},
-    "V": {"V": Fraction(1), "kV": Fraction(1000)},
+    "kWh": {
+        **dict.fromkeys(("Wh", "WH"), Fraction(1, 1000)),
+        **dict.fromkeys(("kWh", "KWH", "KWh", "kwh"), Fraction(1)),
+        **dict.fromkeys(("MWh", "MWH"), Fraction(1000)),
+        "GWh": Fraction(1_000_000),
+        "J": Fraction(1, 3_600_000),
+        **dict.fromkeys(("kJ", "KJ"), Fraction(1, 3600)),
+        "MJ": Fraction(10, 36),
+        "GJ": Fraction(2500, 9),
+        "TJ": Fraction(2_500_000, 9),
+    },
+    "V": {"V": Fraction(1), "mV": Fraction(1, 1000), "kV": Fraction(1000), "KV": Fraction(1000)},
 }
 
 
@@ -841,8 +851,9 @@ def check_value(meter: Target, requests: list[bytes], answers: list[bytes], poin
     if value is None:
         return
     unit = "V" if point.quantity.startswith("voltage") else "kWh"
-    codes = {"1.8.0": ("1.8.0", "1.8.0*255", "1.8"), "32.7.0": ("32.7.0", "32.7.0*255", "32.7"), "6.8": ("6.8", "6.8.0")}
-    justified = {fraction for code in codes[point.at.obis] for fraction in derived(answer, code, unit)}
+    short = point.at.obis.removesuffix(".0")
+    codes = (short, f"{short}.0", f"{short}*255", f"{short}.0*255")
+    justified = {fraction for code in codes for fraction in derived(answer, code, unit)}
     assert any(abs(Fraction(value) - fraction) <= abs(fraction) / 10**30 for fraction in justified), (value, answer)
 
 
