@@ -93,7 +93,7 @@ def test_a_connection_is_protected_unless_somebody_says_otherwise(
 
 def test_the_example_in_the_page_for_electricians_is_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocols" / "opcua.md").read_text("utf-8")
-    example = page.split("```yaml\n")[1].split("```")[0]
+    example = page.split("## In site.yaml\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "site.yaml").write_text(example, "utf-8")
     loaded = load_site(tmp_path / "site.yaml")
     assert {meter.model for meter in loaded.site.meters} == {"generic-opcua"}
