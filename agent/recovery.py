@@ -47,6 +47,7 @@ def read_recovery_code(text: str) -> Key:
     except ValueError:
         data = b""
     private, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
-    if len(private) != 32 or hashlib.sha256(private).digest()[:_CHECKSUM] != checksum:
+    written = base64.b32encode(data).decode().rstrip("=")  # the last letter has bits that decoding does not look at
+    if written != letters or len(private) != 32 or hashlib.sha256(private).digest()[:_CHECKSUM] != checksum:
         raise RecoveryCodeError("this is not a recovery code: a letter is wrong or missing; compare it with the paper")
     return Key(Ed25519PrivateKey.from_private_bytes(private))
