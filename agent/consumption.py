@@ -41,6 +41,7 @@ Fields = Mapping[str, Any]
 Per = Literal["day", "month", "year"]
 EXACT_MS = 60_000
 _DAY = timedelta(days=1)
+_MOST_DIGITS = 40  # of 60 that are reckoned with; no counter of a meter has so many
 _KINDS = (b"meter", b"reading", b"day", b"replacement", b"counter", b"correction")
 
 
@@ -228,13 +229,15 @@ def _edge(stands: list[Stand], at: int, midnight: int) -> Edge:
 
 
 def _digits(total: Fraction, raw: list[Decimal]) -> tuple[str, bool]:
-    """A sum with all its digits, and whether they had to be cut to 34 of them."""
+    """A sum with all its digits, and whether they had to be cut."""
     rest = total.denominator
     for prime in (2, 5):
         while rest % prime == 0:
             rest //= prime
     places = max([0, *(-int(each.as_tuple().exponent) for each in raw)])
     value = WIDE.divide(Decimal(total.numerator), Decimal(total.denominator))
+    if value.adjusted() + places > _MOST_DIGITS:
+        return f"{value:f}", rest != 1
     if rest == 1:
         return f"{value.quantize(Decimal(1).scaleb(min(-places, int(value.as_tuple().exponent)))):f}", False
     return f"{+value.quantize(Decimal(1).scaleb(-places - 6)):f}", True

@@ -102,13 +102,18 @@ def _midnights(fields: Fields, course: Course, begin: int, end: int) -> Iterator
         yield "DAY", f"{fields['day']}: begins {fields['from']}, the day closed before it ended otherwise: days are left out"
     try:
         zone = zone_of(fields["zone"])
+        day, ends = day_of(end - 1, zone), day_of(end, zone)
+        whole = day.isoformat() == fields["day"] and day_of(begin, zone) == day and begin_of(ends, zone) == end
+        starts = begin_of(day, zone)
     except KeyError as error:
         yield "DAY", f"{fields['day']}: {error.args[0]}"
         return
-    day = day_of(end - 1, zone)
-    if day.isoformat() != fields["day"] or day_of(begin, zone) != day or begin_of(day_of(end, zone), zone) != end:
+    except (ValueError, OverflowError):
+        yield "DAY", f"{fields['day']}: {fields['from']} to {fields['to']} is no day of any calendar"
+        return
+    if not whole:
         yield "DAY", f"{fields['day']}: {fields['from']} to {fields['to']} is not that day in {fields['zone']}"
-    elif course.closed_to is None and begin != begin_of(day, zone):
+    elif course.closed_to is None and begin != starts:
         yield "DAY", f"{fields['day']}: {fields['from']} is no midnight in {fields['zone']}"
     if milliseconds(fields["time"]) < end:
         yield "DAY", f"{fields['day']}: was closed at {fields['time']}, before it was over"

@@ -195,27 +195,32 @@ async def test_a_decision_that_says_otherwise_is_a_finding(tmp_path: Path, name:
     assert f"states {name} " in findings(plant)["COUNTER"][0]
 
 
-CHANGES: dict[str, Any] = {
-    "consumption": "12345.00",
-    "opening": {"n": 2, "value": "1.00", "away_ms": 0},
-    "closing": {"n": 2, "value": "1.00", "away_ms": 0},
-    "expected": 95,
-    "actual": 97,
-    "resets": 1,
-    "from": "2026-02-28T23:00:00.000Z",
-    "day": "2026-03-02",
-    "zone": "Asia/Shanghai",
-}
+BOUND = {"n": 2, "value": "1.00", "away_ms": 0}
+CHANGES: list[tuple[str, Any]] = [
+    ("consumption", "12345.00"),
+    ("opening", BOUND),
+    ("closing", BOUND),
+    ("expected", 95),
+    ("actual", 97),
+    ("resets", 1),
+    ("from", "2026-02-28T23:00:00.000Z"),
+    ("from", "0001-01-01T00:00:00.000Z"),
+    ("to", "9999-12-31T23:59:59.999Z"),
+    ("to", "0001-01-01T00:00:00.000Z"),
+    ("day", "2026-03-02"),
+    ("zone", "Asia/Shanghai"),
+    ("zone", "../etc/passwd"),
+]
 
 
-@pytest.mark.parametrize("name", CHANGES)
-async def test_a_day_that_says_otherwise_is_a_finding(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "value"), CHANGES)
+async def test_a_day_that_says_otherwise_is_a_finding(tmp_path: Path, name: str, value: Any) -> None:
     class Lying(Courses):
         def due_days(self, *args: Any, **options: Any) -> list[dict[str, Any]]:
             drafts = super().due_days(*args, **options)
             for each in drafts:
                 of = each["counters"][0] if name in ("consumption", "opening", "closing") else each
-                of[name] = CHANGES[name]
+                of[name] = value
             return drafts
 
     path = tmp_path / "ledger.sqlite"
