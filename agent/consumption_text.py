@@ -55,7 +55,7 @@ def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
     for n, what in period.decisions:
         yield f"the counter's reading in record {n} was taken for a {what.replace('_', ' ')}: see its counter record"
     yield from (f"the meter was replaced: record {n}" for n in period.replacements)
-    yield from (f"the meter was declared anew (record {n}): nothing is counted across it" for n in period.series)
+    yield from (f"another series of numbers begins (record {n}): nothing is counted across it" for n in period.series)
     if period.unsure:
         yield f"{period.unsure} of its readings were stamped by a clock that was not known to be right"
 

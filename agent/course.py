@@ -110,12 +110,11 @@ class Course:
                     self._counters[name] = _Kept(limits)
         if before:
             self._rescale(before, declaration)
-        if before and any(before.fields.get(name) != declaration.fields.get(name) for name in _SERIES):
-            if not self._replaced:
-                self.anew = declaration.n
-                for kept in self._counters.values():
-                    kept.counter.begin_anew()
-            self._replaced = False
+        if before and not self._replaced and any(before.fields.get(name) != declaration.fields.get(name) for name in _SERIES):
+            self.anew = declaration.n
+            for kept in self._counters.values():
+                kept.counter.begin_anew()
+        self._replaced = False
 
     def _rescale(self, before: Declaration, after: Declaration) -> None:
         """Lets counters go on where the transformers' ratios were declared anew."""
@@ -151,6 +150,7 @@ class Course:
         for quantity, kept in self._counters.items():
             if quantity not in first:
                 kept.counter.begin_anew()
+                self.anew = n
                 continue
             stand = _stand(n, milliseconds(fields["time"]), fields, Decimal(first[quantity]))
             step = kept.counter.replaced(stand, Decimal(last[quantity]) if quantity in last else None)

@@ -9,6 +9,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from agent.clock import stamp
 from agent.consumption import consumption
 from agent.ledger_file import LedgerReader
 from config.zone import zone_of
-from tests.agent.counting import MODULUS, Plant, Plate
+from tests.agent.counting import MODULUS, QUANTITY, Plant, Plate, exact
 from tests.agent.gateway import GATEWAY, SECOND, StillClock
 from tests.agent.ledgers import new_key
 
@@ -47,6 +48,10 @@ class Tale:
     def at(self, share: float, hour: int = 10) -> int:
         """The quarter of an hour, counted from the beginning, at an hour of a day so far into the time."""
         return int(self.days * share) * 96 + hour * 4
+
+
+def _read_off(value: Decimal) -> dict[str, str]:
+    return {"quantity": QUANTITY, "value": f"{value:f}"}
 
 
 class LongRun:
@@ -155,7 +160,18 @@ class LongRun:
         await plant.begin("stop")
 
     async def _replace(self) -> None:
-        """Another meter is mounted, with another number, and its counter begins where it will."""
+        """Another meter is mounted, whose counter begins where it will; somebody reads off both displays."""
+        self.tale.note("replacement")
+        plant, plate = self.plant, self.replaced
+        self._flow(plate, 1)
+        old, last = plate.serial, exact(plate.kwh(plate.register))
+        plate.serial, plate.register = f"{old}-B", 700
+        fields = {"meter": {"id": plate.id}, "old": old, "new": plate.serial, "reason": "its display is dead"}
+        fields |= {"last": [_read_off(last)], "first": [_read_off(exact(plate.kwh(plate.register)))]}
+        record = draft.by_person(plant.clock, "replacement", {**fields, "who": "wang.li", "account": "root"})
+        await plant.ledger.append(record)
+        await plant.end()
+        await plant.begin("stop")
 
     async def _ratio_put_right(self) -> None:
         """Somebody reads a transformer's plate: the site file is put right, and what was read before is corrected."""

@@ -254,11 +254,14 @@ async def test_a_day_that_is_left_out_and_days_that_are_not_closed_any_more_are_
 # --- another meter in the same place --------------------------------------------------------------------------
 
 
-async def test_another_serial_number_begins_another_series_and_the_sum_says_so(tmp_path: Path) -> None:
+async def test_a_replacement_of_which_nobody_read_the_displays_begins_another_series_and_the_sum_says_so(tmp_path: Path) -> None:
     plate = Plate("EM-1", "1", "400/5", register=1000)
     plant = await plant_of(tmp_path, plate)
     for _ in range(41):
         await plant.quarter(5)
+    fields = {"meter": {"id": "EM-1"}, "old": "1", "new": "2", "last": [], "first": [], "reason": "dead"}
+    fields |= {"who": "wang.li", "account": "root"}
+    await plant.ledger.append(draft.by_person(plant.clock, "replacement", fields))
     await plant.end()
     plate.serial, plate.register = "2", 70
     await plant.begin("stop")
@@ -269,7 +272,8 @@ async def test_another_serial_number_begins_another_series_and_the_sum_says_so(t
     (day,) = periods(plant, FIRST, FIRST)
     assert day.consumption == f"{95 * 5 * 80 / 100:.2f}"  # nothing between the last of the old and the first of the new
     assert (day.complete, len(day.series)) == (False, 1)
-    assert "the meter was declared anew" in consumption_text([day], UTC, "UTC")
+    assert "the meter was replaced: record" in consumption_text([day], UTC, "UTC")
+    assert "nothing is counted across it" in consumption_text([day], UTC, "UTC")
 
 
 async def test_a_ratio_that_is_declared_anew_lets_the_counter_go_on(tmp_path: Path) -> None:

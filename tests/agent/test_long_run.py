@@ -23,7 +23,7 @@ from tests.agent.gateway import GATEWAY
 from tests.agent.ledgers import MemoryLog, crc
 from tests.agent.long_run import LongRun
 
-DAYS = 10
+DAYS = 8
 ORIGIN = f"meterseal/{GATEWAY}"
 Fields = dict[str, Any]
 
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> LongRun:
     """Two weeks, over the change to summer time and the end of a month."""
 
     async def whole() -> LongRun:
-        made = LongRun(tmp_path_factory.mktemp("run") / "ledger.sqlite", 4, DAYS, date(2026, 3, 24))
+        made = LongRun(tmp_path_factory.mktemp("run") / "ledger.sqlite", 4, DAYS, date(2026, 3, 25))
         await made.run()
         return made
 
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> LongRun:
 @pytest.fixture(scope="module")
 def log(run: LongRun) -> MemoryLog:
     with run.plant.past() as past:
-        return MemoryLog([payload for _, payload in past.payloads()], past.checkpoints(), past.models())
+        return MemoryLog([payload for _, payload in past.payloads()], past.checkpoints(), files=past.models())
 
 
 def key_line(run: LongRun) -> str:
@@ -54,7 +54,7 @@ def test_all_of_it_is_verified_clean_by_the_key_of_the_form(run: LongRun, log: M
     report = verify(log, key=key_line(run))
     assert report.findings.total == 0, report.text()
     assert report.exit_code == 0
-    happened = ["correction", "crash", "outage", "reset", "rollover", "rotation", "silence", "spurious zero"]
+    happened = ["correction", "crash", "outage", "replacement", "reset", "rollover", "rotation", "silence", "spurious zero"]
     assert sorted(run.tale.happened) == happened
 
 
@@ -100,12 +100,12 @@ class Fraud:
     def log(self, *, resealed: bool) -> MemoryLog:
         if not resealed:
             lines = [json.dumps(fields, sort_keys=True, separators=(",", ":")).encode() for fields in self.records]
-            return MemoryLog(lines, self.notes, self.files)
+            return MemoryLog(lines, self.notes, files=self.files)
         return self._resealed()
 
     def _resealed(self) -> MemoryLog:
         keys: Iterator[Key] = iter(self.run.keys)
-        key, prev, declared, made = next(keys), EMPTY_LOG, {}, MemoryLog([], [], self.files)
+        key, prev, declared, made = next(keys), EMPTY_LOG, {}, MemoryLog([], [], files=self.files)
         frontier = Frontier()
         for n, before in enumerate(self.records):
             fields = {name: value for name, value in before.items() if name not in _GIVEN}

@@ -1,9 +1,9 @@
 """A year of a plant of 50 meters that are read every quarter of an hour, sealed, verified and summed up: `make year`.
 
 It goes through the agent's own book, courses and ledger on a clock that does not wait, with outages, a crash, silent meters,
-spurious zeros, a rollover, a reset, a wrong transformer ratio that is corrected, two key rotations and both changes of the
-clock. In the end `verify` must find nothing, and consumption per month must be what truly flowed, to the last digit. Time
-and memory are shown beside those of bare Ed25519 and SHA-256 over as many bytes.
+spurious zeros, a rollover, a reset, a replacement, a wrong transformer ratio that is corrected, two key rotations and both
+changes of the clock. In the end `verify` must find nothing, and consumption per month must be what truly flowed, to the last
+digit. Time and memory are shown beside those of bare Ed25519 and SHA-256 over as many bytes.
 
     python -m tests.bench.year [--days 365] [--meters 50] [--folder DIRECTORY]
 """
