@@ -30,7 +30,7 @@ class Protocol:
         findings: what is wrong with a model whose keys are well formed; called with an instance of `model`.
         address: a meter's address in its one spelling; raises ValueError, in plain words, for what is none.
         both: whether one meter may answer to both of two addresses in that spelling, such as a number and one with
-            wildcards: on one line they cannot belong to two meters. Texts that are no addresses are never both.
+            wildcards: on one line they cannot belong to two meters. Any texts may be asked about.
     """
 
     title: str
