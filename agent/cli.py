@@ -88,7 +88,7 @@ def check(site: Path | None, state: Path | None) -> None:
         model = loaded.model_of(meter).declared
         if model.trust.level in "CD":
             map_trust = f"the register map of {model.model} is trust level {model.trust.level}"
-            click.echo(f"  {meter.id}: {map_trust}: compare the meter's display with `meterseal read {meter.id}`.")
+            click.echo(f"  {meter.id}: {map_trust}: compare its display: `meterseal pair {meter.id}`.")
         if words := certificate_words(meter.certificate, today):
             click.echo(f"  {meter.id}: {words}")
     for line in lines:

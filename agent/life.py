@@ -5,6 +5,7 @@ What this file does not know: how a standing is made up (`agent.standing`), how 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,12 +21,26 @@ class Lives:
 
     def __init__(self) -> None:
         self.standings: dict[str, Standing] = {}
+        self.told: Counter[str] = Counter()
+
+    def summary(self) -> dict[str, int]:
+        """What became of the meters, in numbers."""
+        return {
+            "readings_without_evidence_grade": self.told["doubt"],
+            "replacements": self.told["replacement"],
+            "alarms": self.told["alarm"],
+            "alarms_open": sum(standing.alarm is not None for standing in self.standings.values()),
+            "read_by_hand": self.told["manual"],
+            "spots": self.told["spot"],
+        }
 
     def take(self, n: int, fields: Mapping[str, Any], declaration: Declaration | None) -> Iterator[Problem]:
         """Takes a record that names a meter; problems with it. `declaration`: in force for it, the record itself included."""
         meter = fields["meter"]["id"]
         standing = self.standings.setdefault(meter, Standing())
         model = declaration.target.model if declaration and declaration.target else None
+        self.told[fields["kind"]] += 1
+        self.told["doubt"] += "doubt" in fields
         if fields["kind"] == "meter":
             standing.watched, standing.codes = (watched(model), codes(model)) if model else ({}, frozenset())
         elif declaration is None:

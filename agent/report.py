@@ -39,6 +39,7 @@ class Report:
         starts, crashes: how often the gateway's agent started, and how often after a crash.
         anchors: by whom these records are vouched for, up to which size and since when.
         with_x: records that carry unsigned additions.
+        life: what became of the meters, in numbers (`agent.life`).
         meters: by meter id.
     """
 
@@ -58,6 +59,7 @@ class Report:
     crashes: int = 0
     anchors: dict[str, Anchor] = field(default_factory=dict)
     with_x: int = 0
+    life: dict[str, int] = field(default_factory=dict)
     meters: dict[str, MeterAccount] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
 
@@ -100,6 +102,7 @@ class Report:
             **{name: getattr(self, name) for name in names.split()},
             "anchors": [{"by": by, "size": anchor.size, "time": anchor.time} for by, anchor in self.anchors.items()],
             "meters": [account.fields() for account in self.meters.values()],
+            "life": self.life,
             "findings": {
                 kind: {
                     "count": self.findings.counts[kind],
@@ -144,6 +147,7 @@ class Report:
             ("meters", str(len(self.meters))),
             ("readings", "not looked at (--fast)" if self.fast else str(total.read)),
             ("gaps", f"{gaps} ({still_open} still open), {_plural(total.missed, 'poll')} missed"),
+            *self._life_rows(),
             ("starts", f"{self.starts}, {self.crashes} of them after a crash"),
             ("checkpoint", self._checkpoint_text()),
             ("outside", f"{outside} held elsewhere was given"),
@@ -155,6 +159,17 @@ class Report:
         if self.with_x:
             rows.append(("unsigned", f"{_plural(self.with_x, 'record')} with additions in `x`, which nobody signed"))
         return "\n".join(f"{name:<11}{text}" for name, text in rows)
+
+    def _life_rows(self) -> list[tuple[str, str]]:
+        """What became of the meters; nothing where nothing did."""
+        told = self.life
+        if not any(told.values()):
+            return []
+        grade = f"{_plural(told['readings_without_evidence_grade'], 'reading')} without evidence grade"
+        alarms = f"{_plural(told['alarms'], 'alarm')} of changed settings ({told['alarms_open']} not confirmed)"
+        replaced = _plural(told["replacements"], "replacement")
+        by_hand = f"{_plural(told['read_by_hand'], 'value')} read by hand, {_plural(told['spots'], 'spot reading')}"
+        return [("life", f"{replaced}, {alarms}, {by_hand}"), ("grade", grade)]
 
     def _checkpoint_text(self) -> str:
         if self.checkpoint is None:

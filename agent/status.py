@@ -92,6 +92,7 @@ class MeterStatus:
         n: that reading's record number.
         gaps: those that are open, one for each schedule at most.
         today: since midnight.
+        doubt: why the newest reading is not evidence grade; empty if it is.
     """
 
     meter: str
@@ -102,6 +103,7 @@ class MeterStatus:
     n: int | None
     gaps: tuple[OpenGap, ...]
     today: Today
+    doubt: str = ""
 
     @property
     def ok(self) -> bool:
@@ -311,7 +313,7 @@ def _meter(reader: LedgerReader, meter: str, now: int, until: int, today: Today)
     n, fields = max(readings.values(), key=lambda read: read[0])
     values = [value for every_ms in intervals if every_ms in readings for value in readings[every_ms][1]["values"]]
     age_s = max(0, now - milliseconds(fields["time"])) // 1000
-    return MeterStatus(meter, intervals, _values(values), fields["time"], age_s, n, gaps, today)
+    return MeterStatus(meter, intervals, _values(values), fields["time"], age_s, n, gaps, today, fields.get("doubt", ""))
 
 
 def _open(fields: Fields, until: int) -> OpenGap:

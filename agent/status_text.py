@@ -35,7 +35,8 @@ def notes(status: Status) -> dict[str, str]:
 
 def _note(meter: MeterStatus, zone: tzinfo, today: str) -> str:
     if not meter.gaps:
-        return "" if meter.n is not None else "not read yet"
+        doubt = f"not evidence grade: {meter.doubt.replace('_', ' ')}" if meter.doubt else ""
+        return doubt if meter.n is not None else "not read yet"
     return "; ".join(_gap(gap, zone, today, which=len(meter.every_ms) > 1) for gap in meter.gaps)
 
 

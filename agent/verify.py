@@ -172,6 +172,7 @@ class _Audit:
             self._add(last[0], last[1], self._ring.check(*last))
         report.checkpoint, report.keys = roots.newest, len(self._ring.terms)
         report.key = self._ring.terms[0].name if self._ring.terms else ""
+        report.life = self._lives.summary()
         report.meters = {meter: coverage.close(report.time_to) for meter, coverage in sorted(self._coverage.items())}
 
     def _origin(self, payload: bytes, origin: str) -> str:

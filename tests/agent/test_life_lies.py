@@ -119,8 +119,12 @@ def a_whole_life() -> Plant:
 BY_HAND = {"read_at": "2026-03-01T00:00:00.000Z", "reference": "book 3, page 7"}
 
 
-def test_a_whole_life_of_a_meter_is_in_order() -> None:
-    assert a_whole_life().found() == set()
+def test_a_whole_life_of_a_meter_is_in_order_and_the_report_tells_of_it() -> None:
+    plant = a_whole_life()
+    assert plant.found() == set()
+    text = verify(plant.log, key=plant.key_line).text()
+    assert "1 replacement, 1 alarm of changed settings (0 not confirmed), 1 value read by hand, 1 spot reading" in text
+    assert "3 readings without evidence grade" in text
 
 
 def test_a_community_map_is_confirmed_by_a_display_that_agrees_and_doubted_again_when_one_does_not() -> None:
@@ -340,6 +344,45 @@ def test_a_replaced_meters_paired_reading_is_not_the_new_ones() -> None:
     plant.declared_anew(serial="EM-78")
     plant.after(900).reading("rtu-1")
     assert plant.found() == {"GRADE"}
+
+
+# --- the identity ladder ----------------------------------------------------------------------------------------
+
+CODED = MODEL.replace(b"points:", b"  - {name: model_code, at: {address: 110, type: u16}}\npoints:", 1)
+
+
+def coded(serial_from: str, alarm: bool = False) -> set[str]:
+    """What is found where a meter's declaration pins its type, and a reading says how its number is known."""
+    plant = Plant(CODED)
+    plant.declared_anew()
+    plant.reading("rtu-1", doubt="settings_unread")
+    settings = [{"name": "model_code", "value": "71", "formula": "0@3:u16be"}]
+    fields = plant.log.fields(plant.log.find("meter", 0))["meter"] | plant.plate | {"settings": settings}
+    record = plant.append("meter", meter=fields, frames=[plant.exchange("rtu-1", 110, b"\0G")])
+    plant.declared["rtu-1"] = base64url(record.leaf)
+    doubt = {}
+    if alarm:
+        other = [{"name": "model_code", "value": "72", "formula": "0@3:u16be"}]
+        frames = [plant.exchange("rtu-1", 110, b"\0H")]
+        plant.append("alarm", meter=plant.source("rtu-1"), cause="settings_changed", settings=other, frames=frames)
+        doubt = {"doubt": "settings_changed"}
+    plant.sources["rtu-1"]["serial_from"] = serial_from
+    plant.after(900).reading("rtu-1", **doubt)
+    return plant.found()
+
+
+def test_a_number_is_known_by_the_fingerprint_while_the_meter_tells_the_type_it_was_declared_with() -> None:
+    assert coded("fingerprint") == set()
+    assert coded("plate") == {"DECLARATION"}
+    assert coded("fingerprint", alarm=True) == {"DECLARATION"}
+    assert coded("plate", alarm=True) == set()
+
+
+def test_a_fingerprint_that_was_never_pinned_is_named() -> None:
+    plant = Plant()
+    plant.sources["rtu-1"]["serial_from"] = "fingerprint"
+    plant.reading("rtu-1")
+    assert plant.found() == {"DECLARATION"}
 
 
 # --- the rest -------------------------------------------------------------------------------------------------
