@@ -142,7 +142,7 @@ async def test_the_readmes_commands_lead_from_the_meter_to_a_verified_bundle_and
             # A day that has just begun may be below 90 % for a while: polls that came up while the lines were opened.
             bench.type(line, expect=None if "completeness" in line or "consumption" in line else 0)
             done.add(line.split()[1])
-    assert done == {"check", "status", "trace", "completeness", "consumption", "verify", "export", "models", "key"}
+    assert done == {"check", "status", "trace", "explain", "completeness", "consumption", "verify", "export", "models", "key"}
     agent.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(agent.wait, 15) == 0
     await judge(bench)
