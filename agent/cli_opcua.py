@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def trust(link: str, fingerprint: str | None, who: str | None, site: Path | None
         click.echo(f"{link}  {declared.opcua}\n\n{offers_text(found, declared)}")
         offer = _offer_asked_for(found, declared)
         click.echo("\n" + server_text(offer, _now()))
+        if declared.policy == "None":
+            offer = replace(offer, certificate=b"")  # it was shown, but without security nobody has to prove that it is his
         kept = trusted_server(settings.state, link)
         changed = changed_text(kept, offer) if kept else ""
         if kept and not changed:

@@ -131,6 +131,15 @@ def test_trust_and_browse_say_what_is_missing_first(gateway: Gateway, tmp_path: 
     assert "Aes256_Sha256_RsaPss   Sign            <- site.yaml" in gateway.type("trust", "scada", expect=2)
 
 
+def test_without_security_the_application_uri_is_what_is_confirmed(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.write(", security: None")
+    said = gateway.type("trust", "scada", "--fingerprint", URI, state=tmp_path / "none")
+    assert "The server lets this gateway in." in said
+    kept = trusted_server(tmp_path / "none", "scada")
+    assert kept is not None
+    assert (kept.server, kept.certificate) == (URI, b"")
+
+
 def trusting(gateway: Gateway) -> Gateway:
     gateway.type("trust", "scada", "--fingerprint", gateway.fingerprint)
     return gateway

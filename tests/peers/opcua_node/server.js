@@ -2,6 +2,7 @@
 // Started by tests/peers/opcua_server.py with one argument, JSON: {port, folder, uri, strict, namespaces, host}.
 "use strict";
 const path = require("path");
+globalThis.crypto ??= require("crypto").webcrypto; // node 18 has it under this name only
 const ua = require("node-opcua");
 
 const told = JSON.parse(process.argv[2]);
