@@ -18,7 +18,6 @@ from typing import Any
 from agent import draft
 from agent.clock import stamp
 from agent.consumption import consumption
-from agent.ledger_file import LedgerReader
 from config.zone import zone_of
 from tests.agent.counting import MODULUS, QUANTITY, Plant, Plate, exact
 from tests.agent.gateway import GATEWAY, SECOND, StillClock
@@ -188,22 +187,25 @@ class LongRun:
     # --- what must come of it ---------------------------------------------------------------------------------
 
     def months(self) -> dict[tuple[str, date], Fraction]:
-        """What truly flowed by meter and month, of whole months and the one that the run begins in."""
+        """What truly flowed by meter and month, of whole months and the one that the run begins in.
+
+        A month at whose end the gateway was off goes on up to the end of the next one: where between both it flowed, no
+        reading says.
+        """
         starts = sorted({day for _, day in self.tale.true})
-        pairs = list(pairwise(starts))
         return {
             (plate.id, begin.replace(day=1)): self.tale.true[plate.id, end] - self.tale.true[plate.id, begin]
             for plate in self.plant.plates
-            for begin, end in pairs
+            for begin, end in pairwise(starts)
         }
 
     def told(self) -> dict[tuple[str, date], Fraction]:
         """The same as `meterseal consumption --per month` recomputes it from the ledger."""
-        months = sorted({month for _, month in self.months()})
+        starts = [day.replace(day=1) for day in sorted({day for _, day in self.tale.true})]
+        summed: dict[tuple[str, date], Fraction] = {}
         with self.plant.past() as past:
-            return dict(self._told(past, months))
-
-    def _told(self, past: LedgerReader, months: list[date]) -> list[tuple[tuple[str, date], Fraction]]:
-        meters = [plate.id for plate in self.plant.plates]
-        periods = consumption(past, meters, self.zone, months[0], months[-1], "month")
-        return [((each.meter, date.fromisoformat(f"{each.name}-01")), Fraction(each.consumption)) for each in periods]
+            meters = [plate.id for plate in self.plant.plates]
+            for each in consumption(past, meters, self.zone, starts[0], starts[-1] - timedelta(days=1), "month"):
+                begin = max(start for start in starts if start <= date.fromisoformat(f"{each.name}-01"))
+                summed[each.meter, begin] = summed.get((each.meter, begin), Fraction()) + Fraction(each.consumption)
+        return summed
