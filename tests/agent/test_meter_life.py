@@ -97,6 +97,18 @@ async def test_changed_settings_are_an_alarm_and_take_readings_out_of_evidence_g
         assert "nothing to confirm" in await at.type("confirm", "EM-1", "--reason", "x", "--who", "wang.li", expect=2)
 
 
+async def test_settings_and_serial_number_are_read_back_every_day_without_any_new_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.poll._DAY_S", 30)
+    async with hall(tmp_path) as at:
+        at.simulator.hold("M-1", "measurement_mode", "3")
+        await until(lambda: at.agent.records("EM-1", "alarm"))
+        at.simulator.hold("M-1", "serial", "80000002")
+        await until(lambda: "other_meter" in at.agent.causes("EM-1"))
+        assert len(at.agent.events("link.up")) == 1
+
+
 async def test_settings_that_are_read_again_and_are_the_same_are_no_news(tmp_path: Path) -> None:
     async with hall(tmp_path) as at:
         declared = len(at.agent.records("EM-1", "meter"))
