@@ -1022,6 +1022,10 @@ class Verifier:
             same = not fields["expected"] or _plain(fields["expected"]) == _plain(fields["found"])
             if same != fields["match"]:
                 raise Wrong("VALUE", f"match is {fields['match']}, {fields['expected']!r} was expected")
+        if fields["kind"] == "manual":
+            unit = UNIT_OF.get(fields["quantity"].split(".")[0])
+            if unit != fields["unit"]:
+                raise Wrong("UNIT" if unit else "DECLARATION", f"states {fields['quantity']} in {fields['unit']}")
         named = [value["quantity"] for value in fields.get("values", [])]
         if len(set(named)) != len(named):
             raise Wrong("VALUE", "a quantity is stated twice")

@@ -1,7 +1,7 @@
 """Both verifiers over one log: whatever a test lets `verify` judge, docs/second_verifier.py judges too, and has to agree.
 
-The second one knows no meter models. What only a model can tell (`BY_MODEL`) it may leave unseen; what it names must be found by
-the first one as well, and all else both must name.
+The second one knows no meter models, and nobody who vouches for a log. What only these can tell (`BY_MODEL`) it may leave
+unseen; what it names must be found by the first one as well, and all else both must name.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from agent import verify as first
 from agent.report import Report
 
-BY_MODEL = {"MODEL", "DECLARATION", "REQUEST", "FRAME", "FORMULA", "VALUE", "QUALITY", "UNIT", "GAP", "COUNTER", "DAY"}
+BY_MODEL = {"MODEL", "DECLARATION", "REQUEST", "FRAME", "FORMULA", "VALUE", "QUALITY", "GAP", "COUNTER", "DAY"}
+BY_MODEL |= {"REPLACEMENT", "SETTINGS", "GRADE", "PAIR", "PRUNE", "WITNESS", "TIME-WINDOW", "TIMESTAMP"}
 BY_MODEL |= {"SETTINGS", "GRADE", "REPLACEMENT", "PAIR", "PRUNE"}  # of a meter's life it reads only the form
 
 
@@ -34,9 +36,9 @@ def load() -> ModuleType:
 second = load()
 
 
-def verify(log: first.Log, *, key: str | None, outside: Sequence[str] = (), fast: bool = False) -> Report:
+def verify(log: first.Log, *, key: str | None, outside: Sequence[str] = (), fast: bool = False, **options: Any) -> Report:
     """`agent.verify.verify`, after both verifiers were found to agree on the log."""
-    report = first.verify(log, key=key, outside=outside, fast=fast)
+    report = first.verify(log, key=key, outside=outside, fast=fast, **options)
     rows = list(log.payloads())
     if fast or [n for n, _ in rows] != list(range(len(rows))):
         return report  # a ledger's row numbers are no part of a bundle

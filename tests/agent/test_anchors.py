@@ -12,7 +12,7 @@ from agent import checkpoint
 from agent.cosignature import cosign, witness_key
 from agent.findings import CannotCheck
 from agent.report import Report
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import EVERY_S, ORIGIN, Gateway, new_key
 
 PLANT, ASSESSOR = "plant-it", "assessor.example/w1"

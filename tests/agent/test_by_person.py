@@ -16,8 +16,8 @@ from agent.control import ask
 from agent.ledger_file import LedgerReader
 from agent.record import parse
 from agent.state import LEDGER_FILE, AgentRunningError, only_agent
-from agent.verify import verify
 from tests.agent.at_work import at_work, until
+from tests.agent.both import verify
 from tests.agent.gateway import GATEWAY, FastClock
 from tests.agent.plants import simulator_of
 

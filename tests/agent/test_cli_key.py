@@ -20,7 +20,7 @@ from agent.ledger_file import LedgerReader
 from agent.record import parse
 from agent.recovery import new_recovery_key
 from agent.state import LEDGER_FILE, only_agent
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.gateway import StillClock, begun, stop
 
 SITE = """gateway: plant/gw1

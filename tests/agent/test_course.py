@@ -14,7 +14,7 @@ from agent import draft
 from agent.consumption import Period, consumption
 from agent.consumption_text import consumption_text
 from agent.courses import Courses
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.counting import MODULUS, Plant, Plate
 from tests.agent.gateway import START, StillClock
 

@@ -8,9 +8,9 @@ import pytest
 
 from agent import draft
 from agent.schema import check_record
-from agent.verify import verify
 from config.library import load_models
 from config.site import Meter
+from tests.agent.both import verify
 from tests.agent.gateway import StillClock
 from tests.agent.ledgers import Gateway, classes
 from tests.config.test_plate import PLATE

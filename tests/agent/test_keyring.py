@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import Gateway, classes, new_key
 
 

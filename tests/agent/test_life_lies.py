@@ -12,8 +12,7 @@ import pytest
 from agent.prune import BLOCK, Blocks
 from agent.seal import base64url
 from agent.standing import agrees
-from agent.verify import verify
-from tests.agent.both import BY_MODEL, second
+from tests.agent.both import BY_MODEL, second, verify
 from tests.agent.ledgers import MODEL, Gateway, stamp
 
 PERSON = {"who": "wang.li", "account": "operator"}

@@ -15,7 +15,7 @@ import pytest
 
 from agent.trace import trace, trace_record
 from agent.trace_text import trace_text
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.ledgers import EVERY_MS, Gateway, frame, stamp
 from tests.drivers.opcua_frames import METERS, NOW, SECOND, SERVER, TABLE, answer, array, data_value, listed, scalar, string
 

@@ -11,7 +11,7 @@ import pytest
 from agent.ledger_file import LedgerReader
 from agent.record import parse
 from agent.rhythm import Rhythm
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.gateway import StillClock, begun, new_key, stop
 from tests.agent.ledgers import Gateway
 

@@ -20,9 +20,9 @@ from agent.export import export
 from agent.findings import CannotCheck
 from agent.ledger_file import LedgerReader
 from agent.timestamp import NoTimestamp, ask
-from agent.verify import verify
 from config.site import Timestamp
 from config.zone import zone_of
+from tests.agent.both import verify
 from tests.agent.gateway import begun, new_key, stop
 from tests.agent.ledgers import Gateway
 from tests.brokers import until

@@ -22,12 +22,12 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.mqtt import Message
 from agent.topics import witness_id
-from agent.verify import verify
 from agent.witness import WitnessAtWork
 from agent.witness_desk import WitnessDesk
 from agent.witness_state import make_witness
 from config.site import Mqtt
 from config.witness import WitnessFile
+from tests.agent.both import verify
 from tests.agent.delivery import BASE, Plant, running
 from tests.agent.gateway import GATEWAY, begun, new_key, stop
 from tests.brokers import Mosquitto, Subscriber, until
