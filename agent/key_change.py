@@ -1,6 +1,6 @@
 """Changing the gateway's key while the agent is stopped: rotation, and revocation by the recovery key.
 
-1. The state directory's lock is held throughout: the ledger has one writer (docs/decisions/0005).
+1. The state directory's lock is held throughout: the ledger has one writer (docs/decisions/0008).
 2. The new key is on disk as `key.next.pem` before the record that brings it into force is sealed, and takes the place of
    `key.pem` after it. Cut short anywhere, the next start finds out from the ledger which of the two is in force.
 3. The old private key is overwritten by the new one's file. On flash memory its bytes may survive for a while.
