@@ -25,7 +25,7 @@ check: $(VENV)/test.stamp
 
 test: check
 	@tests/system_packages.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff format $(SOURCES)

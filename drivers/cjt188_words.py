@@ -14,7 +14,7 @@ _TYPES = {
     0x10: "cold water", 0x11: "hot water", 0x12: "drinking water", 0x13: "recycled water", 0x20: "heat", 0x21: "cooling",
     0x22: "heat and cooling", 0x30: "gas", 0xAA: "any kind of meter",
 }  # fmt: skip
-_FUNCTIONS = {0x01: "read data", 0x03: "read address", 0x04: "write data", 0x15: "write address", 0x16: "synchronize"}
+_FUNCTIONS = {0x01: "read data", 0x03: "read address"}  # those that write have no name in this program
 _OVERHEAD = 13
 
 
