@@ -122,13 +122,12 @@ class Book(Entries):
 
     # --- what is told -----------------------------------------------------------------------------------------
 
-    async def taken(self, reading: Reading) -> None:
-        """A meter was read: seals the reading, and before it the end of a gap. Returns when that is on disk.
+    async def taken(self, reading: Reading) -> bool:
+        """A meter was read: seals the reading, and before it the end of a gap. Returns when that is on disk; whether it is.
 
         A second reading for an instant that is accounted for is not sealed: no poll may count twice.
         """
-        if await self._is_of_this_time(reading.epoch):
-            await self._taken(self._meters[reading.meter], reading)
+        return await self._is_of_this_time(reading.epoch) and await self._taken(self._meters[reading.meter], reading)
 
     async def missed(
         self, meter: str, every_ms: int, due_ns: int, cause: str, hint: str, epoch: int, exchanges: Sequence[Exchange] = ()
@@ -159,21 +158,22 @@ class Book(Entries):
             await self.clock_was_set()
         return epoch == self.steps.count
 
-    async def _taken(self, meter: EnteredMeter, reading: Reading) -> None:
+    async def _taken(self, meter: EnteredMeter, reading: Reading) -> bool:
         await meter.settled()
         page = meter.pages[reading.every_ms].turned()
         if page.is_told(reading.due_ns):
-            return
+            return False
         gaps = page.catch_up(reading.due_ns)
         back = page.close(reading.due_ns) if page.gap_since is not None else None
         drafts = self._gaps(meter.source, page, [*gaps, back] if back else gaps)
         drafts.append(draft.reading(self._clock, meter.named(), reading, meter.standing.doubt))
         page.last_due, page.hole = reading.due_ns, OVERRUN
         if not await self._append_page(meter, page, drafts):
-            return
+            return False
         self._tell_overrun(reading.meter, gaps)
         if back:
             self._log.info("meter.back", meter=reading.meter, missed=back.missed, cause=back.cause)
+        return True
 
     async def _missed(
         self, meter: EnteredMeter, every_ms: int, due_ns: int, cause: str, hint: str, exchanges: Sequence[Exchange]

@@ -145,6 +145,7 @@ def reading(clock: Clock, source: Fields, taken: Reading, doubt: str = "") -> Fi
         "due": stamp(taken.due_ns),
         "frames": frame_fields(taken.exchanges),
         "values": [value.fields() for value in taken.values],
+        **({"changes": taken.changes.fields()} if taken.changes else {}),
         **({"doubt": doubt} if doubt else {}),
     }
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from agent.declaration import Declaration, Fields, Frames, frames_of
+from agent.evidence_changes import wrong_changes
 from agent.settings import wrong_settings
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch, ratio_applied
@@ -163,6 +164,7 @@ class Evidence:
                 if name not in stated:
                     yield "VALUE", f"{name} is declared, yet nothing is said about it"
         yield from self._values(declaration, frames, fields)
+        yield from wrong_changes(declaration, frames, fields)
 
     spot = reading  # of all that is declared, at no scheduled instant
 
@@ -181,6 +183,7 @@ class Evidence:
     def values(self, fields: Fields) -> Iterator[Problem]:
         """Problems with a reading's values as far as its own frames show, without its meter's declaration."""
         yield from self._values(None, frames_of(fields), fields)
+        yield from wrong_changes(None, frames_of(fields), fields)
 
     def _values(self, declaration: Declaration | None, frames: Frames, fields: Fields) -> Iterator[Problem]:
         for value in fields["values"]:

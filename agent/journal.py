@@ -25,6 +25,8 @@ EVENTS = {
     "meter.back": "a meter answers again; how many polls were missed",
     "meter.silent": "a meter does not answer; its missing polls are sealed as a gap",
     "meter.overrun": "polls of a meter were never tried, and are sealed as a gap",
+    "meter.changes_lost": "changes between two readings were lost, and are counted in the readings (told at 1, 10, 100, ...)",
+    "meter.changes_refused": "a server does not tell the changes of a meter's values; its readings go on",
     "counter.decided": "what a falling or jumping counter was: decided by the next reading, sealed, and what is counted for it",
     "clock.set": "the gateway's clock was set, by how many seconds; all meters are read by the new time",
     "meter.refused": "a meter refuses a read; said once until it changes",

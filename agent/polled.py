@@ -9,7 +9,7 @@ from agent.declaration import watches_of
 from config.check import SiteFile
 from config.mistake import ConfigError, Mistake
 from config.model import Point, Watch
-from config.site import Meter
+from config.site import Changes, Meter
 from drivers import Driver, Target, load
 from drivers.errors import NoValue
 from drivers.formula import LONGEST_FORMULA
@@ -27,6 +27,7 @@ class Polled:
         points: what is read.
         every_ms: how often, in milliseconds.
         port: baud rate and format of its port; None on TCP.
+        changes: of which points every change is told as well, and how; None: of none.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Polled:
     points: tuple[Point, ...]
     every_ms: int
     port: tuple[int, str] | None = None
+    changes: Changes | None = None
 
     @property
     def watches(self) -> tuple[Watch, ...]:
@@ -72,7 +74,9 @@ def _polled(site: SiteFile, meter: Meter) -> list[Polled]:
     target = target_of(site, meter)
     driver = load(target.model.protocol)
     port = site.port_of(meter) if site.link_of(meter).serial else None
-    return [Polled(meter.id, driver, target, points, every_ms, port) for every_ms, points in site.schedules_of(meter)]
+    return [
+        Polled(meter.id, driver, target, points, every_ms, port, meter.changes) for every_ms, points in site.schedules_of(meter)
+    ]
 
 
 def _formulas_too_long(site: SiteFile, meter: Polled) -> Iterator[Mistake]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from config.model import Point, Watch
 from drivers import Driver, Exchange, Instant, Target
@@ -49,6 +49,13 @@ class Value(NamedTuple):  # a tuple is made in a third of the time that a frozen
         return made
 
 
+class Sealed(Protocol):
+    """What is sealed beside the values: see `agent.changes.Changes`."""
+
+    def fields(self) -> dict[str, Any]:
+        """As it stands in a record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One poll of one meter.
@@ -61,6 +68,7 @@ class Reading:
         exchanges: all of them, in order, failed ones too.
         values: one for each point that was asked for.
         epoch: how often the wall clock had been set when it was asked for.
+        changes: what was told between the reading before and this one; None: nothing is followed.
     """
 
     meter: str
@@ -70,6 +78,7 @@ class Reading:
     exchanges: tuple[Exchange, ...]
     values: tuple[Value, ...]
     epoch: int = 0
+    changes: Sealed | None = None
 
 
 def meter_number(driver: Driver, target: Target, exchanges: Sequence[Exchange]) -> tuple[str, str]:

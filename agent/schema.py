@@ -48,6 +48,18 @@ VALUE = object_of(
         "cause?": WORD,
     }
 )
+# What a server told between two readings: in the form of a Read, and how much of it was lost.
+CHANGES = object_of(
+    {
+        "request": HEX,
+        "answer": HEX,
+        "values": list_of(VALUE),
+        "begun?": integer(1),
+        "overflow?": integer(1),
+        "dropped?": integer(1),
+        "cause?": WORD,
+    }
+)
 STATE = one_of("synchronized", "unsynchronized", "unknown")
 CLOCK = object_of(
     {
@@ -143,6 +155,7 @@ KINDS: dict[str, dict[str, Check]] = {
         "doubt?": one_of("settings_changed", "settings_unread", "map_unconfirmed"),
         "frames": list_of(FRAME),
         "values": list_of(VALUE),
+        "changes?": CHANGES,
     },
     "spot": {
         "meter": SOURCE,

@@ -22,11 +22,14 @@ from typing import Any, Protocol
 
 from agent.attestation import settings_read
 from agent.book import Book
+from agent.changes import Changes
 from agent.clock import Clock
 from agent.line import Line, Way
 from agent.polled import Polled
 from agent.reading import tells
 from agent.schedule import MILLISECOND, SECOND, first_due, newest_due, next_due
+from agent.server_changes import Kept, follow_changes
+from agent.server_changes import Session as Following
 from agent.telling import Overruns, Telling, tell_reading
 from drivers import Exchange, Request
 from drivers.debt import checked
@@ -37,17 +40,12 @@ _LONGEST_NAP = 5.0
 _DAY_S = 86_400
 
 
-class Session(Way, Protocol):
+class Session(Way, Following, Protocol):
     """A session with a server: see `drivers.opcua_session.Session`."""
 
     heard: asyncio.Event
     busy_s: float
-    namespaces: tuple[str, ...]
     most: int
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be read from."""
 
     @property
     def down(self) -> LinkDown:
@@ -78,6 +76,7 @@ class _Schedule:
         polled: what is read.
         requests: what asks for it, in the form that needs the server's table of namespaces.
         meter: its meter.
+        changes: what its server told of its points and is not sealed yet.
         due_ns: the instant that waits to be read; None: none does.
         missing: whether the newest instant told of was missed.
         failures: how many were in a row.
@@ -86,6 +85,7 @@ class _Schedule:
     polled: Polled
     requests: tuple[bytes, ...]
     meter: _Meter
+    changes: Kept
     due_ns: int | None = None
     missing: bool = False
     failures: int = 0
@@ -134,7 +134,7 @@ class ServerPoller:
         self.line = Line(session, clock, log, 0.0)
         self.by_hand = ServerReaders(session, self.line)
         self._meters = {each.id: _Meter() for each in polled}
-        self._schedules = [_Schedule(each, _requests(each), self._meters[each.id]) for each in polled]
+        self._schedules = [_Schedule(each, _requests(each), self._meters[each.id], Kept(each, log)) for each in polled]
         self._due: list[tuple[int, int]] = []
         self._overruns = Overruns(session.settings.name, log)
         self._epoch = -1
@@ -145,6 +145,7 @@ class ServerPoller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.line.keep_open(self._needed_in, self._session.heard))
+                tasks.create_task(follow_changes(self._session, self.line, [each.changes for each in self._schedules]))
                 tasks.create_task(self._poll())
         finally:
             await Telling.all_of(each.telling for each in self._meters.values())
@@ -298,10 +299,17 @@ class ServerPoller:
         polled = schedule.polled
         if tells(polled.driver, polled.target, polled.points, exchanges):
             schedule.missing, schedule.failures = False, 0
-            schedule.meter.telling.begin(tell_reading(self._book, polled, due_ns, epoch, exchanges))
+            changes = schedule.changes.take(exchanges)
+            schedule.meter.telling.begin(self._tell(schedule, due_ns, epoch, exchanges, changes))
             return
         error = next((each.error for each in reversed(exchanges) if each.error), None)
         self._miss(schedule, due_ns, error or self._down, exchanges, epoch)
+
+    async def _tell(
+        self, schedule: _Schedule, due_ns: int, epoch: int, exchanges: Sequence[Exchange], changes: Changes | None
+    ) -> None:
+        if not await tell_reading(self._book, schedule.polled, due_ns, epoch, exchanges, changes=changes):
+            schedule.changes.not_sealed(changes)
 
     def _miss(
         self, schedule: _Schedule, due_ns: int, error: MeterError, exchanges: Sequence[Exchange] = (), epoch: int | None = None

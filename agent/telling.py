@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.book import Book
 from agent.polled import Polled
-from agent.reading import Reading, meter_number, values_of
+from agent.reading import Reading, Sealed, meter_number, values_of
 from drivers import Exchange
 
 _MOST_UNWRITTEN = 4
@@ -22,9 +22,9 @@ class Telling:
     """What is being written of one meter."""
 
     def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
-    def begin(self, told: Coroutine[Any, Any, None]) -> None:
+    def begin(self, told: Coroutine[Any, Any, Any]) -> None:
         """Lets the book write while others are asked."""
         for task in self._tasks:
             if task.done():
@@ -37,7 +37,7 @@ class Telling:
         while len(pending := self._unwritten()) >= most:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
-    def _unwritten(self) -> list[asyncio.Task[None]]:
+    def _unwritten(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._tasks if not task.done()]
 
     @staticmethod
@@ -47,9 +47,17 @@ class Telling:
 
 
 async def tell_reading(
-    book: Book, polled: Polled, due_ns: int, epoch: int, exchanges: Sequence[Exchange], left_out: frozenset[str] = frozenset()
-) -> None:
+    book: Book,
+    polled: Polled,
+    due_ns: int,
+    epoch: int,
+    exchanges: Sequence[Exchange],
+    left_out: frozenset[str] = frozenset(),
+    changes: Sealed | None = None,
+) -> bool:
     """Computes the values of a poll that was answered and has them sealed; another meter's answers are a gap.
+
+    Returns whether a reading is on disk.
 
     Args:
         book: what is told.
@@ -57,15 +65,16 @@ async def tell_reading(
         due_ns, epoch: the instant it answers for, and how often the wall clock had been set then.
         exchanges: all of them; at least one is good.
         left_out: quantities that were not asked for, because the meter has refused them before.
+        changes: what was told since the reading before.
     """
     made = tuple(exchanges)
     number, formula = meter_number(polled.driver, polled.target, made)
     if number and not await book.own_number(polled.id, number, formula, made, polled.target.address):
         await book.missed(polled.id, polled.every_ms, due_ns, "other_meter", f"{number} answers", epoch, made)
-        return
+        return False
     values = values_of(polled.driver, polled.target, polled.points, made, left_out)
     first = next(each.first for each in made if each.error is None and each.answer)
-    await book.taken(Reading(polled.id, polled.every_ms, due_ns, first, made, values, epoch))
+    return await book.taken(Reading(polled.id, polled.every_ms, due_ns, first, made, values, epoch, changes))
 
 
 class Overruns:

@@ -33,6 +33,7 @@ from config.mistake import ConfigError, Mistake, shown
 from config.modbus import ModbusModel, ModbusPoint
 from config.model import Finding, ModelFile, Point
 from config.opcua import OpcuaModel, OpcuaPoint, own_nodes_findings
+from config.opcua_rules import changes_findings
 from config.protocols import PROTOCOLS
 from config.registers import point_findings
 from config.rules import (
@@ -304,6 +305,8 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
                 yield ("meters", index, *path), message
         yield from model_findings(index, meter, model, (*polled_points(meter, model), *fast_points(meter, model)))
         yield from fast_findings(index, meter, model, meter.every or draft.every)
+        read = [point.quantity for point in (*polled_points(meter, model), *fast_points(meter, model))]
+        yield from changes_findings(index, meter, model.declared.protocol, read)
     for name, link in draft.links.items():
         on_link = [(index, meter) for index, meter in draft.meters if meter.link == name]
         if link is not None and all(index in models for index, _ in on_link):

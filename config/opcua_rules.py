@@ -5,7 +5,7 @@ Each rule yields the path of keys to the place and a sentence that says what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from config.model import Finding
 from config.site import Link, Meter
@@ -72,6 +72,24 @@ def opcua_meter_findings(index: int, meter: Meter, protocol: str, links: Mapping
         for key in ("baud", "format"):
             if getattr(meter, key) is not None:
                 yield ("meters", index, key), f"{key} belongs to meters on serial ports; take it out"
+
+
+def changes_findings(index: int, meter: Meter, protocol: str, read: Sequence[str]) -> Iterator[Finding]:
+    """Whether the changes of what a meter names can be told. `read`: all quantities that are read from it."""
+    if meter.changes is None:
+        return
+    path = ("meters", index, "changes")
+    if protocol != "opcua":
+        yield path, "only an OPC UA server tells changes by itself; take changes out, or read these quantities more often (fast)"
+        return
+    for number, quantity in enumerate(meter.changes.quantities):
+        if quantity not in read:
+            yield (
+                (*path, "quantities", number),
+                f"{quantity} is not read from {meter.id}; add it to what is read, or take it out here",
+            )
+        elif quantity in meter.changes.quantities[:number]:
+            yield (*path, "quantities", number), f"{quantity} stands twice; take one of them out"
 
 
 def opcua_password_clashes(links: Mapping[str, Link | None]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from config.modbus import ModbusPoint
 from config.model import Declared, Medium
 from config.opcua import OpcuaPoint
 from config.plate import Certificate, Day, Months, Papers
-from config.scalar import SPAN_SCHEMA, FreeText, QuantityName, SerialFormat, Shape, Whole, as_decimal, as_text, span_ms
+from config.scalar import SPAN_SCHEMA, FreeText, QuantityName, SerialFormat, Shape, Span, Whole, as_decimal, as_text, span_ms
 from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
 from config.scalar import PlateRatio as PlateRatio
@@ -158,6 +158,17 @@ class Fast(Declared):
     """Which ones. They are left out of the meter's other readings."""
 
 
+class Changes(Declared):
+    """Quantities behind an OPC UA server whose every change is told between two readings, not only how they stand then."""
+
+    quantities: Annotated[tuple[QuantityName, ...], Field(min_length=1)]
+    """Which ones; they are among those that are read."""
+    sampling: Annotated[Span, Field(ge=50, le=60_000)] = 500
+    """How often the server looks whether they have changed, such as 500ms."""
+    queue: Annotated[Whole, Field(ge=2, le=10_000)] = 100
+    """So many changes the server keeps of each until they are fetched; with only one it would not tell what was lost."""
+
+
 def _protocol_of_point(value: object) -> str:
     """Which kind of point an entry is meant to be: one with a node is OPC UA's, all others are Modbus'."""
     at = value.get("at") if isinstance(value, dict) else getattr(value, "at", None)
@@ -215,6 +226,8 @@ class Meter(Declared):
     """What is read; else what its model reads by default."""
     fast: Fast | None = None
     """Quantities that are read more often than the rest, such as {every: 5s, quantities: [active_power]}."""
+    changes: Changes | None = None
+    """For OPC UA: what is told at every change, such as {quantities: [active_power], sampling: 500ms, queue: 100}."""
     baud: Annotated[Whole, Field(ge=300, le=921600)] | None = None
     """Its own speed, where the meters of a line have several; else the link's."""
     format: SerialFormat | None = None

@@ -74,7 +74,8 @@ stop: reason:word
 config: digest:digest who:text
 meter: meter:declaration frames?:[frame]
 reading: meter:source every_ms:interval due:time doubt?=settings_changed|settings_unread|map_unconfirmed \
-frames:[frame] values:[value]
+frames:[frame] values:[value] changes?:changes
+changes: request:hex answer:hex values:[value] begun?:from1 overflow?:from1 dropped?:from1 cause?:word
 gap: meter:source every_ms:interval state=opened|closed cause:word since:time due:time missed:count frames:[frame]
 identity: meter:source expected:text found:text match:boolean formula:formula frames:[frame]
 alarm: meter:source cause=settings_changed settings:[setting] frames:[frame]
@@ -823,7 +824,8 @@ class Verifier:
         kind = fields["kind"]
         self.report.kinds[kind] = self.report.kinds.get(kind, 0) + 1
         self._clock(place, fields)
-        for check in (self._keys, self._meter, self._count, self._source, self._frames, self._values, self._schedule):
+        stated = (self._frames, self._values, self._changes)
+        for check in (self._keys, self._meter, self._count, self._source, *stated, self._schedule):
             try:
                 check(place, fields)
             except Wrong as fault:
@@ -1040,6 +1042,14 @@ class Verifier:
                 check_value(value, answers, causes)
             except Wrong as fault:
                 self.report.found(fault.kind, place, f"{value['quantity']}: {fault}")
+
+    def _changes(self, place: int, fields: dict[str, Any]) -> None:
+        changes = fields.get("changes", {"answer": "", "values": []})
+        for value in changes["values"]:
+            try:
+                check_value(value, [bytes.fromhex(changes["answer"])], None)
+            except Wrong as fault:
+                self.report.found(fault.kind, place, f"a change of {value['quantity']}: {fault}")
 
     # 6: the account of each schedule
 

@@ -172,12 +172,17 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
             status is called, such as `bad_sensor_failure`.
     """
     index, value = _found(target, requests, point, answers)
+    return formula_of(target, point, index, answers[index], value)
+
+
+def formula_of(target: Target, point: Point | Watch, index: int, answer: bytes, value: DataValue) -> str:
+    """The formula of a point whose DataValue stands in the answer of this index. Raises NoValue as `locate`."""
     if is_bad(value.status):
         raise NoValue(cause_of(value.status))
     if value.value is None or value.value.type == 0:
         raise NoValue("no_value")
     tail = "".join(f"*{factor}" for factor in (plain(point.scale), *target.ratios(point)) if factor != "1")
-    return f"{index}@{_source(answers[index], value.value, _at(point), isinstance(point, Watch))}{tail}"
+    return f"{index}@{_source(answer, value.value, _at(point), isinstance(point, Watch))}{tail}"
 
 
 def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:
@@ -190,10 +195,14 @@ def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequ
     Raises:
         KeyError, NoValue: as `locate`.
     """
-    _, value = _found(target, requests, point, answers)
+    return doubt_of(point, _found(target, requests, point, answers)[1])
+
+
+def doubt_of(point: Point, value: DataValue) -> str:
+    """What a point's DataValue says against itself, as `doubt` tells it."""
     if cause := cause_of(value.status):
         return cause
-    most = _max_age(target, point)
+    most = cast("OpcuaPoint", point).max_age
     if most is None:
         return ""
     if value.source is None or value.server is None:
@@ -204,10 +213,6 @@ def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequ
 def data_value(target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes]) -> DataValue:
     """All that the last answer says of a point's node. Raises KeyError and NoValue as `locate`, but for what it says."""
     return _found(target, requests, point, answers)[1]
-
-
-def _max_age(target: Target, point: Point) -> int | None:
-    return cast("OpcuaPoint", point).max_age
 
 
 def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answers: Sequence[bytes]) -> tuple[int, DataValue]:
@@ -231,6 +236,21 @@ def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     if why:
         raise why
     raise KeyError(f"no request asks for {_at(point).node}")
+
+
+def node_of(point: Point) -> NodeId:
+    """The node of a point, its namespace by its address."""
+    return _node(node_name(_at(point).node))
+
+
+def place_of(target: Target, point: Point, places: Mapping[NodeId, int], answer: bytes) -> int | None:
+    """Where a point's node stands among `places`, by the tables in the answer; None where it is not there.
+
+    Raises:
+        NoValue: `other_server`, `no_namespace`, `namespace_moved`.
+        BadFrame: the answer is malformed.
+    """
+    return _place(target, node_name(_at(point).node), places, answer)
 
 
 def _place(target: Target, name: NodeName, places: Mapping[NodeId, int], answer: bytes) -> int | None:

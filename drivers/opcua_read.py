@@ -191,7 +191,7 @@ def read_response(body: bytes) -> list[bytes]:
     """
     reader = Reader(body)
     try:
-        _service_result(reader)
+        service_result(reader, _READ_RESPONSE)
         found = [reader.data_value() for _ in range(max(reader.count(1), 0))]
         for _ in range(reader.count(1)):
             reader.diagnostic_info()
@@ -201,10 +201,15 @@ def read_response(body: bytes) -> list[bytes]:
     return [body[value.start : value.end] for value in found]
 
 
-def _service_result(reader: Reader) -> None:
-    """Goes behind the ResponseHeader (OPC 10000-4, 7.33) of a ReadResponse. Raises Refused where its status is a no."""
+def service_result(reader: Reader, expected: NodeId) -> None:
+    """Goes behind the ResponseHeader (OPC 10000-4, 7.33) of an answer.
+
+    Raises:
+        Malformed: the answer is of another type than `expected`.
+        Refused: its status is a no.
+    """
     kind = reader.node_id()
-    if kind not in (_READ_RESPONSE, _SERVICE_FAULT):
+    if kind not in (expected, _SERVICE_FAULT):
         raise Malformed(f"the message is of type {kind.identifier!r}")
     reader.take(8 + 4)  # when, and the number of the request
     result = reader.unsigned(4)
@@ -214,7 +219,7 @@ def _service_result(reader: Reader) -> None:
     reader.extension_object()
     if kind == _SERVICE_FAULT or is_bad(result):
         cause = cause_of(result) or "bad_service_fault"
-        raise Refused(cause, f"the server refused the Read: {cause}")
+        raise Refused(cause, f"the server refused the request: {cause}")
 
 
 @lru_cache(maxsize=_PARSED)

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from asyncua import ua
 from asyncua.client.ua_client import UaClientState
@@ -25,11 +26,13 @@ from asyncua.ua.ua_binary import nodeid_from_binary, struct_to_binary
 
 from drivers import Exchange, Instant
 from drivers.errors import BadFrame, LinkDown, MeterError, NoAnswer
+from drivers.opcua_changes import Told, Watched
 from drivers.opcua_client import TellingClient as Client
 from drivers.opcua_connect import connected, drop, status_of, why_down
 from drivers.opcua_failure import TOO_MUCH, lost
 from drivers.opcua_read import LONGEST_ANSWER, Batch, batches, read_response
 from drivers.opcua_settings import ServerSettings
+from drivers.opcua_subscribe import follow
 from drivers.wire import Moments
 
 _LONGEST_BEAT = 60.0
@@ -206,6 +209,26 @@ class Session:
             parameters = self._parameters[batch.nodes] = _parameters(batch)
         request = ua.ReadRequest(Parameters=parameters)
         return bytes(await client.uaclient.protocol.send_request(request, self.settings.timeout_s))
+
+    # --- changes ----------------------------------------------------------------------------------------------
+
+    async def follow(self, watched: Sequence[Watched], told: Told) -> str:
+        """Has nodes watched by a subscription of this session, and tells their changes until that ends. Returns why."""
+        client = self._client
+        if client is None or self._ended.is_set() or client.uaclient.protocol is None:
+            return self.down.cause
+        protocol = client.uaclient.protocol
+
+        async def ask(request: Any, timeout_s: float) -> bytes:
+            return bytes(await protocol.send_request(request, timeout_s))
+
+        try:
+            await follow(ask, self.settings.timeout_s, watched, told)
+        except MeterError as error:
+            return error.cause
+        except Exception as error:
+            return why_down(self.settings, error, reading=True).cause
+        return ""
 
     @property
     def down(self) -> LinkDown:

@@ -118,9 +118,14 @@ def cause_of(status: int) -> str:
     return NAMES.get(code) or f"{severity}_{code:08x}"
 
 
+def overflowed(status: int) -> bool:
+    """Whether samples before this one were lost in the server's queue (OPC 10000-4, 7.39.1, info type DataValue)."""
+    return status & _INFO_TYPE == _DATA_VALUE and bool(status & _OVERFLOW)
+
+
 def _flag(status: int) -> str:
     """What the flags of a good status say against the value: samples were lost, or its unit or type was changed."""
-    if status & _INFO_TYPE == _DATA_VALUE and status & _OVERFLOW:
+    if overflowed(status):
         return "overflow"
     if status & _SEMANTICS_CHANGED:
         return "semantics_changed"

@@ -81,6 +81,7 @@ def test_every_module_of_a_protocol_is_kept_from_ports_by_the_import_contract() 
         "opcua_client",
         "opcua_connect",
         "opcua_session",
+        "opcua_subscribe",
         "port",
         "wire",
     }

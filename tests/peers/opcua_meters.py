@@ -10,6 +10,7 @@ A line on its input is a command; each is answered by one line. The end of the i
     hangup        it closes all connections
     clients       how many connections there are
     grow          M1.P1 becomes a list of 30000 numbers
+    change 5 6 7  M1.P1 has these values, one after the other
     reorder       the plant gets another number among its namespaces, and there all values but the counters' are larger by 1000
 """
 
@@ -142,6 +143,7 @@ async def _serve(options: argparse.Namespace) -> None:
             fits = not options.login or (username == USER and password in (PASSWORD, PASSWORD.encode()))
             return User(role=UserRole.User) if fits else None
 
+    _telling_overflow()
     server = Server(user_manager=OneUser())
     server._application_uri = options.uri
     await server.init()
@@ -233,26 +235,60 @@ def _counting_reads(server: Any, takes: int) -> list[int]:
     return counted
 
 
+def _telling_overflow() -> None:
+    """Sets the Overflow bit where a queue is full, as the standard wants it (OPC 10000-4, 5.12.1.5); asyncua only throws away."""
+    from asyncua import ua
+    from asyncua.server.internal_subscription import InternalSubscription
+
+    enqueue = InternalSubscription._enqueue_event
+
+    async def telling(self: Any, mid: int, event: Any, size: int, queue: Any) -> None:
+        held = queue.get(mid, [])
+        full = bool(size) and len(held) >= size
+        await enqueue(self, mid, event, size, queue)
+        if full:
+            oldest = queue[mid][0]
+            told = oldest.Value
+            oldest.Value = ua.DataValue(told.Value, ua.StatusCode(0x480), told.SourceTimestamp, told.ServerTimestamp)
+
+    InternalSubscription._enqueue_event = telling  # type: ignore[method-assign]  # a peer may be more exact than its library
+
+
 async def _obey(server: Any, reads: list[int], options: argparse.Namespace) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while command := (await reader.readline()).decode().strip():
         answer = ""
-        if command == "forget":
-            for client in server.bserver.clients:
-                if client.processor is not None:
-                    client.processor.session = None
-        elif command == "hangup":
-            for client in server.bserver.clients:
-                client.transport.close()
+        if command in ("forget", "hangup"):
+            _leave(server, command)
         elif command == "reads":
             answer = json.dumps(reads)
             reads.clear()
         elif command == "clients":
             answer = str(len(server.bserver.clients))
+        elif command.startswith("change "):
+            await _change(server, command.split()[1:])
         elif command in ("reorder", "grow"):
             await (_reorder if command == "reorder" else _grow)(server, options)
         print(answer, flush=True)
+
+
+def _leave(server: Any, command: str) -> None:
+    """All clients lose their session, or their connection."""
+    for client in server.bserver.clients:
+        if command == "hangup":
+            client.transport.close()
+        elif client.processor is not None:
+            client.processor.session = None
+
+
+async def _change(server: Any, values: list[str]) -> None:
+    """A value becomes one after the other."""
+    from asyncua import ua
+
+    index = await server.get_namespace_index(PLANT)
+    for value in values:
+        await server.get_node(ua.NodeId("M1.P1", index)).write_value(ua.Variant(int(value), ua.VariantType.UInt32))
 
 
 async def _grow(server: Any, options: argparse.Namespace) -> None:
