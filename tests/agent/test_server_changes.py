@@ -29,7 +29,10 @@ from tests.agent.at_work import AtWork, at_work, until, values
 from tests.agent.both import second
 from tests.agent.gateway import GATEWAY, FastClock
 from tests.agent.servers import accounted, site
+from tests.peers.opcua_meters import PLANT as METERS
 from tests.peers.opcua_meters import Peer, serving
+from tests.peers.opcua_server import PLANT as NODE_PLANT
+from tests.peers.opcua_server import plant_server
 
 SPEED = 2.0
 NOWHERE = Peer("opc.tcp://127.0.0.1:4840/plant", None, 4840)  # type: ignore[arg-type]  # it is not run
@@ -106,6 +109,16 @@ async def test_a_node_that_cannot_be_followed_is_said_in_each_reading_and_once_i
         await until(lambda: sum(fields["changes"].get("cause") == "bad_node_id_unknown" for fields in agent.readings("m1")) > 2)
         (event,) = agent.events("meter.changes_refused")
     assert event["cause"] == "bad_node_id_unknown"
+
+
+async def test_a_foreign_server_tells_its_changes_too(tmp_path: Path) -> None:
+    with plant_server(tmp_path / "server") as server:
+        text = followed(Peer(server.url, NOWHERE.process, 0)).replace(METERS, NODE_PLANT).replace("M1.P0", "Press1.Energy")
+        text = text.replace("M1.P1", "Press1.Live").replace(", type: UInt32", "")
+        async with at_work(tmp_path, text, FastClock(SPEED)) as agent:
+            await until(lambda: len(told(agent)) > 4)
+            numbers = [int(change) for change in told(agent)]
+    assert numbers == sorted(set(numbers)), "it counts at each look at it"
 
 
 # --- what an auditor finds --------------------------------------------------------------------------------------
