@@ -162,9 +162,9 @@ class _Source:
             frame = frame.translate(_WITHOUT_PARITY)
         elif self.form == "h":
             try:
-                frame = bytes.fromhex(frame[1:].decode("ascii"))
+                frame = bytes.fromhex(frame[1:].decode("ascii") if frame.startswith(b":") else "no colon")
             except ValueError:
-                raise FormulaError(f"answer {self.answer} is not hexadecimal text") from None
+                raise FormulaError(f"answer {self.answer} is not hexadecimal text behind a colon") from None
         data = frame[self.offset : self.offset + self.length]
         if len(data) != self.length:
             raise FormulaError(f"the formula points past the end of answer {self.answer}")
