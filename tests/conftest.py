@@ -24,6 +24,7 @@ BY_THE_CLOCK = frozenset(
 _STANDS_BACK = 10
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks for the group in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests that go by the clock into one group, which one process runs."""
     for item in items:
