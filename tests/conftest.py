@@ -1,12 +1,9 @@
-"""Which tests go by the clock: they share one process, while others use what the machine has left.
+"""Which tests go by the clock: tests that pace a line, count instants or hold an answer for some milliseconds.
 
-`make test` runs two processes. Tests that pace a line, count instants or hold an answer for some milliseconds run one after the
-other in one of them; the rest, which compute, stand back for them.
+`make test` runs them one after the other with nothing beside them, and all others before, in two processes.
 """
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
@@ -21,18 +18,10 @@ BY_THE_CLOCK = frozenset(
         "simulated_day", "status", "turn", "witness",
     )
 )  # fmt: skip
-_STANDS_BACK = 10
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks for the group in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests that go by the clock into one group, which one process runs."""
+    """Marks the tests that go by the clock."""
     for item in items:
         if item.path.stem in BY_THE_CLOCK:
-            item.add_marker(pytest.mark.xdist_group("by the clock"))
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Lets tests that compute stand back, in a run of several processes."""
-    if "PYTEST_XDIST_WORKER" in os.environ and item.path.stem not in BY_THE_CLOCK:
-        os.setpriority(os.PRIO_PROCESS, 0, _STANDS_BACK)
+            item.add_marker(pytest.mark.by_the_clock)
