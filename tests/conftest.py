@@ -1,6 +1,6 @@
 """Which tests go by the clock: tests that pace a line, count instants or hold an answer for some milliseconds.
 
-`make test` runs them one after the other with nothing beside them, and all others before, in two processes.
+`make test` runs them apart from the tests that compute: they mostly wait, so two files of them share the machine well.
 """
 
 from __future__ import annotations
