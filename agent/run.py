@@ -62,6 +62,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
     ways = {name: way_to(site, name, state, settings, clock) for name in meters}
     with only_agent(state):
+        stopped = _told_to_stop()  # before anything is sealed: told in the middle of the start, it ends in order too
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
@@ -83,7 +84,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
                 sealing(past, clock, book.clock_was_set, by_person(book, ledger, past)),
                 book,
             ):
-                reason = await _work(pollers, forwarders, aside, ledger, book, clock, closing)
+                reason = await _work(stopped, pollers, forwarders, aside, ledger, book, clock, closing)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -140,6 +141,7 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
 
 
 async def _work(
+    stopped: asyncio.Future[str],
     pollers: Sequence[Poller],
     forwarders: Sequence[Forwarder],
     aside: Sequence[Coroutine[Any, Any, None]],
@@ -148,11 +150,8 @@ async def _work(
     clock: Clock,
     closing: Closing,
 ) -> str:
-    """Polls and forwards until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
+    """Polls and forwards until `stopped` says why, then seals the end and lets brokers take it; the reason."""
     loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[str] = loop.create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _tell, stopped, number.name.lower())
     polling = [loop.create_task(poller.run()) for poller in pollers]
     polling.append(loop.create_task(closing.run()))
     forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
@@ -182,6 +181,15 @@ def _aside(site: SiteFile, settings: Settings, ledger: Ledger, clock: Clock, log
     if declared.timestamp:
         made.append(keep_timestamped(declared.timestamp, ledger, clock, log))
     return made
+
+
+def _told_to_stop() -> asyncio.Future[str]:
+    """Becomes the name of the signal, in lower case, that tells this process to stop."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[str] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _tell, stopped, number.name.lower())
+    return stopped
 
 
 def _tell(stopped: asyncio.Future[str], reason: str) -> None:

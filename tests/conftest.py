@@ -15,7 +15,7 @@ BY_THE_CLOCK = frozenset(
         "meter_life", "mqtt", "opcua_client", "opcua_failures", "opcua_foreign", "opcua_session", "paced_line",
         "poll", "polling", "protocols", "read_once", "secrets", "serial_meters", "server_by_hand",
         "server_changes", "server_foreign", "server_poll", "server_trust", "simulate_line", "simulate_faults", "simulate_mbus",
-        "simulated_day", "status", "turn", "witness",
+        "simulated_day", "status", "stop", "turn", "witness",
     )
 )  # fmt: skip
 
