@@ -22,6 +22,7 @@ from config.settings import load_settings
 from tests.agent.gateway import GATEWAY, FastClock
 
 SITE = """gateway: {gateway}
+commit_seconds: 0
 links:
   hall: {{tcp: "127.0.0.1:9"}}
 meters:
