@@ -26,7 +26,7 @@ check: $(VENV)/test.stamp
 test: check
 	@tests/system_packages.sh
 	$(BIN)/python -m pytest -n 2 -m "not by_the_clock"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m by_the_clock
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m by_the_clock --reruns 1 -rR
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff format $(SOURCES)
