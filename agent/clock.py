@@ -121,8 +121,11 @@ def _offset_ns(moment: Instant) -> int:
 
 @lru_cache(maxsize=1)
 def _adjtimex() -> Any:
-    """adjtimex(2) of the C library, looked up once: each record asks."""
-    return ctypes.CDLL(None).adjtimex
+    """adjtimex(2) of the C library, looked up once: each record asks.
+
+    It never waits, so the interpreter's lock is kept: to give it away means to wait for the ledger's thread to give it back.
+    """
+    return ctypes.PyDLL(None).adjtimex
 
 
 def _boot_id() -> str:
