@@ -116,12 +116,13 @@ def read(note: str, origin: str, public: bytes) -> Checkpoint:
     """
     checkpoint = claimed(note, origin)
     text, _, signatures = note.partition("\n\n")
-    if not any(_signed_by(line, f"{text}\n", origin, public) for line in signatures.split("\n")):
+    if not any(is_signed_by(line, f"{text}\n", origin, public) for line in signatures.split("\n")):
         raise CheckpointError("the gateway's key did not sign it")
     return checkpoint
 
 
-def _signed_by(line: str, text: str, origin: str, public: bytes) -> bool:
+def is_signed_by(line: str, text: str, origin: str, public: bytes) -> bool:
+    """Whether a signature line is this key's (named `origin`, 32 bytes) over a note's text with its last line feed."""
     signature = signature_data(line, origin, key_hash(origin, public), 64)
     if signature is None:
         return False

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import click
 
-from agent.terminal import told
+from agent.terminal import told, until_stopped
 
 _PATH = click.Path(path_type=Path)
 _state = click.option("--state", type=_PATH, required=True, help="The witness's own directory: its key and what it has seen.")
@@ -47,24 +44,14 @@ def run(file: Path, state: Path) -> None:
     from agent.journal import configure, journal
     from agent.state import only_agent
     from agent.witness import WitnessAtWork
+    from config.beside import load_declared
     from config.settings import load_settings, mqtt_password
-    from config.witness import load_witness
+    from config.witness import WitnessFile
 
     with told():
-        settings, declared = load_settings(), load_witness(file)
+        settings, declared = load_settings(), load_declared(WitnessFile, file)
         configure(settings.log_level)
         secret = mqtt_password(settings, declared.mqtt.name)
         with only_agent(state):
             at_work = WitnessAtWork(declared, state, Clock(), secret.get_secret_value() if secret else None, journal())
-            asyncio.run(_until_stopped(at_work.run))
-
-
-async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Works until SIGTERM or SIGINT."""
-    task = asyncio.create_task(work())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return
+            asyncio.run(until_stopped(at_work.run()))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from agent.checkpoint import CheckpointError, key_hash, read_verifier_key, signature_data, signature_line, verifier_key
 from agent.seal import Key
 
-_COSIGNATURE = b"\x04"
+COSIGNATURE = b"\x04"
 _LATEST = 2**40  # the year 36812: what is later was not meant
 
 
@@ -31,12 +31,12 @@ class Witness:
 
 def witness_key(name: str, public: bytes) -> str:
     """A witness's key as one line, for the site file and for `verify --witness`."""
-    return verifier_key(name, public, _COSIGNATURE)
+    return verifier_key(name, public, COSIGNATURE)
 
 
 def read_witness_key(line: str) -> Witness:
     """The witness of a key line. Raises CheckpointError."""
-    return Witness(*read_verifier_key(line, _COSIGNATURE))
+    return Witness(*read_verifier_key(line, COSIGNATURE))
 
 
 def body_of(note: str) -> str:
@@ -52,7 +52,7 @@ def signature_lines(note: str) -> list[str]:
 
 def cosign(note: str, name: str, key: Key, seconds: int) -> str:
     """The cosignature line of a note, without a line feed; `seconds` since 1970."""
-    data = key_hash(name, key.public, _COSIGNATURE) + seconds.to_bytes(8, "big") + key.sign(_signed(body_of(note), seconds))
+    data = key_hash(name, key.public, COSIGNATURE) + seconds.to_bytes(8, "big") + key.sign(_signed(body_of(note), seconds))
     return signature_line(name, data)
 
 
@@ -62,7 +62,7 @@ def cosigned_at(note: str, line: str, witness: Witness) -> int | None:
     Raises:
         CheckpointError: the line bears the witness's name and key, and his signature is not over this note.
     """
-    data = signature_data(line, witness.name, key_hash(witness.name, witness.public, _COSIGNATURE), 72)
+    data = signature_data(line, witness.name, key_hash(witness.name, witness.public, COSIGNATURE), 72)
     if data is None:
         return None
     seconds = int.from_bytes(data[:8], "big")

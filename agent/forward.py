@@ -6,6 +6,7 @@
  3. A refused record stays the next one. It alone is tried again, ever less often, until the broker takes it.
  4. No more is in flight than the broker allows (its receive maximum) and the site file says.
  5. Retained copies take turns with the records: many of them never hold the records up, and none blocks.
+ 6. Where a collector gives receipts, these move the ledger's cursor (`received`); acknowledgements only pace what is sent.
 
 An acknowledgement says that the broker has the record, not that the broker's disk has it: nothing is ever deleted
 here because of one. The broker is not trusted: it can withhold, and subscribers see that by n.
@@ -17,7 +18,6 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
@@ -35,6 +35,7 @@ _TICK_SECONDS = 1.0
 _SHORTEST_SILENCE = 10.0
 _LEAVE_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 300.0
+_NOTHING = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,23 @@ class Forwarder:
         self._refused_until = 0.0
         self._refused_pause = Pause()
         self._said: set[tuple[str, int]] = set()
+        self._again = _NOTHING
 
     @property
     def state(self) -> State:
         """How delivery stands."""
         trouble = self._fault or self._refusal or Trouble("", "")
         return State(self._connected, self._next, trouble.why, trouble.hint, trouble.words)
+
+    def received(self, next_n: int) -> None:
+        """The collector has stored every record before `next_n`, as a receipt says that was checked."""
+        self._ledger.delivered(self._destination.name, next_n)
+
+    def again(self, first: int, end: int) -> None:
+        """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not."""
+        if first < min(end, self._next):
+            self._again = min(first, self._again)
+            self._wake.set()
 
     async def run(self) -> None:
         """Delivers until cancelled; then the broker says `offline` for the gateway, within a second.
@@ -197,7 +209,7 @@ class Forwarder:
         self._retains = self._retains and limits.retains
         copies = deque([topics.status(self._base, "online")] if self._retains else ())
         if self._retains:
-            copies.extend(await asyncio.to_thread(_standing, self._base, self._ledger.path))
+            copies.extend(await asyncio.to_thread(topics.standing_in, self._base, self._ledger.path))
         window = Window(min(self._destination.window, limits.receive_maximum), self._next)
         self._connected, self._ticked = True, True
         self._fault = self._no_connection = None
@@ -217,6 +229,7 @@ class Forwarder:
 
     def _fill(self, stream: _Stream, reader: LedgerReader) -> None:
         """Publishes as much as the window has room for."""
+        self._go_back(stream)
         if self._ticked:
             self._look_for_checkpoint(stream, reader)
             self._ticked = False
@@ -228,6 +241,14 @@ class Forwarder:
             n, message = found
             stream.copy_is_next = n is not None
             stream.window.sent(stream.connection.publish(message), message, n)
+
+    def _go_back(self, stream: _Stream) -> None:
+        """What was acknowledged and is to be sent again is the next."""
+        if self._again < self._next:
+            stream.window.rewind()
+            stream.unsent.clear()
+            self._next = stream.window.cursor = stream.to_read = self._again
+        self._again = _NOTHING
 
     def _next_copy(self, stream: _Stream) -> tuple[None, Message] | None:
         """The next retained message; one that is too large for the broker is left out."""
@@ -284,29 +305,28 @@ class Forwarder:
         stream.window.take(flight.n)
         if stream.window.cursor > self._next:
             self._next = stream.window.cursor
-            self._ledger.delivered(self._destination.name, self._next)
+            if not self._destination.collector:
+                self._ledger.delivered(self._destination.name, self._next)
 
     def _refused(self, stream: _Stream, n: int | None, message: Message, trouble: Trouble) -> None:
         """The broker does not take a message: a copy is left out, a record is tried again and nothing is sent past it."""
         if n is None:
             if self._first_time(topics.part_of(self._base, message), trouble.code):
-                self._log.error("forward.refused", retained=True, topic=message.topic, **_fields(trouble))
+                self._log.error("forward.refused", retained=True, topic=message.topic, **trouble.told())
             return
         if self._refusal != trouble:
-            self._log.error("forward.refused", n=n, topic=message.topic, **_fields(trouble))
+            self._log.error("forward.refused", n=n, topic=message.topic, **trouble.told())
         self._refusal = trouble
         self._refused_until = self._clock.monotonic() + self._refused_pause.next()
         stream.window.rewind()
         stream.unsent.clear()
         stream.to_read = self._next
 
-    # --- the journal ------------------------------------------------------------------------------------------
-
     def _tell_lost(self, trouble: Trouble) -> None:
         if self._connected:
-            self._log.warning("forward.lost", **_fields(trouble))
+            self._log.warning("forward.lost", **trouble.told())
         elif trouble != self._no_connection:
-            self._log.error("forward.cannot_connect", **_fields(trouble))
+            self._log.error("forward.cannot_connect", **trouble.told())
             self._no_connection = trouble
         if trouble.code == NO_RETAIN:
             self._retains = False
@@ -325,22 +345,6 @@ class Forwarder:
 
     def _first_time(self, place: str, code: int) -> bool:
         """Whether this has not been said since the agent began."""
-        if (place, code) in self._said:
-            return False
+        first = (place, code) not in self._said
         self._said.add((place, code))
-        return True
-
-
-def _standing(base: str, path: Path) -> list[Message]:
-    """The retained messages; in a thread of its own, because hundreds of meters take long to read."""
-    reader = LedgerReader(path)
-    try:
-        return topics.standing(base, reader)
-    finally:
-        reader.close()
-
-
-def _fields(trouble: Trouble) -> dict[str, str]:
-    """A trouble as the journal tells it."""
-    fields = {"why": trouble.why, "hint": trouble.hint}
-    return fields | ({"broker_says": trouble.words} if trouble.words else {})
+        return first

@@ -10,19 +10,23 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-from structlog.typing import FilteringBoundLogger
-
 from agent.clock import Clock
-from agent.mqtt import Arrived, Connected, Connection, Event, Lost, Message
+from agent.mqtt import LARGEST_ARRIVAL, Arrived, Connected, Connection, Event, Lost, Message
+from agent.mqtt_words import Trouble
 from agent.pause import Pause
 from config.site import Mqtt
 
-_MOST_WAITING = 200
 _SETTLED_SECONDS = 60.0
 
 
 class Listener:
-    """A client that is subscribed to topics."""
+    """A client that is subscribed to topics.
+
+    Args:
+        tell_lost: hears why there is no connection, each reason once until there has been one again.
+        most_waiting: so many messages that arrived wait to be heard; what comes beyond is dropped.
+        largest: bytes of the largest message that the broker may send.
+    """
 
     def __init__(
         self,
@@ -31,14 +35,19 @@ class Listener:
         password: str | None,
         topics: Sequence[str],
         clock: Clock,
-        log: FilteringBoundLogger,
+        tell_lost: Callable[[Trouble], object],
+        *,
+        most_waiting: int = 200,
+        largest: int = LARGEST_ARRIVAL,
     ) -> None:
         self._destination = destination
         self._client_id = client_id
         self._password = password
         self._topics = topics
         self._clock = clock
-        self._log = log
+        self._tell_lost = tell_lost
+        self._most_waiting = most_waiting
+        self._largest = largest
         self._connection: Connection | None = None
         self._told = ""
 
@@ -68,20 +77,22 @@ class Listener:
         inbox: asyncio.Queue[Event] = asyncio.Queue()
 
         def take(event: Event) -> None:
-            if not isinstance(event, Arrived) or inbox.qsize() < _MOST_WAITING:
+            if not isinstance(event, Arrived) or inbox.qsize() < self._most_waiting:
                 inbox.put_nowait(event)
 
         def tell(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 loop.call_soon_threadsafe(take, event)
 
-        connection = Connection(self._destination, self._client_id, self._password, None, tell)
+        connection = Connection(self._destination, self._client_id, self._password, None, tell, self._largest)
         try:
             connection.open()
             while True:
                 event = await inbox.get()
                 if isinstance(event, Lost):
-                    self._tell_lost(event)
+                    if event.trouble.why != self._told:
+                        self._told = event.trouble.why
+                        self._tell_lost(event.trouble)
                     return
                 if isinstance(event, Connected):
                     connection.subscribe(self._topics)
@@ -91,8 +102,3 @@ class Listener:
         finally:
             self._connection = None
             connection.drop()
-
-    def _tell_lost(self, event: Lost) -> None:
-        if event.trouble.why != self._told:
-            self._told = event.trouble.why
-            self._log.warning("witness.no_connection", why=event.trouble.why, hint=event.trouble.hint)

@@ -112,8 +112,17 @@ class Connection:
     connection ends without a word, or with `leave`.
     """
 
-    def __init__(self, destination: Mqtt, client_id: str, password: str | None, will: Message | None, tell: Tell) -> None:
+    def __init__(
+        self,
+        destination: Mqtt,
+        client_id: str,
+        password: str | None,
+        will: Message | None,
+        tell: Tell,
+        largest: int = LARGEST_ARRIVAL,
+    ) -> None:
         self._destination = destination
+        self._largest = largest
         self._tell = tell
         self._lock = threading.Lock()
         self._dropped = False
@@ -152,7 +161,7 @@ class Connection:
         try:
             if self._destination.tls:
                 self._client.tls_set_context(_tls_context(self._destination.tls))
-            self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest())
+            self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest))
         except _FileUnusable as error:
             self._tell(Lost(error.trouble))
             return
@@ -174,10 +183,10 @@ def _properties(content_type: str) -> Properties:
     return properties
 
 
-def _largest() -> Properties:
+def _largest(size: int) -> Properties:
     """Nothing larger than this is sent to us by a broker (MQTT 5.0, section 3.1.2.11.4)."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # the same
-    properties.MaximumPacketSize = LARGEST_ARRIVAL
+    properties.MaximumPacketSize = size
     return properties
 
 

@@ -80,6 +80,11 @@ class Trouble:
     words: str = ""
     code: int = 0
 
+    def told(self) -> dict[str, str]:
+        """The trouble as the journal tells it."""
+        fields = {"why": self.why, "hint": self.hint}
+        return fields | ({"broker_says": self.words} if self.words else {})
+
 
 def _reason(code: int, words: str) -> Trouble:
     why, hint = _REASONS.get(code, (f"the broker gives reason {code}", _LOG))

@@ -33,6 +33,7 @@ from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.polled import polled_meters
+from agent.receipt_desk import ReceiptDesk
 from agent.record import parse
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
@@ -75,7 +76,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
                 Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
                 for destination in site.site.mqtt
             ]
-            aside = _aside(site, settings, ledger, clock, log)
+            aside = _aside(site, settings, ledger, forwarders, clock, log)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=len(forwarders), records=ledger.size)
             async with listening(
                 state,
@@ -172,12 +173,18 @@ async def _work(
     return reason
 
 
-def _aside(site: SiteFile, settings: Settings, ledger: Ledger, clock: Clock, log: Any) -> list[Coroutine[Any, Any, None]]:
-    """What is done beside polling and delivery: checkpoints, witnesses' questions, timestamps."""
+def _aside(
+    site: SiteFile, settings: Settings, ledger: Ledger, forwarders: Sequence[Forwarder], clock: Clock, log: Any
+) -> list[Coroutine[Any, Any, None]]:
+    """What is done beside polling and delivery: checkpoints, witnesses' questions, collectors' receipts, timestamps."""
     declared = site.site
     made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone))]
     for broker in declared.mqtt if declared.witnesses else ():
         made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, _password(settings, broker.name), log).run())
+    for broker, forwarder in zip(declared.mqtt, forwarders, strict=True):
+        if broker.collector:
+            password = _password(settings, broker.name)
+            made.append(ReceiptDesk(broker, broker.collector, ledger, forwarder, clock, password, log).run())
     if declared.timestamp:
         made.append(keep_timestamped(declared.timestamp, ledger, clock, log))
     return made

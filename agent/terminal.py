@@ -4,7 +4,7 @@ a verb loads only what it needs, `--help` nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,3 +58,17 @@ def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--state", type=click.Path(path_type=Path), help="The state directory; else METERSEAL_STATE, /var/lib/meterseal."
     )
     return site(state(command))
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Works until SIGTERM or SIGINT."""
+    import asyncio
+    import signal
+
+    task = asyncio.create_task(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return

@@ -42,6 +42,11 @@ def inclusion_proof_of(log: Leaves, index: int, size: int) -> list[bytes]:
     return [_root(log, first, end) for first, end in proof_ranges(index, size)]
 
 
+def root_at(log: Leaves, size: int) -> bytes:
+    """The root of the log's first `size` records; the log has as many."""
+    return _root(log, 0, size)
+
+
 def _root(log: Leaves, first: int, end: int) -> bytes:
     """The root over a subtree's leaves. Subtrees of 256 leaves and more begin at a tile's beginning."""
     whole = end - (end - first) % TILE if end - first >= TILE else first

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from agent.ledger_file import LedgerReader
@@ -81,6 +83,12 @@ def standing(base: str, reader: LedgerReader) -> list[Message]:
         if meter := _fields(payload).get("meter"):
             newest.setdefault(meter["id"], (meter["digest"], payload))
     return keys + _declarations(base, newest, reader)
+
+
+def standing_in(base: str, path: Path) -> list[Message]:
+    """The same of a ledger's file."""
+    with closing(LedgerReader(path)) as reader:
+        return standing(base, reader)
 
 
 def part_of(base: str, message: Message) -> str:

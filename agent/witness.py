@@ -25,6 +25,7 @@ from agent.cosignature import cosign
 from agent.findings import CannotCheck
 from agent.listen import Listener
 from agent.mqtt import Arrived, Message
+from agent.mqtt_words import Trouble
 from agent.timestamp import gateway_note
 from agent.witness_state import Seen, load_witness_key
 from agent.witness_word import LONGEST, Refused, judge, read_answer, signed_checkpoint, write_question
@@ -74,7 +75,7 @@ class WitnessAtWork:
             for origin, publics in known_gateways(declared.gateways).items()
         }
         asked = [f"{base}/{leaf}" for base in self._logs for leaf in ("checkpoint", f"witness/{self._id}/add/+")]
-        self._listener = Listener(declared.mqtt, f"meterseal-witness-{self._id}", password, asked, clock, log)
+        self._listener = Listener(declared.mqtt, f"meterseal-witness-{self._id}", password, asked, clock, self._tell_lost)
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -84,6 +85,9 @@ class WitnessAtWork:
             await self._listener.run(self._hear)
         finally:
             alarming.cancel()
+
+    def _tell_lost(self, trouble: Trouble) -> None:
+        self._log.warning("witness.no_connection", why=trouble.why, hint=trouble.hint)
 
     async def _hear(self, arrived: Arrived) -> None:
         base, _, leaf = arrived.topic.rpartition("/checkpoint") if arrived.topic.endswith("/checkpoint") else ("", "", "")
@@ -137,8 +141,8 @@ class WitnessAtWork:
         self._alarm(log)
 
     def _alarm(self, log: _Log) -> None:
-        if alarm := log.seen.alarm:
-            hint = f"Keep {log.seen.alarm_path}, it is the evidence; ask the plant. Take it away when the matter is settled."
+        if alarm := log.seen.alarm.text:
+            hint = f"Keep {log.seen.alarm.path}, it is the evidence; ask the plant. Take it away when the matter is settled."
             self._log.error("witness.alarm", gateway=log.origin, why=alarm, hint=hint)
         self._listener.say(Message(f"{log.base}/witness/{self._id}/alarm", alarm.encode(), topics.TEXT, retain=True))
 

@@ -21,6 +21,7 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.listen import Listener
 from agent.mqtt import Arrived, Message
+from agent.mqtt_words import Trouble
 from agent.tiles import consistency_proof_of
 from agent.witness_word import LONGEST, read_question, write_answer
 from config.site import Mqtt
@@ -48,11 +49,14 @@ class WitnessDesk:
         self._answered: dict[str, float] = {}
         asked = [f"{self._base}/witness/{each}/{leaf}" for each in self._witnesses for leaf in ("size", "cosignature")]
         client_id = f"meterseal-{ledger.gateway.replace('/', '-')}-{destination.name}-witness"
-        self._listener = Listener(destination, client_id, password, asked, clock, self._log)
+        self._listener = Listener(destination, client_id, password, asked, clock, self._tell_lost)
 
     async def run(self) -> None:
         """Answers until cancelled."""
         await self._listener.run(self._hear)
+
+    def _tell_lost(self, trouble: Trouble) -> None:
+        self._log.warning("witness.no_connection", why=trouble.why, hint=trouble.hint)
 
     async def _hear(self, arrived: Arrived) -> None:
         name, _, leaf = arrived.topic.removeprefix(f"{self._base}/witness/").partition("/")

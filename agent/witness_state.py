@@ -9,18 +9,15 @@ A checkpoint is on disk before its cosignature leaves the machine: after a power
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from agent import checkpoint
 from agent.checkpoint import Checkpoint
-from agent.cosignature import Witness, read_witness_key, witness_key
-from agent.keys import KeyFileError, new_key_file, read_key
+from agent.cosignature import COSIGNATURE, Witness, read_witness_key
+from agent.outside import Alarm, OutsideKey, write_durably
 from agent.seal import Key
 
-KEY_FILE = "witness.pem"
-PUBLIC_FILE = "witness.vkey"
-_MAKE = "Run `meterseal witness init NAME` first."
+_KEY = OutsideKey("witness", COSIGNATURE, "Run `meterseal witness init NAME` first.")
 
 
 def make_witness(state: Path, name: str) -> str:
@@ -29,10 +26,7 @@ def make_witness(state: Path, name: str) -> str:
     Raises:
         KeyFileError: there is one already.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    line = witness_key(name, new_key_file(state / KEY_FILE).public)
-    (state / PUBLIC_FILE).write_text(line + "\n", "utf-8")
-    return line
+    return _KEY.make(state, name)
 
 
 def load_witness_key(state: Path) -> tuple[str, Witness, Key]:
@@ -41,52 +35,27 @@ def load_witness_key(state: Path) -> tuple[str, Witness, Key]:
     Raises:
         KeyFileError: there is none, it is open to others, or the two files do not belong together.
     """
-    if not (state / PUBLIC_FILE).exists():
-        raise KeyFileError(f"there is no witness in {state}", _MAKE)
-    line = (state / PUBLIC_FILE).read_text("utf-8").strip()
-    witness, key = read_witness_key(line), read_key(state / KEY_FILE, _MAKE)
-    if witness.public != key.public:
-        raise KeyFileError(f"{state / KEY_FILE} and {state / PUBLIC_FILE} do not belong together", "Bring both from one copy.")
-    return line, witness, key
+    line, key = _KEY.load(state)
+    return line, read_witness_key(line), key
 
 
 class Seen:
-    """What one log has shown the witness."""
+    """What one log has shown the witness, and the alarm about it that stands."""
 
     def __init__(self, state: Path, origin: str) -> None:
-        self._stem = origin.removeprefix("meterseal/").replace("/", "_")
-        self._path = state / f"{self._stem}.checkpoint"
-        self.alarm_path = state / f"{self._stem}.alarm"
+        stem = origin.removeprefix("meterseal/").replace("/", "_")
+        self._path = state / f"{stem}.checkpoint"
+        self.alarm = Alarm(state / f"{stem}.alarm")
         self.held: Checkpoint | None = None
         if self._path.exists():
             self.held = checkpoint.claimed(self._path.read_text("utf-8"), origin)
 
     def hold(self, claim: Checkpoint, note: str) -> None:
         """Holds a checkpoint from now on; on disk when this returns."""
-        _write(self._path, note)
+        write_durably(self._path, note)
         self.held = claim
-
-    @property
-    def alarm(self) -> str:
-        """The alarm that stands; empty if there is none."""
-        return self.alarm_path.read_text("utf-8").split("\n")[0] if self.alarm_path.exists() else ""
 
     def raise_alarm(self, why: str, evidence: str) -> None:
         """Notes an alarm with what was refused, unless one stands already: the first one is the evidence."""
-        if not self.alarm_path.exists():
-            held = self._path.read_text("utf-8") if self._path.exists() else "nothing\n"
-            _write(self.alarm_path, f"{why}\n\nWHAT WAS SEEN BEFORE\n{held}\nWHAT CAME\n{evidence}")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        held = self._path.read_text("utf-8") if self._path.exists() else "nothing\n"
+        self.alarm.stand(why, held, evidence)

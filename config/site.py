@@ -66,6 +66,20 @@ WitnessKey = Annotated[
         "is not a witness's key line; copy it as `meterseal witness init` printed it",
     ),
 ]
+CollectorKey = Annotated[
+    str,
+    Shape(
+        r"[^\s+]{1,100}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+        "is not a collector's key line; copy it as `meterseal collect init` printed it",
+    ),
+]
+GatewayKey = Annotated[
+    str,
+    Shape(
+        r"meterseal/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+        "is not a gateway's key line; copy it from the enrolment form (Public key)",
+    ),
+]
 UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not a name")]
 Framing = Literal["tcp", "rtu", "ascii"]
 Server = Annotated[
@@ -266,6 +280,9 @@ class Mqtt(Declared):
     """How many records may be under way before the broker has acknowledged them."""
     keepalive: Annotated[Whole, Field(ge=5, le=3600)] = 30
     """Seconds after which a silent connection is tested."""
+    collector: CollectorKey | None = None
+    """Key line of the collector behind this broker, as `meterseal collect init` prints it: then a record counts as delivered
+    once the collector's receipt covers it. None: once the broker has acknowledged it."""
 
 
 class Timestamp(Declared):

@@ -1,0 +1,117 @@
+"""The gateway's side of a collector: receipts move the destination's cursor, and what the collector lacks is sent again.
+
+What arrives is foreign: two topics, messages of at most 2 KiB in exactly one form, signed by the one collector that the
+site file names. A receipt counts only if its root is the one over our own first records; a question is answered with the
+records as they stand in the ledger, and at most once a second. No message reaches a record, a key or a setting, and a
+broker that holds them back, repeats them or makes them up can only delay.
+
+What this file does not know: how records are sent (`agent.forward`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from agent import topics
+from agent.clock import Clock
+from agent.forward import Forwarder
+from agent.ledger import Ledger
+from agent.ledger_file import LedgerError, LedgerReader
+from agent.listen import Listener
+from agent.mqtt import Arrived
+from agent.mqtt_words import Trouble
+from agent.receipt import LONGEST, NotTaken, Question, Receipt, read_collector_key, read_question, read_receipt
+from agent.tiles import root_at
+from config.site import Mqtt
+
+_BETWEEN_RECEIPTS = 0.2
+_BETWEEN_QUESTIONS = 1.0
+_MOST_AT_ONCE = 1000  # records that one question brings
+_AGAIN_SECONDS = 600.0
+_AHEAD = "This ledger is an older copy: the collector has more of it. Find the newer one before you go on."
+_FOREIGN = "Compare both with `meterseal verify`: either this ledger or the collector's copy is not what was sealed."
+
+
+class ReceiptDesk:
+    """Hears one collector at one broker, for the forwarder that delivers to it."""
+
+    def __init__(
+        self,
+        destination: Mqtt,
+        collector: str,
+        ledger: Ledger,
+        forwarder: Forwarder,
+        clock: Clock,
+        password: str | None,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._collector = read_collector_key(collector)
+        self._ledger = ledger
+        self._forwarder = forwarder
+        self._clock = clock
+        self._log = log.bind(destination=destination.name, collector=self._collector.name)
+        base = f"{topics.base_of(destination.topic, ledger.gateway)}/collector/{topics.witness_id(collector)}"
+        self._receipts, self._questions = f"{base}/receipt", f"{base}/resend"
+        self._asked_at = float("-inf")
+        self._told: tuple[str, float] | None = None
+        client_id = f"meterseal-{ledger.gateway.replace('/', '-')}-{destination.name}-receipts"
+        self._listener = Listener(destination, client_id, password, [self._receipts, self._questions], clock, self._tell_lost)
+
+    async def run(self) -> None:
+        """Hears until cancelled."""
+        await self._listener.run(self._hear)
+
+    def _tell_lost(self, trouble: Trouble) -> None:
+        self._log.warning("receipt.no_connection", why=trouble.why, hint=trouble.hint)
+
+    async def _hear(self, arrived: Arrived) -> None:
+        if arrived.topic not in (self._receipts, self._questions) or len(arrived.payload) > LONGEST:
+            return
+        try:
+            if arrived.topic == self._receipts:
+                await self._receipt(read_receipt(arrived.payload, self._ledger.gateway, self._collector))
+                await self._clock.sleep(_BETWEEN_RECEIPTS)
+            elif not arrived.retained and self._clock.monotonic() - self._asked_at >= _BETWEEN_QUESTIONS:
+                self._asked_at = self._clock.monotonic()
+                self._asked(read_question(arrived.payload, self._ledger.gateway, self._collector))
+        except NotTaken as error:
+            self._log.warning("receipt.not_taken", why=str(error))
+
+    async def _receipt(self, receipt: Receipt) -> None:
+        """Takes a receipt for what it is worth."""
+        if receipt.size > self._ledger.size:
+            self._alarm(f"it has {receipt.size} records, there are {self._ledger.size} here", _AHEAD)
+            return
+        try:
+            root = await asyncio.to_thread(_root, self._ledger.path, receipt.size)
+        except LedgerError as error:
+            self._log.warning("receipt.not_taken", why=str(error))
+            return
+        if root != receipt.root:
+            self._alarm(f"its first {receipt.size} records have another root than those here", _FOREIGN)
+            return
+        self._told = None
+        self._forwarder.received(receipt.size)
+        self._log.debug("receipt.taken", records=receipt.size)
+
+    def _asked(self, question: Question) -> None:
+        end = min(question.end, question.first + _MOST_AT_ONCE, self._ledger.size)
+        if question.first < end:
+            self._log.info("receipt.asked", first=question.first, records=end - question.first)
+            self._forwarder.again(question.first, end)
+
+    def _alarm(self, why: str, hint: str) -> None:
+        """Tells an alarm, and tells it again every ten minutes while it goes on."""
+        now = self._clock.monotonic()
+        if self._told is None or self._told[0] != why or now - self._told[1] >= _AGAIN_SECONDS:
+            self._told = why, now
+            self._log.error("receipt.alarm", why=why, hint=hint)
+
+
+def _root(path: Path, size: int) -> bytes:
+    with closing(LedgerReader(path)) as reader:
+        return root_at(reader, size)

@@ -1,0 +1,140 @@
+"""The gateway's side of receipts over a real broker: they alone move the cursor, and what strangers say changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+
+from agent.forward import Forwarder
+from agent.ledger_file import LedgerReader
+from agent.receipt import Question, Receipt, collector_key, write_question, write_receipt
+from agent.receipt_desk import ReceiptDesk
+from agent.tiles import root_at
+from agent.topics import witness_id
+from config.site import Mqtt
+from tests.agent.delivery import BASE, FastClock, Plant, caught_up, has_all, numbers, planted, running
+from tests.agent.gateway import GATEWAY
+from tests.agent.ledgers import new_key
+from tests.brokers import Mosquitto, Subscriber, program, until
+
+NAME, KEY = "plant-it/collector", new_key("collector")
+LINE = collector_key(NAME, KEY.public)
+PLACE = f"{BASE}/collector/{witness_id(LINE)}"
+
+
+@contextlib.asynccontextmanager
+async def desk(plant: Plant, forwarder: Forwarder, port: int) -> AsyncIterator[None]:
+    destination = Mqtt(host="127.0.0.1", port=port, collector=LINE)
+    log = structlog.wrap_logger(None, processors=[plant.events], wrapper_class=structlog.make_filtering_bound_logger(0))
+    task = asyncio.create_task(ReceiptDesk(destination, LINE, plant.ledger, forwarder, FastClock(), None, log).run())
+    try:
+        yield
+        assert not task.done(), task.result()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def say(broker: Mosquitto, leaf: str, payload: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(program("mosquitto_pub"), "-V", "5", "-q", "1", "-p", str(broker.port), "-t", f"{PLACE}/{leaf}", "-s"),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    await process.communicate(payload)
+
+
+def receipt(plant: Plant, size: int) -> bytes:
+    with contextlib.closing(LedgerReader(plant.path)) as reader:
+        return write_receipt(GATEWAY, Receipt(size, root_at(reader, size)), NAME, KEY)
+
+
+def kept(plant: Plant) -> int:
+    """The destination's cursor on disk."""
+    with contextlib.closing(LedgerReader(plant.path)) as reader:
+        return reader.cursors().get("broker", 0)
+
+
+def listened_to(broker: Mosquitto) -> bool:
+    return f"{PLACE}/resend (QoS 1)" in broker.log()
+
+
+async def test_the_cursor_moves_by_receipts_and_not_by_acknowledgements(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await plant.read(20)
+                await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))
+                await plant.read(1)
+                assert kept(plant) == 0
+                await say(broker, "receipt", receipt(plant, 10))
+                await until(lambda: bool(plant.told("receipt.taken")))
+                await plant.read(1)
+                assert kept(plant) == 10
+            # Whoever starts again delivers what no receipt covers.
+            again = plant.forwarder(broker.port, collector=LINE)
+            subscriber.seen.clear()
+            async with running(again):
+                await until(lambda: caught_up(again, plant))
+            assert min(numbers(subscriber)) == 10
+
+
+async def test_what_the_collector_lacks_is_sent_again_byte_for_byte(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await plant.read(20)
+                await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))
+                subscriber.seen.clear()
+                await say(broker, "resend", write_question(GATEWAY, Question(5, 12), NAME, KEY))
+                await until(lambda: set(range(5, 12)) <= set(numbers(subscriber)))
+                before = plant.payloads()
+                for message in subscriber.seen:
+                    if "/reading/" in message.topic:
+                        assert message.payload == before[json.loads(message.payload)["n"]]
+
+
+async def test_a_receipt_with_another_root_or_for_more_than_there_is_is_an_alarm_and_moves_nothing(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await plant.read(5)
+                await until(lambda: caught_up(forwarder, plant) and listened_to(broker))
+                await say(broker, "receipt", write_receipt(GATEWAY, Receipt(5, bytes(32)), NAME, KEY))
+                await say(broker, "receipt", write_receipt(GATEWAY, Receipt(5000, bytes(32)), NAME, KEY))
+                await until(lambda: len(plant.told("receipt.alarm")) == 2)
+                assert "another root" in plant.told("receipt.alarm")[0]["why"]
+                assert "older copy" in plant.told("receipt.alarm")[1]["hint"]
+                await plant.read(1)
+                assert kept(plant) == 0
+
+
+async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_ends_the_desk(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await plant.read(10)
+                await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))
+                before, seen = plant.payloads(), len(numbers(subscriber))
+                with contextlib.closing(LedgerReader(plant.path)) as reader:
+                    root = root_at(reader, 5)
+                await say(broker, "receipt", write_receipt(GATEWAY, Receipt(5, root), NAME, new_key("stranger")))
+                await say(broker, "receipt", b"x" * 60_000)
+                await say(broker, "receipt", b"\xff\xfe\n\n")
+                await say(broker, "receipt", b"")
+                await say(broker, "resend", write_question(GATEWAY, Question(0, 9), NAME, new_key("stranger")))
+                await say(broker, "receipt", receipt(plant, 7))
+                await until(lambda: bool(plant.told("receipt.taken")))
+                assert [entry["records"] for entry in plant.told("receipt.taken")] == [7]
+                assert not plant.told("receipt.asked")
+                assert plant.payloads() == before
+                assert len(numbers(subscriber)) == seen
