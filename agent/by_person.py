@@ -31,7 +31,15 @@ Judge = Callable[[Fields, LedgerReader], None]
 
 
 class NotSealed(Exception):
-    """A person's record cannot be sealed; the message says why and what to do."""
+    """A person's record cannot be sealed; the message says why and what to do.
+
+    Attributes:
+        code: the fault it is told under.
+    """
+
+    def __init__(self, message: str, code: str = "MS-307") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def account_of(uid: int) -> str:

@@ -45,7 +45,7 @@ def sealing(
         except RecordError as error:
             return {"error": str(why_refused(error))}
         except LedgerError as error:
-            return {"error": str(error), "hint": error.hint}
+            return {"error": str(error), "hint": error.hint, "code": error.code}
         return receipt(record)
 
     return seal
@@ -73,7 +73,7 @@ def seal_by_person(state: Path, gateway: str, kind: str, fields: Mapping[str, An
     if answer is None:
         answer = asyncio.run(_alone(state, gateway, kind, fields, clock or Clock()))
     if "error" in answer:
-        raise NotSealed(f"{answer['error']} {answer.get('hint', '')}".strip())
+        raise NotSealed(f"{answer['error']} {answer.get('hint', '')}".strip(), answer.get("code", "MS-307"))
     return answer
 
 

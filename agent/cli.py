@@ -19,12 +19,14 @@ from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
 from agent.cli_consumption import consumption
 from agent.cli_explain import explain
+from agent.cli_fault import fault
 from agent.cli_key import init, key
 from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.cli_try import try_
 from agent.cli_witness import witness
+from agent.faults import with_code
 from agent.terminal import failure, read_settings, site_options, told
 
 
@@ -44,7 +46,8 @@ def _only_our_packages() -> None:
     if len(parents) != 1:
         raise failure(
             "Another package named agent, drivers or config is installed here.\n"
-            "Install meterseal into a virtual environment of its own."
+            "Install meterseal into a virtual environment of its own.",
+            "MS-906",
         )
 
 
@@ -148,9 +151,9 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
         try:
             answer = ask(settings.state, {"do": "read", "meter": meter, "introduce": identify})
         except ControlError as error:
-            raise failure(str(error)) from None
+            raise failure(str(error), "MS-904") from None
         if answer and "error" in answer:
-            raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip())
+            raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip(), answer.get("code", "MS-904"))
         text, complete = (answer["text"], answer["complete"]) if answer else asyncio.run(once())
     click.echo(text)
     if not complete:
@@ -193,7 +196,7 @@ def _live(state: Path) -> dict[str, Any] | None:
     try:
         return ask(state, {"do": "live"})
     except ControlError as error:
-        click.echo(str(error), err=True)
+        click.echo(with_code(str(error), "MS-904"), err=True)
         return None
 
 
@@ -244,7 +247,7 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse):
+for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse, fault):
     main.add_command(_verb)
 for _verb in (correct, replace, confirm, pair, manual, spot):
     main.add_command(_verb)

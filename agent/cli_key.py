@@ -130,7 +130,7 @@ def revoke(code: Path | None, sheet: Path | None, who: str | None, site: Path | 
         try:
             recovery = read_recovery_code(typed)
         except RecoveryCodeError as error:
-            raise failure(f"{error}.") from None
+            raise failure(f"{error}.", "MS-702") from None
         check_recovery(ring, recovery)
         following = new_recovery_key()
         _hand_over(following, gateway, sheet)

@@ -41,7 +41,7 @@ def replace(
         try:
             fields = exchange_of(past, meter, last, first, serial)
         except ValueError as error:
-            raise failure(str(error)) from None
+            raise failure(str(error), "MS-307") from None
     sealed = seal_or_fail("replacement", {**fields, "reason": reason, "who": who}, site, state)
     click.echo(f"Sealed as record {sealed['n']}: {meter} was {fields['old'] or 'not known'} and is {fields['new']} from now on.")
     for title, values in (("last", fields["last"]), ("first", fields["first"])):
@@ -165,11 +165,12 @@ def _spot(meter: str, nonce: str, who: str, site: Path | None, state: Path | Non
     try:
         answer = ask(directory, {"do": "spot", "meter": meter, "nonce": nonce, "who": who})
     except ControlError as error:
-        raise failure(str(error)) from None
+        raise failure(str(error), "MS-904") from None
     if answer is None:
-        raise failure("The agent is not running. Start it (systemctl start meterseal): it reads the meter and seals it.")
+        start = "The agent is not running. Start it (systemctl start meterseal): it reads the meter and seals it."
+        raise failure(start, "MS-902")
     if "error" in answer:
-        raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip())
+        raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip(), answer.get("code", "MS-904"))
     return answer
 
 

@@ -79,7 +79,8 @@ def _needs_asyncua() -> None:
 
     if find_spec("asyncua") is None:
         raise failure(
-            "OPC UA needs the package asyncua, which is not installed here.\nInstall it with  pip install 'meterseal[opcua]'"
+            "OPC UA needs the package asyncua, which is not installed here.\nInstall it with  pip install 'meterseal[opcua]'",
+            "MS-906",
         )
 
 

@@ -30,8 +30,10 @@ def seal_or_fail(kind: str, fields: Mapping[str, Any], site: Path | None, state:
         gateway = load_site(settings.site).site.gateway
         try:
             return seal_by_person(settings.state, gateway, kind, fields)
-        except (NotSealed, ControlError) as error:
-            raise failure(str(error)) from None
+        except NotSealed as error:
+            raise failure(str(error), error.code) from None
+        except ControlError as error:
+            raise failure(str(error), "MS-904") from None
 
 
 def utc(text: str, site: Path | None, state: Path | None) -> str:

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from agent.book import Book
 from agent.by_person import account_of
+from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.read_once import read_meter
 from agent.spot import take_spot
@@ -135,7 +136,7 @@ class _Ear:
             mine = [each for each in polled if each.id == meter]
             if mine:
                 return await take_spot(self._pollers[name].by_hand.ask, whole(mine), self._book, asked)
-        return {"error": f"the running agent has no meter {meter}", "hint": "Was it started with another site file?"}
+        return _unknown(meter)
 
     async def _read(self, meter: str, *, introduce: bool) -> dict[str, Any]:
         for name, polled in self._meters.items():
@@ -144,9 +145,14 @@ class _Ear:
                 try:
                     text, complete = await read_meter(self._pollers[name].by_hand.ask, whole(mine), introduce)
                 except LinkDown as error:
-                    return {"error": str(error), "hint": error.hint}
+                    return {"error": str(error), "hint": error.hint, "code": code_of_error(error)}
                 return {"text": text, "complete": complete}
-        return {"error": f"the running agent has no meter {meter}", "hint": "Was it started with another site file?"}
+        return _unknown(meter)
+
+
+def _unknown(meter: str) -> dict[str, Any]:
+    hint = "Was it started with another site file?"
+    return {"error": f"the running agent has no meter {meter}", "hint": hint, "code": "MS-904"}
 
 
 def _account(writer: asyncio.StreamWriter) -> str:

@@ -43,7 +43,7 @@ def line_times(site: SiteFile, meters: Mapping[str, Sequence[Polled]]) -> list[L
     full = [line for line in made if line.busy.least > 1]
     if full:
         document = read_text(site.text, str(site.path))
-        raise ConfigError(document.mistake(("links", line.link), refusal(line), at_key=True) for line in full)
+        raise ConfigError([document.mistake(("links", line.link), refusal(line), at_key=True) for line in full], "MS-104")
     return made
 
 

@@ -165,7 +165,7 @@ class Forwarder:
             connection.open()
             return await self._serve(connection, inbox, reader)
         except LedgerError as error:
-            return Trouble(str(error), error.hint)
+            return Trouble(str(error), error.hint, fault=error.code)
         except asyncio.CancelledError:
             if self._connected:
                 await self._leave(connection, inbox)

@@ -14,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from agent.faults import code_of_event
+
 EVENTS = {
     "agent.started": "the agent is up: how many meters, links and brokers",
     "agent.stopped": "the agent ended in order",
@@ -63,6 +65,14 @@ EVENTS = {
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
+def _with_code(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Warnings and errors carry the code of their fault; one that the event brings along stands."""
+    code = code_of_event(event["event"], event) if level in ("warning", "error", "critical") else ""
+    if code:
+        event.setdefault("code", code)
+    return event
+
+
 def _systemd_line(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
     name = event.pop("event")
     event.pop("level", None)
@@ -80,7 +90,7 @@ def configure(level: str = "info") -> None:
         renderer = structlog.dev.ConsoleRenderer(pad_event_to=24)
     else:
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    processors: list[Any] = [structlog.processors.add_log_level]
+    processors: list[Any] = [structlog.processors.add_log_level, _with_code]
     if not os.environ.get("JOURNAL_STREAM"):
         processors.append(structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal))
     structlog.configure(

@@ -203,7 +203,7 @@ class Ledger:
             head = writing.finish(dict(self._cursors))
             database.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            self._error = LedgerError(f"nothing more is sealed: the disk says {error}", _disk_hint(error))
+            self._error = LedgerError(f"nothing more is sealed: the disk says {error}", _disk_hint(error), "MS-401")
             if database.in_transaction:
                 database.rollback()
             self._refuse(jobs, self._error)

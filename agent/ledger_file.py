@@ -82,11 +82,13 @@ class LedgerError(Exception):
 
     Attributes:
         hint: what a person can do.
+        code: the fault it is told under: MS-402 it cannot be used, MS-401 it cannot be written.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: str = "MS-402") -> None:
         super().__init__(message)
         self.hint = hint
+        self.code = code
 
 
 class LedgerReader:

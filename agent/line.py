@@ -144,11 +144,12 @@ class Line:
             moved = {"moved_to": self._link.moved_to} if self._link.moved_to else {}
             self._log.info("link.up", link=self._link.settings.name, **moved)
 
-    def _tell_down(self, why: str, hint: str, lasting: str = "") -> None:
-        """`lasting`: the cause, if somebody has to do something about it: that is told although it is known to be down."""
+    def _tell_down(self, why: str, down: LinkDown) -> None:
+        """What somebody has to do something about is told although it is known to be down."""
+        lasting = down.cause if down.lasting else ""
         if self._told != "down" or lasting not in ("", self._lasting):
             self._told, self._lasting = "down", lasting
-            self._log.warning("link.down", link=self._link.settings.name, reason=why, hint=hint)
+            self._log.warning("link.down", link=self._link.settings.name, cause=down.cause, reason=why, hint=down.hint)
 
     async def _gone(self, why: str, needed_in: Callable[[], float]) -> None:
         """Tells of a loss; returns when the link should be opened again."""
@@ -161,7 +162,7 @@ class Line:
             self._idle = True
             await self._until_needed(needed_in)
             return
-        self._tell_down(why, self._down.hint)
+        self._tell_down(why, LinkDown(self._down.cause, why, self._down.hint))
         if self._short_lived:
             await self._clock.sleep(min(_LONGEST_PAUSE, 2.0 ** (self._short_lived - 1)))
 
@@ -173,7 +174,7 @@ class Line:
     def _cannot_open(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None
         if isinstance(error, LinkDown):
-            self._tell_down(str(error), error.hint, error.cause if error.lasting else "")
+            self._tell_down(str(error), error)
             self._down = error
 
     def ready_at(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NOBODY_LISTENS = 16
 FIRST_REFUSAL = 128
@@ -64,6 +64,10 @@ _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
 _WRONG_NAME = (62, 64)
 
 
+_NOT_LET_IN, _CERTIFICATE = "MS-503", "MS-504"
+_LETS_NOT_IN = (133, 134, _NOT_AUTHORIZED, 138, 140)
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something that stands between the ledger and the broker.
@@ -73,16 +77,19 @@ class Trouble:
         hint: what a person can do.
         words: what the broker says itself; empty if it says nothing.
         code: the MQTT reason code; 0 where there is none.
+        fault: the fault that it is, where that is more than what was tried tells; else empty.
     """
 
     why: str
     hint: str
     words: str = ""
     code: int = 0
+    fault: str = ""
 
     def told(self) -> dict[str, str]:
         """The trouble as the journal tells it."""
         fields = {"why": self.why, "hint": self.hint}
+        fields |= {"code": self.fault} if self.fault else {}
         return fields | ({"broker_says": self.words} if self.words else {})
 
 
@@ -93,7 +100,7 @@ def _reason(code: int, words: str) -> Trouble:
 
 def connect_refused(code: int, words: str) -> Trouble:
     """The broker answered the connection with no (CONNACK)."""
-    return _reason(code, words)
+    return replace(_reason(code, words), fault=_NOT_LET_IN if code in _LETS_NOT_IN else "")
 
 
 def disconnected(code: int, words: str) -> Trouble:
@@ -101,7 +108,7 @@ def disconnected(code: int, words: str) -> Trouble:
     if code < FIRST_REFUSAL:
         return Trouble("the broker ended the connection", _LOG, words, code)
     if code == _NOT_AUTHORIZED:
-        return Trouble("the broker no longer lets this gateway in", _LET_IN[1], words, code)
+        return Trouble("the broker no longer lets this gateway in", _LET_IN[1], words, code, _NOT_LET_IN)
     return _reason(code, words)
 
 
@@ -140,17 +147,18 @@ def file_unusable(what: str, names: str, error: OSError) -> Trouble:
     said = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "it does not hold what it should"
     if isinstance(error, ssl.SSLError) and "," in names:
         said = "they do not belong together, or the key has a password"
-    return Trouble(f"the {what} under tls cannot be used ({names}): {said}", "Correct the files named under `tls:` in site.yaml.")
+    why = f"the {what} under tls cannot be used ({names}): {said}"
+    return Trouble(why, "Correct the files named under `tls:` in site.yaml.", fault=_CERTIFICATE)
 
 
 def unreachable(error: Exception, host: str, port: int) -> Trouble:
     """No connection came about: the network, or the broker's certificate."""
     at = f"{host}:{port}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _certificate(error, host)
+        return replace(_certificate(error, host), fault=_CERTIFICATE)
     if isinstance(error, ssl.SSLError):
         hint = "Check that the port is the broker's TLS port, and that the broker asks for no other certificate."
-        return Trouble(f"no secure connection to {at} comes about ({error.reason or 'TLS'})", hint)
+        return Trouble(f"no secure connection to {at} comes about ({error.reason or 'TLS'})", hint, fault=_CERTIFICATE)
     if isinstance(error, socket.gaierror | ValueError):
         return Trouble(f"the name {host} is not known", "Check `host` in site.yaml, and the gateway's name server (DNS).")
     if isinstance(error, ConnectionRefusedError):

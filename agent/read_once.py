@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.by_hand import Asked, together
+from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import meter_number, serial_in, values_of
 from config.model import Watch
@@ -69,7 +70,7 @@ def _said_besides(meter: Polled, exchanges: Sequence[Exchange]) -> list[str]:
 
 
 def _trouble(error: MeterError) -> list[str]:
-    return [f"   {error}", f"   {error.hint}"]
+    return [f"   {error} [{code_of_error(error)}]", f"   {error.hint}"]
 
 
 async def _identity(ask: Asked, meter: Polled, watches: Sequence[Watch]) -> list[str]:

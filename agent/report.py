@@ -120,8 +120,9 @@ class Report:
 
     def text(self) -> str:
         """The report for a person: findings, what is there, completeness, what was not checked, verdict."""
+        code = " [MS-403]" if self.exit_code == 1 else ""
         parts = [self._findings_text(), self._log_text(), self._completeness_text(), self._limits_text()]
-        return printable("\n\n".join(part for part in parts if part) + f"\n\nVERDICT  {self.verdict}\n")
+        return printable("\n\n".join(part for part in parts if part) + f"\n\nVERDICT  {self.verdict}{code}\n")
 
     def _findings_text(self) -> str:
         lines: list[str] = []

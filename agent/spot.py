@@ -12,6 +12,7 @@ from typing import Any
 from agent.book import Book
 from agent.by_hand import Asked, together
 from agent.by_person import receipt
+from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import Reading, meter_number, tells, values_of
 from drivers import Exchange
@@ -36,16 +37,17 @@ async def take_spot(ask: Asked, polled: Polled, book: Book, asked: Mapping[str, 
         for requests in together(polled.driver.requests(polled.target, polled.points)):
             exchanges += await ask(polled, requests)
     except LinkDown as error:
-        return {"error": str(error), "hint": error.hint}
+        return {"error": str(error), "hint": error.hint, "code": code_of_error(error)}
     if not tells(polled.driver, polled.target, polled.points, exchanges):
         why = next((each.error for each in reversed(exchanges) if each.error), None)
-        return {"error": f"{polled.id} did not answer: {why}", "hint": why.hint if why else ""}
+        told = {"hint": why.hint, "code": code_of_error(why)} if why else {}
+        return {"error": f"{polled.id} did not answer: {why}", **told}
     number, formula = meter_number(polled.driver, polled.target, exchanges)
     if number and not await book.own_number(polled.id, number, formula, exchanges, polled.target.address):
-        return {"error": f"another meter answers for {polled.id}: {number}", "hint": "See  meterseal status."}
+        return {"error": f"another meter answers for {polled.id}: {number}", "hint": "See  meterseal status.", "code": "MS-301"}
     values = values_of(polled.driver, polled.target, polled.points, exchanges)
     first = next(each.first for each in exchanges if each.error is None and each.first)
     record = await book.spot(Reading(polled.id, 0, first.wall_ns, first, tuple(exchanges), values), dict(asked))
     if record is None:
-        return {"error": "the record was not sealed", "hint": "See the agent's journal."}
+        return {"error": "the record was not sealed", "hint": "See the agent's journal.", "code": "MS-401"}
     return receipt(record) | {"values": record.fields["values"]}

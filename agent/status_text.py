@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from agent.account import UNTOLD, interval
+from agent.faults import code_of_cause, with_code
 from agent.findings import printable
 from agent.status import MeterStatus, OpenGap, Status
 from config.zone import zone_of
@@ -43,7 +44,8 @@ def _note(meter: MeterStatus, zone: tzinfo, today: str) -> str:
 def _gap(gap: OpenGap, zone: tzinfo, today: str, *, which: bool) -> str:
     polls = f"{gap.missed} poll" + "s" * (gap.missed != 1)
     every = f" every {interval(gap.every_ms)}" if which else ""
-    return f"no reading{every} since {_moment(gap.since, zone, today)}: {gap.cause.replace('_', ' ')}, {polls} missed"
+    told = f"no reading{every} since {_moment(gap.since, zone, today)}: {gap.cause.replace('_', ' ')}, {polls} missed"
+    return with_code(told, code_of_cause(gap.cause))
 
 
 def _readings(status: Status) -> list[str]:
@@ -110,7 +112,7 @@ def _lines(status: Status) -> list[str]:
 
 
 def _agent(status: Status) -> list[str]:
-    lines = [f"agent       {'running' if status.running else 'not running'}"]
+    lines = [f"agent       {'running' if status.running else with_code('not running', 'MS-902')}"]
     lines.append(f"ledger      {status.records} records, checkpoint over {status.checkpoint}")
     return [*lines, *(f"{name:<11} {delivery_text(count, status.records)}" for name, count in status.delivered.items())]
 

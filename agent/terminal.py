@@ -15,6 +15,7 @@ import click
 @contextmanager
 def told() -> Iterator[None]:
     """Turns the errors a person can do something about into one message and exit code 2."""
+    from agent.faults import code_of_error
     from agent.findings import CannotCheck
     from agent.keys import KeyFileError
     from agent.ledger_file import LedgerError
@@ -24,19 +25,25 @@ def told() -> Iterator[None]:
 
     try:
         yield
-    except (ConfigError, CannotCheck) as error:
-        raise failure(str(error)) from None
-    except (KeyFileError, LedgerError, LinkDown) as error:
-        raise failure(f"{error}\n{error.hint}".rstrip()) from None
+    except ConfigError as error:
+        raise failure(str(error), error.code) from None
+    except CannotCheck as error:
+        raise failure(str(error), "MS-404") from None
+    except (KeyFileError, LedgerError) as error:
+        raise failure(f"{error}\n{error.hint}".rstrip(), "MS-701" if isinstance(error, KeyFileError) else error.code) from None
+    except LinkDown as error:
+        raise failure(f"{error}\n{error.hint}".rstrip(), code_of_error(error)) from None
     except AgentRunningError as error:
-        raise failure(f"{error}\nStop it first (systemctl stop meterseal), or take another --state.") from None
+        raise failure(f"{error}\nStop it first (systemctl stop meterseal), or take another --state.", "MS-903") from None
     except OSError as error:
-        raise failure(f"{error.filename or 'the system'}: {error.strerror or error}") from None
+        raise failure(f"{error.filename or 'the system'}: {error.strerror or error}", "MS-905") from None
 
 
-def failure(message: str) -> click.exceptions.Exit:
-    """Prints a message to standard error; raise what it returns to end with exit code 2."""
-    click.echo(message, err=True)
+def failure(message: str, code: str = "MS-901") -> click.exceptions.Exit:
+    """Prints a message and its fault's code to standard error; raise what it returns to end with exit code 2."""
+    from agent.faults import with_code
+
+    click.echo(with_code(message, code), err=True)
     return click.exceptions.Exit(2)
 
 

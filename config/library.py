@@ -34,13 +34,13 @@ def read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             wrong = "is a folder, not a file" if path.is_dir() else "there is no such file; check the name and the folder"
-            raise ConfigError([Mistake(str(path), 0, 0, "", wrong)])
+            raise ConfigError([Mistake(str(path), 0, 0, "", wrong)], "MS-101")
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         message = f"cannot be read ({reason}); check who may read it and the folders above it"
-        raise ConfigError([Mistake(str(path), 0, 0, "", message)]) from None
+        raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-101") from None
 
 
 @lru_cache(maxsize=256)

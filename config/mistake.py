@@ -46,10 +46,17 @@ class Mistake:
 
 
 class ConfigError(Exception):
-    """What was declared cannot be used. Carries all mistakes at once, in the order of their places."""
+    """What was declared cannot be used. Carries all mistakes at once, in the order of their places.
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+    Attributes:
+        mistakes: all of them.
+        code: the fault they are told under: MS-101 a file cannot be read, MS-102 what it declares cannot be used,
+            MS-103 a setting outside of it, MS-104 a line is too slow for what it declares.
+    """
+
+    def __init__(self, mistakes: Iterable[Mistake], code: str = "MS-102") -> None:
         self.mistakes = tuple(sorted(set(mistakes)))
+        self.code = code
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 

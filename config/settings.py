@@ -73,12 +73,12 @@ def load_settings(site: Path | None = None, state: Path | None = None) -> Settin
     except ValidationError as error:
         found = error.errors(include_url=False)
         mistakes += [_mistake(f"{PREFIX}{str(each['loc'][0]).upper()}", sentence_of(each)) for each in found]
-        raise ConfigError(mistakes) from None
+        raise ConfigError(mistakes, "MS-103") from None
     if settings.secrets_dir and not settings.secrets_dir.is_dir():
         message = f"there is no folder {settings.secrets_dir}; make it, or take this variable out"
         mistakes.append(_mistake("METERSEAL_SECRETS_DIR", message))
     if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(mistakes, "MS-103")
     return settings
 
 
@@ -129,11 +129,13 @@ def _secret_in(path: Path) -> SecretStr:
             text = opened.read(_LONGEST_SECRET).decode("utf-8").rstrip("\r\n")
     except OSError as error:
         message = f"cannot be read ({(error.strerror or 'unreadable').lower()}); the user that runs meterseal must be able to"
-        raise ConfigError([Mistake(str(path), 0, 0, "", message)]) from None
+        raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-103") from None
     except UnicodeDecodeError:
         text = ""
     if not text or not text.isprintable():
-        raise ConfigError([Mistake(str(path), 0, 0, "", "must hold the password as one line of text, and nothing else")])
+        raise ConfigError(
+            [Mistake(str(path), 0, 0, "", "must hold the password as one line of text, and nothing else")], "MS-103"
+        )
     return SecretStr(text)
 
 

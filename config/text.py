@@ -100,23 +100,27 @@ def read_text(data: bytes, file: str) -> Document:
         return _Reader(text, file).document()
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         line, column, message = in_plain_words(error, text)
-        raise ConfigError([Mistake(file, line, column, "", message)]) from None
+        raise ConfigError([Mistake(file, line, column, "", message)], "MS-101") from None
 
 
 def _decoded(data: bytes, file: str) -> str:
     if len(data) > LARGEST:
-        raise ConfigError([Mistake(file, 1, 1, "", "the file is larger than 2 MB: this is not a site or model file")])
+        raise ConfigError([Mistake(file, 1, 1, "", "the file is larger than 2 MB: this is not a site or model file")], "MS-101")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
-        raise ConfigError([_at(file, before, "the file is not UTF-8 text from here on: save it again as UTF-8")]) from None
+        raise ConfigError(
+            [_at(file, before, "the file is not UTF-8 text from here on: save it again as UTF-8")], "MS-101"
+        ) from None
     text = text.removeprefix("\ufeff")
     if found := _ILLEGAL.search(text):
         code = f"U+{ord(found[0]):04X}"
-        raise ConfigError([_at(file, text[: found.start()], f"an invisible control character ({code}) stands here: delete it")])
+        raise ConfigError(
+            [_at(file, text[: found.start()], f"an invisible control character ({code}) stands here: delete it")], "MS-101"
+        )
     if not text.strip():
-        raise ConfigError([Mistake(file, 1, 1, "", "the file is empty: begin with a copy of site.example.yaml")])
+        raise ConfigError([Mistake(file, 1, 1, "", "the file is empty: begin with a copy of site.example.yaml")], "MS-101")
     return text
 
 
@@ -141,7 +145,7 @@ class _Reader:
         first = next(self.events)
         if isinstance(first, yaml.StreamEndEvent):
             message = "nothing but comments stands in the file: begin with a copy of site.example.yaml"
-            raise ConfigError([Mistake(self.made.file, 1, 1, "", message)])
+            raise ConfigError([Mistake(self.made.file, 1, 1, "", message)], "MS-101")
         root = next(self.events)
         self.made.value = self._value(root, ())
         next(self.events)  # the document ends
@@ -150,7 +154,7 @@ class _Reader:
         if not isinstance(self.made.value, dict) and not self.made.mistakes:
             self.made.refuse((), "the file must consist of lines such as  key: value")
         if not isinstance(self.made.value, dict):
-            raise ConfigError(self.made.mistakes)
+            raise ConfigError(self.made.mistakes, "MS-101")
         return self.made
 
     def _value(self, event: yaml.Event, path: Path, flow: bool = False) -> Tree:
@@ -166,7 +170,7 @@ class _Reader:
             return self._scalar(event, path, flow)
         if len(path) >= DEEPEST:
             message = f"blocks are nested more than {DEEPEST} levels deep here"
-            raise ConfigError([Mistake(self.made.file, *_place(event), "", message)])
+            raise ConfigError([Mistake(self.made.file, *_place(event), "", message)], "MS-101")
         if isinstance(event, yaml.MappingStartEvent):
             return self._block(path, flow=bool(event.flow_style))
         return self._list(path)
@@ -210,7 +214,7 @@ class _Reader:
         """A key's text; None where it was refused."""
         if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
             message = "a key must be one plain word, such as  address: 12"
-            raise ConfigError([Mistake(self.made.file, *_place(event), path_text(path), message)])
+            raise ConfigError([Mistake(self.made.file, *_place(event), path_text(path), message)], "MS-101")
         if event.value == "<<" and not event.style:
             self.made.refuse((*path, "<<"), "is not used here: write the keys out", _place(event))
             return None

@@ -1,6 +1,7 @@
 """Which tests go by the clock: tests that pace a line, count instants or hold an answer for some milliseconds.
 
-`make test` runs them apart from the tests that compute: they mostly wait, so two files of them share the machine well. A busy machine may take from one of them the time it
+`make test` runs them apart from the tests that compute: they mostly wait, so two files of them share the machine
+well. A busy machine may take from one of them the time it
 needs: it is tried a second time, and the summary names it (`RERUN`). One that fails twice has failed.
 """
 

@@ -181,7 +181,7 @@ async def test_an_agent_that_is_killed_while_it_reads_by_hand_is_told_as_one_tha
         agent.process.kill()
         code, printed = await reading
         assert code == 2
-        assert printed.splitlines()[-1] == "the agent gave no answer: see its journal, and try again"
+        assert printed.splitlines()[-1] == "the agent gave no answer: see its journal, and try again [MS-904]"
         assert (agent.state / SOCKET_FILE).exists(), "left behind"
         assert await asyncio.to_thread(ask, agent.state, {"do": "live"}) is None
 

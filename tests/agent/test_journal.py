@@ -38,7 +38,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, stream: str | None) -> str:
 
 
 def test_under_systemd_a_line_begins_with_its_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lines_of(monkeypatch, "8:1234") == "<4>link.down link=line-1 reason=不通\n"
+    assert lines_of(monkeypatch, "8:1234") == "<4>link.down link=line-1 reason=不通 code=MS-202\n"
 
 
 def test_elsewhere_a_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:

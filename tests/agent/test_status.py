@@ -140,13 +140,13 @@ async def test_an_open_gap_is_told_in_words_with_the_sites_time(office: Office) 
     await office.desk.miss(1)
     await office.desk.read(30, meter="EM-2")
     await office.desk.read(30, FAST_MS, "EM-2")
-    assert notes(office.status()) == {"EM-1": "no reading since 08:01:00: no answer, 30 polls missed", "EM-2": ""}
+    assert notes(office.status()) == {"EM-1": "no reading since 08:01:00: no answer, 30 polls missed [MS-204]", "EM-2": ""}
 
 
 async def test_a_gap_of_one_schedule_of_two_says_which(office: Office) -> None:
     await office.desk.read(0, meter="EM-2")
     await office.desk.miss(0, every_ms=FAST_MS, meter="EM-2")
-    assert notes(office.status())["EM-2"] == "no reading every 10 s since 08:00:00: no answer, 1 poll missed"
+    assert notes(office.status())["EM-2"] == "no reading every 10 s since 08:00:00: no answer, 1 poll missed [MS-204]"
     assert office.meter("EM-2").n is not None
     assert not office.meter("EM-2").ok
 
@@ -166,7 +166,7 @@ async def test_a_gap_since_yesterday_is_told_with_its_date(office: Office) -> No
     await office.desk.miss(MIDNIGHT - 1)
     await office.desk.read(MIDNIGHT + 5, meter="EM-2")
     seen = office.status()
-    assert notes(seen)["EM-1"] == "no reading since 2026-03-01 23:59:00: no answer, 7 polls missed"
+    assert notes(seen)["EM-1"] == "no reading since 2026-03-01 23:59:00: no answer, 7 polls missed [MS-204]"
     today = seen.meters[0].today
     assert (today.missed, today.available_percent) == ({"no_answer": 6}, "0.00")
 

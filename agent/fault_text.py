@@ -1,0 +1,71 @@
+"""A fault for a person: on a terminal, and on the page `docs/faults.md`. Pure but for `python -m agent.fault_text`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.fault import Fault
+from agent.faults import FAULTS, GROUPS
+
+_ABOUT = """\
+Every message of the journal that tells of trouble has a field `code`, and every message on the command line ends with
+one, such as `[MS-204]`. `meterseal fault MS-204` prints the same text as this page. Codes never change meaning.\
+"""
+
+
+def fault_text(fault: Fault) -> str:
+    """A fault as `meterseal fault CODE` prints it."""
+    causes = [f"  {place}. {cause}" for place, cause in enumerate(fault.causes, 1)]
+    return "\n".join(
+        [
+            f"{fault.code} {fault.title}",
+            "",
+            f"Check first: {fault.first}",
+            "",
+            f"What is seen: {fault.symptom}",
+            "",
+            "Causes, the likeliest first:",
+            *causes,
+            "",
+            f"How to find out: {fault.measure}",
+        ]
+    )
+
+
+def fault_list(faults: Mapping[str, Fault]) -> str:
+    """All codes with their titles, by group."""
+    lines: list[str] = []
+    for group, about in GROUPS.items():
+        lines += ["", f"{group} {about}"] if lines else [f"{group} {about}"]
+        lines += [f"  {fault.code}  {fault.title}" for fault in faults.values() if fault.code.startswith(group[:4])]
+    return "\n".join(lines)
+
+
+def fault_page(faults: Mapping[str, Fault]) -> str:
+    """The page of all faults in Markdown, one section a code."""
+    parts = ["# Fault codes", _ABOUT]
+    for group, about in GROUPS.items():
+        mine = [fault for fault in faults.values() if fault.code.startswith(group[:4])]
+        rows = "\n".join(f"| [{each.code}](#{_anchor(each)}) | {each.title} |" for each in mine)
+        parts.append(f"## {group} {about}\n\n| code | title |\n|---|---|\n{rows}")
+        parts += [_section(each) for each in mine]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(fault: Fault) -> str:
+    causes = "\n".join(f"{place}. {cause}" for place, cause in enumerate(fault.causes, 1))
+    return (
+        f"### {fault.code} {fault.title}\n\n**Check first:** {fault.first}\n\n**What is seen:** {fault.symptom}\n\n"
+        f"**Causes, the likeliest first:**\n\n{causes}\n\n**How to find out:** {fault.measure}"
+    )
+
+
+def _anchor(fault: Fault) -> str:
+    """How GitHub and most viewers name the section's heading."""
+    kept = "".join(letter for letter in f"{fault.code} {fault.title}".lower() if letter.isalnum() or letter in " -_")
+    return kept.replace(" ", "-")
+
+
+if __name__ == "__main__":
+    (Path(__file__).parents[1] / "docs" / "faults.md").write_text(fault_page(FAULTS), "utf-8")

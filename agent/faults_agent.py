@@ -1,0 +1,307 @@
+"""The faults of ledger, delivery, clock, keys, witnesses and the agent itself (MS-4xx to MS-9xx).
+
+The texts are English here and translated where they are shown; `agent.faults` looks them up.
+"""
+
+from __future__ import annotations
+
+from agent.fault import Fault
+
+LEDGER = (
+    Fault(
+        "MS-401",
+        "ledger cannot be written",
+        "Free space on the disk of the state directory (df -h), then look at its health (dmesg).",
+        "The disk takes no records. Nothing is sealed until it does; the polls of that time are sealed as missed afterwards.",
+        (
+            "The disk is full.",
+            "The disk or SD card is broken or mounted read-only.",
+            "The state directory belongs to another account.",
+        ),
+        "df -h, dmesg, ls -ld of the state directory.",
+    ),
+    Fault(
+        "MS-402",
+        "ledger cannot be used",
+        "Keep the file as it is, and run `meterseal verify` on it.",
+        "The ledger is missing, is damaged, or belongs to another gateway or key. The agent does not go on with it.",
+        (
+            "--state names another directory, or the agent never ran here.",
+            "The file was changed, cut off or replaced, or the disk lost part of it.",
+            "`gateway:` in site.yaml was changed after readings had been sealed.",
+        ),
+        "`meterseal verify`; dmesg; what was copied back from a backup, and when.",
+    ),
+    Fault(
+        "MS-403",
+        "verification found something",
+        "Read the findings from the top: each says what it means and what to do.",
+        "The log, or a part of it, is not what was sealed; which part is said with each finding.",
+        (
+            "A copy was damaged on its way: ask for it again.",
+            "Records were changed, removed or added.",
+            "It was checked against another gateway's key.",
+        ),
+        "The same command on another copy: the gateway's own ledger, the bundle, the server's.",
+    ),
+    Fault(
+        "MS-404",
+        "cannot be checked",
+        "Give the file that `meterseal export` wrote, and the key line as it stands on the enrolment form.",
+        "What was given is no log, or what was asked for is not in it; nothing was found out about it either way.",
+        (
+            "Another file, or one that was unpacked, packed anew or cut off on its way.",
+            "The record, meter or time is not in this log.",
+            "The key line is incomplete.",
+        ),
+        "Size and SHA-256 of the file where it was exported and where it is checked.",
+    ),
+)
+
+DELIVERY = (
+    Fault(
+        "MS-501",
+        "connection to the broker lost",
+        "Nothing, if it comes back by itself; else the network between gateway and broker.",
+        "A connection that stood broke off. Readings stay in the ledger and are sent when it is back.",
+        (
+            "The network or modem was interrupted, or the broker restarted.",
+            "Two agents use the same `gateway:` and push each other out.",
+        ),
+        "`meterseal status` (delivered); the broker's log.",
+    ),
+    Fault(
+        "MS-502",
+        "broker not reached",
+        "Check `host` and `port` in site.yaml, the network cable or modem, and that the broker runs.",
+        "No connection to the broker comes about. Readings stay in the ledger and are sent when it does.",
+        (
+            "The broker is not running, or not at this host and port.",
+            "No network, no name server, or a firewall between.",
+            "The broker does not speak MQTT 5.",
+        ),
+        "ping HOST; from another machine on the same network: mosquitto_sub.",
+    ),
+    Fault(
+        "MS-503",
+        "broker does not let us in",
+        "Compare `username`, the password and the broker's access list.",
+        "The broker is reached and refuses this gateway. Readings stay in the ledger.",
+        (
+            "User name or password are wrong or were changed.",
+            "The broker's users or access list do not have this gateway.",
+            "The broker bans it, or wants another way of signing in.",
+        ),
+        "The broker's log at the moment of the attempt.",
+    ),
+    Fault(
+        "MS-504",
+        "certificate does not fit",
+        "Check the date of this gateway, then the files under `tls:` in site.yaml.",
+        "No secure connection comes about, so nothing is sent. Readings stay in the ledger.",
+        (
+            "`ca:` is not the authority that signed the broker's certificate.",
+            "A certificate has expired, or the gateway's clock is wrong.",
+            "The certificate is for another host name, or a file under `tls:` is missing.",
+        ),
+        "date; openssl s_client -connect HOST:PORT -CAfile CA.",
+    ),
+    Fault(
+        "MS-505",
+        "broker refuses a record",
+        "Do what the hint says: most often the access list or the limit for the size of a message.",
+        "The connection stands, but a record is not taken. It stays in the ledger and is sent again.",
+        (
+            "The access list (ACL) does not allow the topic.",
+            "The message is larger than the broker allows.",
+            "The broker's quota or rate limit is used up.",
+        ),
+        "The broker's log; the topic in the journal's line.",
+    ),
+    Fault(
+        "MS-506",
+        "password sent in clear",
+        "Write `tls:` for this broker in site.yaml.",
+        "User name and password go to the broker over a connection that anybody on the way can read.",
+        ("`tls:` is missing for a broker on another machine.",),
+        "Whether the broker has a TLS port (mostly 8883), and the certificate of its authority.",
+    ),
+    Fault(
+        "MS-507",
+        "nobody listens",
+        "Subscribe to the gateway's topics where the readings are collected.",
+        "The broker takes records, but nobody has subscribed to them: it throws them away.",
+        (
+            "The collecting program does not run, or subscribes to another topic.",
+            "`topic:` or `gateway:` was changed.",
+        ),
+        "mosquitto_sub with the topic of the journal's line.",
+    ),
+)
+
+CLOCK = (
+    Fault(
+        "MS-601",
+        "clock was set",
+        "Nothing, if it is rare (after a power cut); else see why: timedatectl, chronyc tracking.",
+        "The gateway's clock was moved. The step is sealed, and all meters are read by the new time.",
+        (
+            "The time server was reached for the first time after a start without a clock battery.",
+            "Somebody set the clock, or two programs set it.",
+        ),
+        "timedatectl; the `clock` records with their steps.",
+    ),
+)
+
+KEYS = (
+    Fault(
+        "MS-701",
+        "key cannot be used",
+        "Do what the message says; never copy a key from another gateway.",
+        "The key file is missing, damaged, not this log's, or can be read by others. Without it nothing is sealed.",
+        (
+            "`meterseal init` was not run yet, or --state names another directory.",
+            "Mode or owner of the file were changed by copying: chmod 600.",
+            "An old or another gateway's key was put back.",
+        ),
+        "ls -l of the state directory; `meterseal key show`.",
+    ),
+    Fault(
+        "MS-702",
+        "recovery code wrong",
+        "Compare each letter with the paper from the safe.",
+        "What was typed is no recovery code, or that of another sheet. Nothing was changed.",
+        (
+            "A letter is wrong or missing.",
+            "The sheet is an older one: after a revocation the newest counts.",
+        ),
+        "The name on the sheet against `meterseal key show`.",
+    ),
+)
+
+WITNESS = (
+    Fault(
+        "MS-801",
+        "message about witnessing not taken",
+        "Compare the key lines under `witnesses:` with those that `meterseal witness init` printed.",
+        "A message was not what it should be and was dropped. Nothing is lost; it is asked again.",
+        (
+            "The key line of a witness or gateway is another one than the one in force.",
+            "Somebody else writes on these topics.",
+        ),
+        "The reason in the journal's line; the broker's access list.",
+    ),
+    Fault(
+        "MS-802",
+        "witness refuses a log",
+        "Do not delete anything: keep the gateway's ledger and the witness's directory, and find out what happened.",
+        "The log was rewritten, went back, or bears a foreign key. It is told until it is settled.",
+        (
+            "An older copy of the ledger was put back on the gateway.",
+            "The key was changed without the witness knowing.",
+            "Somebody rewrote the log.",
+        ),
+        "`meterseal verify` on the gateway with the checkpoint that the witness kept.",
+    ),
+    Fault(
+        "MS-803",
+        "no connection for witnessing",
+        "As for MS-502 to MS-504: host, port, network, user and certificate.",
+        "The broker cannot be reached to hear witnesses or checkpoints. Sealing goes on.",
+        (
+            "The broker is not running, or not at this host and port.",
+            "The broker does not let this program in.",
+        ),
+        "The reason in the journal's line; the broker's log.",
+    ),
+    Fault(
+        "MS-804",
+        "ledger is older than a witness has seen",
+        "Stop the agent, and look for the newer ledger before anything else is sealed.",
+        "A witness has seen more records than this ledger holds: it is an older copy.",
+        (
+            "A backup or disk image was put back.",
+            "Two gateways run with the same key.",
+        ),
+        "The witness's count in the journal's line against `meterseal status`.",
+    ),
+    Fault(
+        "MS-805",
+        "no timestamp",
+        "Check the address under `timestamp:` and that the network lets it through; it is asked again by itself.",
+        "A timestamp authority did not answer, or refused. Sealing goes on.",
+        (
+            "No way to the authority from this network.",
+            "The address is wrong, or the authority wants an account.",
+        ),
+        "curl to the address under `timestamp:` from this gateway.",
+    ),
+)
+
+SYSTEM = (
+    Fault(
+        "MS-901",
+        "command not used as it can be",
+        "Read the message; the verb with --help shows what it takes.",
+        "The command cannot do what was asked in this way. Nothing was changed.",
+        (
+            "A name, number or option is mistyped.",
+            "Two options that exclude each other, or one too few.",
+        ),
+        "The example in README.md.",
+    ),
+    Fault(
+        "MS-902",
+        "agent is not running",
+        "systemctl start meterseal, then `meterseal status`.",
+        "No agent runs on this state directory: nothing is read.",
+        (
+            "It was stopped, or did not start because of a mistake in site.yaml.",
+            "--state names another directory than the agent's.",
+        ),
+        "journalctl -u meterseal -n 50.",
+    ),
+    Fault(
+        "MS-903",
+        "agent is already running",
+        "Stop it first (systemctl stop meterseal), or take another --state.",
+        "Another agent holds this state directory; two would break one chain.",
+        ("The service runs while the command is given by hand.",),
+        "systemctl status meterseal.",
+    ),
+    Fault(
+        "MS-904",
+        "running agent cannot be asked",
+        "Give the command under the account that the agent runs under (sudo -u meterseal).",
+        "An agent runs, but does not answer this command.",
+        (
+            "Another account than the agent's.",
+            "The agent was started with another site file, or is older than this program.",
+            "The agent is overloaded.",
+        ),
+        "ls -ld of the state directory; journalctl -u meterseal -n 50.",
+    ),
+    Fault(
+        "MS-905",
+        "system refuses",
+        "Look at the file or address in the message: does it exist, and may this account use it?",
+        "The operating system did not allow an operation.",
+        (
+            "The file or directory is missing or belongs to another account.",
+            "The disk is full or read-only.",
+            "A port is taken by another program.",
+        ),
+        "ls -l, df -h, dmesg.",
+    ),
+    Fault(
+        "MS-906",
+        "installation incomplete",
+        "Install as the message says, into a virtual environment of its own.",
+        "A package that this command needs is missing, or a foreign package hides ours.",
+        (
+            "An extra (opcua, timestamp) was not installed.",
+            "Another package named agent, drivers or config is in the same environment.",
+        ),
+        "pip list in the environment of meterseal.",
+    ),
+)
