@@ -137,6 +137,29 @@ DELIVERY = (
         ),
         "mosquitto_sub with the topic of the journal's line.",
     ),
+    Fault(
+        "MS-508",
+        "message of the collector not taken",
+        "Compare the collector's key line in site.yaml with the one that the collector printed.",
+        "A receipt or question of the collector was not what it should be and was dropped. Sending goes on.",
+        (
+            "The collector's key line is another one than the one in force.",
+            "Somebody else writes on these topics.",
+        ),
+        "The reason in the journal's line; the broker's access list.",
+    ),
+    Fault(
+        "MS-509",
+        "collector has other records",
+        "Do not delete anything: keep the gateway's ledger and the collector's copy, and compare them.",
+        "The collector states records that this ledger does not have, or other ones.",
+        (
+            "An older copy of the ledger was put back on the gateway.",
+            "Two gateways send under the same name.",
+            "Somebody rewrote the log, here or there.",
+        ),
+        "`meterseal verify` on the gateway, and on the collector's copy.",
+    ),
 )
 
 CLOCK = (
