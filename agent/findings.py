@@ -131,6 +131,10 @@ CLASSES: dict[str, Meaning] = {
         "A checkpoint counts more records than there are: the end of the log was cut off.",
         "Ask for the missing records; they existed when the checkpoint was signed.",
     ),
+    "CHECKPOINT-MISSING": Meaning(
+        "The gateway signed no checkpoint where one belongs: after 256 records, five minutes at work, or a new start.",
+        "Ask for the log's checkpoints and who took them out; those that others kept bound what can have been rewritten.",
+    ),
     "WITNESS": Meaning(
         "A witness that was named does not vouch for these records, or a line in its name is not its own.",
         "Ask the witness itself for the newest checkpoint it holds, and give it with --checkpoint.",

@@ -35,7 +35,6 @@ class Report:
         fast: whether only chain and checkpoints were checked.
         checkpoint: size of the newest good checkpoint of the log, None without one.
         checkpoints: how many checkpoints the log brought; `outside`: how many were held elsewhere.
-        checkpoints_missing: how often the gateway must have signed one (`agent.rhythm`) that is not here.
         starts, crashes: how often the gateway's agent started, and how often after a crash.
         anchors: by whom these records are vouched for, up to which size and since when.
         with_x: records that carry unsigned additions.
@@ -54,7 +53,6 @@ class Report:
     checkpoint: int | None = None
     checkpoints: int = 0
     outside: int = 0
-    checkpoints_missing: int = 0
     starts: int = 0
     crashes: int = 0
     anchors: dict[str, Anchor] = field(default_factory=dict)
@@ -94,7 +92,6 @@ class Report:
     def fields(self) -> dict[str, Any]:
         """Everything as one JSON object."""
         names = "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
-        names += " checkpoints_missing"
         return {
             "verify": 1,
             "exit": self.exit_code,
@@ -176,8 +173,7 @@ class Report:
         if self.checkpoint is None:
             return "none that covers these records"
         tail = self.records - self.checkpoint
-        missing = f"; {self.checkpoints_missing} missing that the gateway signs at work" if self.checkpoints_missing else ""
-        return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered{missing}"
+        return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered"
 
     def _anchor_text(self, anchor: Anchor) -> str:
         tail = _plural(self.records - anchor.size, "record")

@@ -25,7 +25,7 @@ class _Note:
 
 
 class Roots:
-    """The checkpoints of one log, waiting for the records they cover. `sizes`: of those that came with it.
+    """The checkpoints of one log, waiting for the records they cover. `sizes`: of all of them.
 
     Args:
         origin: of the log.
@@ -49,8 +49,8 @@ class Roots:
             if note:
                 size = note.claim.size
                 notes.append(note)
-        self.sizes = frozenset(note.claim.size for note in notes)
         notes += [note for index, text in enumerate(outside) if (note := self._read(text, f"outside checkpoint {index + 1}"))]
+        self.sizes = frozenset(note.claim.size for note in notes)
         for note in notes:
             anchors.cosigned(note.claim.size, note.text, note.name)
         self._waiting = sorted(notes, key=lambda note: -note.claim.size)

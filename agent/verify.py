@@ -261,7 +261,7 @@ class _Audit:
         if self._fast:
             return
         self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
-        self._checkpoint_before(n, fields)
+        self._add(n, fields, self._checkpoint_before(n, fields))
         if kind == "clock":
             for coverage in self._coverage.values():
                 coverage.clock_set(fields["after"])
@@ -290,13 +290,15 @@ class _Audit:
         elif fields["kind"] == "prune":
             yield from self._blocks.pruned(n, fields)
 
-    def _checkpoint_before(self, n: int, fields: Fields) -> None:
-        """Counts where the gateway signs a checkpoint before record n and none is here."""
+    def _checkpoint_before(self, n: int, fields: Fields) -> Iterator[tuple[str, str]]:
+        """A problem where the gateway signs a checkpoint before record n and none is here."""
         while self._sizes and self._sizes[-1] <= n:
             self._sizes.pop()
             self._rhythm = Rhythm()
         if self._rhythm.is_due(fields):
-            self.report.checkpoints_missing += 1
+            count = self._rhythm.count
+            records = "record" if count == 1 else f"{count} records"
+            yield "CHECKPOINT-MISSING", f"no checkpoint covers the {records} in front of it"
             self._rhythm = Rhythm()
         self._rhythm = self._rhythm.after(fields)
 

@@ -805,6 +805,8 @@ class Verifier:
         self.before: tuple[str, int, int] | None = None
         self.state = ""
         self.boots: dict[str, int] = {}
+        self.sizes = sorted(self.notes, reverse=True)
+        self.uncovered: list[dict[str, Any]] = []
 
     def take(self, place: int, payload: bytes) -> None:
         """Checks the record at a place of the log."""
@@ -824,6 +826,7 @@ class Verifier:
         kind = fields["kind"]
         self.report.kinds[kind] = self.report.kinds.get(kind, 0) + 1
         self._clock(place, fields)
+        self._rhythm(place, fields)
         stated = (self._frames, self._values, self._changes)
         for check in (self._keys, self._meter, self._count, self._source, *stated, self._schedule):
             try:
@@ -1113,7 +1116,20 @@ class Verifier:
         if missed * account.every != due - since or (told and told != (due, missed)):
             raise Wrong("GAP", f"counts {missed} missed polls")
 
-    # 7: checkpoints
+    # 9: checkpoints
+
+    def _rhythm(self, place: int, fields: dict[str, Any]) -> None:
+        """Whether there is a checkpoint in front of a record that asks for one."""
+        while self.sizes and self.sizes[-1] <= fields["n"]:
+            self.sizes.pop()
+            self.uncovered = []
+        if self.uncovered and fields["kind"] != "key":
+            first, clock = self.uncovered[0], fields["clock"]
+            late = clock["uptime_ms"] - first["uptime_ms"] > 300_000
+            if len(self.uncovered) >= 256 or late or clock["boot"] != first["boot"]:
+                self.report.found("CHECKPOINT-MISSING", place, f"no checkpoint covers the {len(self.uncovered)} in front of it")
+                self.uncovered = []
+        self.uncovered.append(fields["clock"])
 
     def checkpoints_here(self) -> None:
         """Checks the checkpoints of exactly the records taken so far."""

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent import checkpoint
 from agent.merkle import Frontier
 from agent.record import EMPTY_LOG
+from agent.rhythm import Rhythm
 from agent.seal import Key, Record, base64url, from_base64url, rotation_statement, seal
 from tests.agent.both import verify
 
@@ -157,6 +158,7 @@ class Gateway:
         self.sources: dict[str, dict[str, Any]] = {}
         self.prev = EMPTY_LOG
         self.frontier = Frontier()
+        self.rhythm = Rhythm()
         self.number = 0
 
     @property
@@ -174,6 +176,9 @@ class Gateway:
         clock = {"state": self.trusted, "error_ms": 8, "boot": self.boot, "uptime_ms": self.uptime_ms}
         draft = {"kind": kind, "time": stamp(self.now), "clock": clock, **fields}
         record = seal(draft, gateway=GATEWAY, n=len(self.log.records), prev=self.prev, key=self.key)
+        if self.rhythm.is_due(draft):
+            self.checkpoint()
+        self.rhythm = self.rhythm.after(draft)
         self.log.records.append(record.payload)
         self.prev = record.leaf
         self.frontier = self.frontier.append(record.leaf)
@@ -182,6 +187,7 @@ class Gateway:
     def checkpoint(self) -> str:
         note = checkpoint.write(ORIGIN, len(self.log.records), self.frontier.root(), self.key)
         self.log.notes.append(note)
+        self.rhythm = Rhythm()
         return note
 
     def begin(self) -> Gateway:
@@ -356,14 +362,21 @@ class Gateway:
         return self.append("clock", step_ms=1000 * seconds, before=stamp(before), after=stamp(self.now))
 
     def reseal(self, start: int = 0) -> None:
-        """What the owner of the key can do: seal everything anew from `start`, as the records now are."""
-        self.prev, self.frontier = EMPTY_LOG, Frontier()
+        """What the owner of the key can do: seal everything anew from `start`, as the records now are.
+
+        Where the checkpoints were thrown away, those that belong are signed anew too.
+        """
+        self.prev, self.frontier, self.rhythm = EMPTY_LOG, Frontier(), Rhythm()
+        anew = not self.log.notes
         changed, self.log.records = self.log.records, []
         for n, payload in enumerate(changed):
             fields = json.loads(payload)
             fields = {
                 name: value for name, value in fields.items() if name not in ("sig", "n", "prev", "key", "gateway", "meterseal")
             }
+            if anew and self.rhythm.is_due(fields):
+                self.checkpoint()
+            self.rhythm = self.rhythm.after(fields)
             if n < start:
                 record = seal(fields, gateway=GATEWAY, n=n, prev=self.prev, key=self.key)
                 assert record.payload == payload

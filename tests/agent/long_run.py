@@ -26,6 +26,7 @@ from tests.agent.ledgers import new_key
 ZONE = "Europe/Berlin"
 _MOST = 150  # hundredths of kWh a quarter of an hour on the secondary side: 480 kW behind 400/5
 _RIGHT_RATIO = "200/5"
+LATE = 0.94  # of the time: most of what frauds are about happens at the end, so that they need not seal a year anew
 
 
 @dataclass
@@ -84,13 +85,13 @@ class LongRun:
         tale = self.tale
         return {
             tale.at(0.1, 3): [lambda: self._off(26.3, orderly=True)],
-            tale.at(0.2): [self._set_back],
             tale.at(0.3): [lambda: self._rotate(1)],
             tale.at(0.4): [self._replace],
             tale.at(0.5, 7): [lambda: self._off(9.1, orderly=False)],
-            tale.at(0.6): [self._ratio_put_right],
-            tale.at(0.7): [lambda: self._rotate(2)],
-            tale.at(0.8): [lambda: self._off(50.0, orderly=True)],
+            tale.at(LATE, 3): [lambda: self._off(50.0, orderly=True)],
+            tale.at(LATE, 6): [lambda: self._rotate(2)],
+            tale.at(LATE, 12): [self._ratio_put_right],
+            tale.at(LATE, 16): [self._set_back],
         }
 
     async def _poll(self) -> None:

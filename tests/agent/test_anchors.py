@@ -73,8 +73,8 @@ def delete_tail(gateway: Gateway) -> None:
 
 def forge_and_rechain(gateway: Gateway) -> None:
     gateway.log.edit(gateway.log.find("reading", 2), lambda fields: fields.update(time=fields["time"].replace(".300", ".301")))
-    gateway.reseal()
     gateway.log.notes.clear()
+    gateway.reseal()
 
 
 def remove_outage(gateway: Gateway) -> None:

@@ -144,7 +144,8 @@ ATTACKS: dict[str, tuple[Callable[[MemoryLog], None], set[str]]] = {
         {"SIGNATURE", "PREV-HASH", "DECLARATION", "FORMULA", "VALUE", "CHECKPOINT"},
     ),
     "an outage is taken out": (hide_a_gap, {"SEQUENCE", "PREV-HASH", "METER-COUNT", "GAP", "CHECKPOINT"}),
-    "a checkpoint is edited": (forge_checkpoint, {"CHECKPOINT"}),
+    "a checkpoint is edited": (forge_checkpoint, {"CHECKPOINT", "CHECKPOINT-MISSING"}),
+    "a checkpoint is taken out": (lambda log: log.notes.pop(3), {"CHECKPOINT-MISSING"}),
 }
 
 
@@ -220,6 +221,7 @@ def test_an_expired_key_that_signs_on_is_found() -> None:
     gateway = good_gateway()
     old = gateway.key
     gateway.rotate(new_key("second"))
+    gateway.checkpoint()
     gateway.key = old
     gateway.append("stop", reason="test")
     report = verify(gateway.log, key=gateway.key_line)
@@ -230,6 +232,7 @@ def test_an_expired_key_that_signs_on_is_found() -> None:
 def test_a_newer_key_that_vouches_for_older_records_is_found() -> None:
     gateway = good_gateway()
     old, newer = gateway.key, new_key("second")
+    gateway.checkpoint()
     gateway.key = newer
     gateway.append("stop", reason="test")
     gateway.key = old
@@ -299,8 +302,8 @@ def test_a_record_forged_with_the_key_and_all_chained_again_is_found_by_an_outsi
     gateway = good_gateway()
     kept = gateway.checkpoint()
     change_frame_and_value(gateway.log)
-    gateway.reseal()
     gateway.log.notes.clear()
+    gateway.reseal()
     gateway.checkpoint()
     assert classes(gateway.log, gateway.key_line) == set()
     report = verify(gateway.log, key=gateway.key_line, outside=[kept])

@@ -72,7 +72,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path, gateway: Gateway)
 def test_the_summary_counts_what_was_written(tmp_path: Path, gateway: Gateway) -> None:
     gateway.rotate(new_key("second"))
     summary = export(gateway.log, tmp_path / "evidence.zip")
-    assert (summary.records, summary.checkpoints, summary.models, summary.keys) == (31, 2, 1, 2)
+    assert (summary.records, summary.checkpoints, summary.models, summary.keys) == (31, 11, 1, 2)
     with zipfile.ZipFile(tmp_path / "evidence.zip") as bundle:
         line = bundle.read(f"keys/{gateway.first_key.name}.vkey").decode()
         assert checkpoint.read_verifier_key(line) == ("meterseal/plant/gw1", gateway.first_key.public)
@@ -82,11 +82,11 @@ def test_the_summary_counts_what_was_written(tmp_path: Path, gateway: Gateway) -
 
 def test_an_export_up_to_a_record_verifies_and_leaves_later_checkpoints_out(tmp_path: Path, gateway: Gateway) -> None:
     summary = export(gateway.log, tmp_path / "part.zip", stop=20)
-    assert (summary.records, summary.checkpoints) == (20, 1)
+    assert (summary.records, summary.checkpoints) == (20, 7)
     bundle = Bundle(tmp_path / "part.zip")
     report = verify(bundle, key=gateway.key_line)
     bundle.close()
-    assert (report.exit_code, report.records, report.checkpoint) == (0, 20, 17)
+    assert (report.exit_code, report.records, report.checkpoint) == (0, 20, 20)
 
 
 def test_no_private_key_is_in_a_bundle(path: Path, gateway: Gateway) -> None:
@@ -246,7 +246,7 @@ def test_a_bundle_without_models_or_checkpoints_is_found_wanting(tmp_path: Path,
     bundle = Bundle(tmp_path / "bare.zip")
     report = verify(bundle, key=gateway.key_line)
     bundle.close()
-    assert (set(report.findings.counts), report.checkpoint) == ({"MODEL"}, None)
+    assert (set(report.findings.counts), report.checkpoint) == ({"MODEL", "CHECKPOINT-MISSING"}, None)
 
 
 def test_a_bundle_with_no_record_in_it_fails(tmp_path: Path, gateway: Gateway) -> None:

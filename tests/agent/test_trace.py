@@ -127,7 +127,7 @@ def test_a_value_that_the_meter_did_not_have_is_traced_as_none() -> None:
 
 def test_an_outside_checkpoint_is_preferred() -> None:
     gateway = good_gateway()
-    text, code = page(gateway, n=8, outside=[gateway.log.notes[0]])
+    text, code = page(gateway, n=8, outside=[gateway.log.notes[5]])
     assert code == 0
     assert "checkpoint of size 17 held elsewhere: inclusion proof" in text
     assert "covered by a checkpoint held elsewhere of size 17" in text
@@ -191,7 +191,7 @@ EDITS: dict[str, tuple[Callable[[Gateway], object], set[str]]] = {
         {"METER-COUNT", "CHECKPOINT"},
     ),
     "a record to nothing readable": (lambda g: g.log.records.__setitem__(2, b"{"), {"CHECKPOINT"}),
-    "the checkpoints": (lambda g: g.log.notes.__setitem__(1, g.log.notes[1].replace("28", "29", 1)), {"CHECKPOINT"}),
+    "the checkpoints": (lambda g: g.log.notes.__setitem__(-1, g.log.notes[-1].replace("28", "29", 1)), {"CHECKPOINT"}),
 }
 
 
@@ -209,7 +209,7 @@ def test_whatever_was_edited_decides_the_verdict(edit: str) -> None:
 
 def test_history_rewritten_with_the_key_is_found_by_an_outside_checkpoint() -> None:
     gateway = good_gateway()
-    kept = gateway.log.notes[1]
+    kept = gateway.log.notes[-1]
     gateway.log.edit(9, lambda f: (f["values"].pop(2), f["frames"].pop(2)))
     gateway.reseal()
     gateway.log.notes.clear()

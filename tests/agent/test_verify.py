@@ -752,7 +752,7 @@ def test_a_checkpoint_of_another_gateway_is_found() -> None:
 def test_checkpoints_in_the_wrong_order_are_found() -> None:
     gateway = good_gateway()
     gateway.log.notes.reverse()
-    assert "the log's checkpoint number 2 (size 17) covers 17 records, the one before it 28" in found(gateway)["CHECKPOINT"][0]
+    assert "the log's checkpoint number 2 (size 26) covers 26 records, the one before it 28" in found(gateway)["CHECKPOINT"][0]
 
 
 def test_an_outside_checkpoint_that_agrees_is_told() -> None:
