@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations clean
+.PHONY: demo test check format bench load load-opcua year mutations reload clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +45,9 @@ load: $(VENV)/test.stamp
 
 year: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.year
+
+reload: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.reload
 
 mutations: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.mutations

@@ -209,6 +209,13 @@ class Agenda:
         took_ns = min(schedule.took_ns, schedule.every_ns // 2)
         return turn.probe or now_ns + took_ns <= turn.due_ns + schedule.every_ns
 
+    def ends(self) -> bool:
+        """Takes back all turns that have not begun; whether one still goes on."""
+        for schedule in self.schedules:
+            if schedule.turn and not schedule.turn.begun:
+                schedule.turn = None
+        return self.is_wanted
+
     @property
     def is_wanted(self) -> bool:
         """Whether any turn has come up."""

@@ -15,7 +15,7 @@ What this file does not know: how meters are asked (`agent.poll`), how records a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -28,7 +28,7 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.reading import Reading, frame_fields
 from agent.record import parse
-from agent.schedule import MILLISECOND
+from agent.schedule import MILLISECOND, newest_due
 from agent.seal import base64url
 from agent.standing import Standing, standing_in
 from drivers import Exchange, Instant
@@ -36,6 +36,7 @@ from drivers import Exchange, Instant
 __all__ = ["AGENT_STOPPED", "OVERRUN", "Book"]
 
 LINE_OPENING = "line_opening"
+RELOAD = "reload"
 OF_THE_LINE = (OVERRUN, LINE_OPENING)  # not the meter's silence: its line is told of
 
 
@@ -67,6 +68,18 @@ class Book(Entries):
             past: the ledger as it is on disk, the start of the agent and the meter's declaration in it.
             standing: what else the ledger says of it, with what its model watches.
         """
+        self._meters[meter] = self.resumed(meter, serial, declared, intervals_ms, past, standing)
+
+    def resumed(
+        self,
+        meter: str,
+        serial: str,
+        declared: str,
+        intervals_ms: Sequence[int],
+        past: LedgerReader,
+        standing: Standing | None = None,
+    ) -> EnteredMeter:
+        """A meter as `enter` enters it, and not entered yet: it only reads, and may do so in another thread."""
         source = {"id": meter, "serial": serial, "serial_from": "plate", "declared": declared}
         entered = EnteredMeter(source, resumed(past, meter, intervals_ms, self._restart(past)))
         standing = standing or Standing()
@@ -77,7 +90,7 @@ class Book(Entries):
             if fields["match"]:
                 entered.accepted = fields["found"]
                 break
-        self._meters[meter] = entered
+        return entered
 
     async def begin(self, past: LedgerReader) -> None:
         """Seals how long the agent was not running, and the end of what is no longer read.
@@ -119,6 +132,40 @@ class Book(Entries):
         """The number by which a meter is known: declared, else told before; empty if neither."""
         entered = self._meters[meter]
         return entered.source["serial"] or entered.accepted
+
+    # --- the site file is another -----------------------------------------------------------------------------
+
+    def pause(self, meters: Iterable[str]) -> None:
+        """The lines of these meters were taken down: instants that nobody tells of from now on are missed by that."""
+        for meter in meters:
+            for page in self._meters[meter].pages.values():
+                page.hole = RELOAD
+
+    def is_behind(self, meter: str, every_ms: int, now_ns: int) -> bool:
+        """Whether an instant came while the meter's line was taken down, so that the newest one is still to be read."""
+        page = self._meters[meter].pages[every_ms]
+        return page.hole == RELOAD and page.last_due is not None and newest_due(page.every_ns, now_ns) > page.last_due
+
+    async def change(self, resumed: Mapping[str, EnteredMeter], gone: Iterable[str]) -> None:
+        """Goes on with meters that were declared anew, and seals the end of what is no longer read.
+
+        Args:
+            resumed: those meters, as `resumed` gives them. Intervals that stay go on where they are.
+            gone: meters that are read no more.
+        """
+        now_ns, drafts = self._clock.now_ns(), list[draft.Fields]()
+        before = {meter: dict(self._meters[meter].pages) for meter in (*resumed, *gone) if meter in self._meters}
+        for meter, anew in resumed.items():
+            anew.pages |= {every_ms: page for every_ms, page in before.get(meter, {}).items() if every_ms in anew.pages}
+            self._meters.setdefault(meter, anew).become(anew)
+        for meter in gone:
+            self._meters[meter].pages = {}
+        for meter, pages in before.items():
+            entered = self._meters[meter]
+            for page in (page for every_ms, page in pages.items() if every_ms not in entered.pages):
+                drafts += self._gaps(entered.source, page, page.take_out(now_ns))
+        if drafts:
+            await self._append(None, "", drafts)
 
     # --- what is told -----------------------------------------------------------------------------------------
 

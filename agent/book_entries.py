@@ -52,6 +52,11 @@ class EnteredMeter:
             return self.source | {"serial_from": "fingerprint"}
         return self.source
 
+    def become(self, other: EnteredMeter) -> None:
+        """Goes on as another one, for all who hold it."""
+        for name in ("source", "pages", "told", "accepted", "strange", "standing"):
+            setattr(self, name, getattr(other, name))
+
     async def settled(self) -> None:
         """Returns when its declaration in force is known."""
         if self.declaring.locked():

@@ -22,9 +22,14 @@ class Closing:
     def __init__(self, courses: Courses, ledger: Ledger, clock: Clock, meters: Sequence[str], zone: str) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._zone = zone_of(zone)
-        self._due = partial(courses.due_days, list(meters), clock=clock, name=zone, zone=self._zone)
+        self._courses = courses
         self._day: date | None = None
+        self.go_on_with(meters, zone)
+
+    def go_on_with(self, meters: Sequence[str], zone: str) -> None:
+        """From now on days of these meters are closed, at the midnights of this zone."""
+        self._zone = zone_of(zone)
+        self._due = partial(self._courses.due_days, list(meters), clock=self._clock, name=zone, zone=self._zone)
 
     async def close(self) -> None:
         """Seals the days that are over and not closed. Raises LedgerError."""

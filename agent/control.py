@@ -87,7 +87,10 @@ class Poller(Protocol):
         """Who reads them by hand."""
 
     async def run(self) -> None:
-        """Polls for ever."""
+        """Polls until `finish` is called, or for ever."""
+
+    def finish(self) -> None:
+        """Begins nothing new: `run` returns when what is under way has ended and is written."""
 
     def live(self) -> dict[str, Any]:
         """How they stand at this moment, for people."""

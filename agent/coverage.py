@@ -140,7 +140,8 @@ class Coverage:
         yield from self._advance(schedule, gap.told, gap.since, every_ms)
         between = max(0, (due - gap.since) // every_ms)
         # Up to and with the instant that has just been missed, or up to the one that is read next.
-        if gap.missed not in (between, between + 1) or due < gap.since:
+        none = gap.missed == 0 and gap.cause != TAKEN_OUT
+        if none or gap.missed not in (between, between + 1) or due < gap.since:
             yield "GAP", f"counts {gap.missed} missed polls from {gap.told} to {told}, there are {between}"
         self.account.gaps += gap.cause != TAKEN_OUT
         schedule.gap = gap

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,13 @@ class Declaring:
         fields: its declaration.
         leaf: the leaf hash of the one in force that says the same; None where it must be sealed.
         standing: what stands of it.
+        frames: in which it told the settings that are declared.
     """
 
     fields: draft.Fields
     leaf: bytes | None
     standing: Standing
+    frames: Sequence[draft.Fields] = ()
 
     def drafts(self, clock: Clock) -> Iterator[draft.Fields]:
         """What must be sealed, its declaration last; nothing where it is in force."""
@@ -47,11 +49,14 @@ class Declaring:
             words = {"old": self.standing.serial, "new": self.fields["serial"], "last": [], "first": []}
             why = {"reason": "the site file names another serial number", "who": account, "account": account}
             yield draft.by_person(clock, "replacement", {"meter": {"id": self.fields["id"]}, **words, **why})
-        yield draft.declared(clock, self.fields)
+        yield draft.declared(clock, self.fields, self.frames)
 
 
-def declaring(site: SiteFile, meter: Meter, past: LedgerReader, log: Any) -> Declaring:
-    """A meter of the site file, beside its newest declaration in the ledger."""
+def declaring(site: SiteFile, meter: Meter, past: LedgerReader, log: Any, *, undisturbed: bool = False) -> Declaring:
+    """A meter of the site file, beside its newest declaration in the ledger.
+
+    `undisturbed`: nothing by which it is asked has changed, so that what it told of its settings still stands.
+    """
     model = site.model_of(meter)
     schedules = [(every_ms, [point.quantity for point in points]) for every_ms, points in site.schedules_of(meter)]
     fields = draft.declaration(meter, model, target_of(site, meter).framing, schedules, site.link_of(meter))
@@ -60,7 +65,20 @@ def declaring(site: SiteFile, meter: Meter, past: LedgerReader, log: Any) -> Dec
     if fields["serial"] != meter.serial:
         hint = f"Write  serial: {fields['serial']}  into site.yaml: this meter was replaced."
         log.warning("meter.replaced", meter=meter.id, serial=fields["serial"], site=meter.serial, hint=hint)
-    return Declaring(fields, _in_force(past, fields), standing)
+    leaf = _in_force(past, fields)
+    if leaf is None and undisturbed:
+        told, frames = _told(past, meter.id)
+        return Declaring(fields | told, None, standing, frames)
+    return Declaring(fields, leaf, standing)
+
+
+def _told(past: LedgerReader, meter: str) -> tuple[draft.Fields, Sequence[draft.Fields]]:
+    """The settings that are pinned in a meter's newest declaration, and the frames in which it told them."""
+    for _, payload in past.meter_records(meter, "meter", newest_first=True):
+        newest = parse(payload)
+        told = {"settings": newest["meter"]["settings"]} if "settings" in newest["meter"] else {}
+        return told, newest.get("frames", ())
+    return {}, ()
 
 
 def _in_force(past: LedgerReader, fields: draft.Fields) -> bytes | None:

@@ -59,9 +59,10 @@ def stop(clock: Clock, reason: str) -> Fields:
     return _head("stop", clock) | {"reason": reason}
 
 
-def configuration(clock: Clock, digest: str, who: str) -> Fields:
-    """A site file came into force."""
-    return _head("config", clock) | {"digest": digest, "who": who}
+def configuration(clock: Clock, digest: str, who: str, before: str = "", changed: Sequence[Fields] = ()) -> Fields:
+    """A site file came into force; while the agent ran, in place of the one with the digest `before`, with these changes."""
+    reloaded = {"before": before, "changed": list(changed)} if before else {}
+    return _head("config", clock) | {"digest": digest, "who": who} | reloaded
 
 
 def declaration(

@@ -59,6 +59,10 @@ CLASSES: dict[str, Meaning] = {
         "Time and time since boot disagree without a clock record that says why: a record may be dated back or forth.",
         "Do not rely on the times around this record; the checkpoints others hold bound them.",
     ),
+    "CONFIG": Meaning(
+        "A site file is said to take the place of another one than was in force: a change of the configuration is hidden.",
+        "Ask for the site files of that time, and compare their SHA-256 with the records.",
+    ),
     "DECLARATION": Meaning(
         "A reading does not fit the declaration of its meter that is in force (number, serial, model, quantities).",
         "Find out which meter was read; until then its values belong to nobody.",

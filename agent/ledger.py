@@ -19,6 +19,7 @@ import queue
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -68,7 +69,8 @@ class Ledger:
         self.path = path
         self.gateway = gateway
         self._key = key
-        self._commit_seconds = commit_seconds
+        self.commit_seconds = commit_seconds
+        """How long others may join a commit; may be changed at any time."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._head = Head(Frontier(), EMPTY_LOG, {}, "", "", 0, Rhythm())
@@ -79,7 +81,7 @@ class Ledger:
         self.newest = Newest()
         self.follow: Follow | None = None
         """What has to be sealed right behind a record; asked in the writing thread. Set before the first record of a meter."""
-        self._grown: set[asyncio.Event] = set()
+        self._grown: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
 
     @classmethod
     async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0) -> Ledger:
@@ -121,7 +123,7 @@ class Ledger:
         return job.result
 
     def tell_growth(self, event: asyncio.Event) -> None:
-        """Has an event set whenever there may be more on disk."""
+        """Has an event set whenever there may be more on disk, as long as somebody holds it."""
         self._grown.add(event)
 
     async def keep_model(self, digest: str, text: bytes) -> None:
@@ -186,8 +188,8 @@ class Ledger:
     def _waiting(self) -> list[_Job]:
         """All jobs of one commit: the first one, and what joins it within the commit interval."""
         jobs = [self._jobs.get()]
-        if self._commit_seconds and not jobs[0].stop and not jobs[0].checkpoint:
-            time.sleep(self._commit_seconds)  # others join this commit: fewer bytes written to flash
+        if self.commit_seconds and not jobs[0].stop and not jobs[0].checkpoint:
+            time.sleep(self.commit_seconds)  # others join this commit: fewer bytes written to flash
         while not self._jobs.empty() and len(jobs) < _MOST_IN_ONE_COMMIT:
             jobs.append(self._jobs.get())
         return jobs
@@ -228,7 +230,7 @@ class Ledger:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-        for event in self._grown:
+        for event in tuple(self._grown):
             event.set()
 
 

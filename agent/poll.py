@@ -61,16 +61,23 @@ class LinkPoller:
         self._epoch = -1
         self._opened = 0
         self._overruns = Overruns(link.settings.name, log)
+        self._finishing = False
 
     async def run(self) -> None:
-        """Polls for ever."""
+        """Polls until `finish` is called, or for ever."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.line.keep_open(self._needed_in, self._wake))
-                tasks.create_task(self._poll())
+                keeping = tasks.create_task(self.line.keep_open(self._needed_in, self._wake))
+                await self._poll()
+                keeping.cancel()
         finally:
             await Telling.all_of(meter.telling for meter in self._agenda.meters.values())
             await self._link.close()
+
+    def finish(self) -> None:
+        """Begins nothing new: `run` returns when what is under way has ended and is written."""
+        self._finishing = True
+        self._wake.set()
 
     def live(self) -> dict[str, Any]:
         """How the line stands at this moment, for people."""
@@ -98,7 +105,10 @@ class LinkPoller:
                 opening_ns = int(self._opening_s * SECOND) if self._epoch < 0 else 0
                 self._epoch = self._book.steps.count
                 self._agenda.begin_anew(self._clock.now_ns() + opening_ns, self._epoch)
-            self._take_up()
+            if self._finishing and not (self._agenda.ends() or self.by_hand):
+                return
+            if not self._finishing:
+                self._take_up()
             now_ns, now = self._clock.now_ns(), self._clock.monotonic()
             if self.by_hand and self.by_hand.ready_at() <= time.monotonic():
                 await self.by_hand.serve()
@@ -113,6 +123,8 @@ class LinkPoller:
             self._lapse(lapsed)
         if self.line.times_opened != self._opened:
             self._opened = self.line.times_opened
+            for schedule in self._agenda.schedules:
+                schedule.missing |= self._book.is_behind(schedule.polled.id, schedule.polled.every_ms, now_ns)
             self._agenda.reopened(now_ns, now)
         if self.line.is_open:
             self._agenda.probe(now, now_ns)
@@ -163,7 +175,8 @@ class LinkPoller:
         ready_at += [self.by_hand.ready_at()] if self.by_hand else []
         naps = [at - time.monotonic() for at in ready_at]
         naps += [self._agenda.silent_in(now)] if self.line.is_open else []
-        nap = min([*naps, self._agenda.due_in(now_ns), _LONGEST_NAP])
+        naps += [] if self._finishing else [self._agenda.due_in(now_ns)]
+        nap = min([*naps, _LONGEST_NAP])
         await self._clock.wait(self._wake, max(0.0, nap))
 
     # --- what is done in it -----------------------------------------------------------------------------------

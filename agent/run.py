@@ -3,14 +3,17 @@
     links ──▶ pollers ──▶ book ──▶ ledger ──▶ forwarders
 
 Whatever happens to a link, a meter or a broker, the others go on. An error of the ledger stops sealing and is told;
-the agent stays up so that a person finds it.
+the agent stays up so that a person finds it. SIGHUP brings a changed site file into force (`agent.reload`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from agent.by_person_seal import sealing
 from agent.checkpoints import keep_checkpoints, keep_timestamped
 from agent.clock import Clock
 from agent.closing import Closing
-from agent.control import Poller, listening
+from agent.control import listening
 from agent.courses import Courses
 from agent.declaring import declaring
 from agent.forecast import line_times
@@ -32,15 +35,17 @@ from agent.key_change import key_in_force
 from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
+from agent.parts import Parts, password_of
 from agent.polled import polled_meters
 from agent.receipt_desk import ReceiptDesk
 from agent.record import parse
+from agent.reload import Reload
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
-from agent.ways import poller_of, way_to
+from agent.ways import way_to
 from agent.witness_desk import WitnessDesk
 from config.check import SiteFile
-from config.settings import Settings, mqtt_password
+from config.settings import Settings
 from config.zone import zone_of
 
 _LAST_WORDS_SECONDS = 3.0
@@ -63,38 +68,37 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
     ways = {name: way_to(site, name, state, settings, clock) for name in meters}
     with only_agent(state):
-        stopped = _told_to_stop()  # before anything is sealed: told in the middle of the start, it ends in order too
+        signals = _signals()  # before anything is sealed: told to stop in the middle of the start, it ends in order too
         ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
         past = LedgerReader(state / LEDGER_FILE)
         try:
-            courses = _courses(site, ledger, past, clock, log)
+            models = past.models() | {model.digest: model.text for model in site.models.values()}
+            courses = _courses(models, ledger, past, clock, log)
             book = await _begin(site, ledger, past, enrolment, clock, log)
             closing = Closing(courses, ledger, clock, [meter.id for meter in site.site.meters], site.site.timezone)
             await closing.close()
-            pollers = [poller_of(way, meters[name], clock, book, log) for name, way in ways.items()]
-            forwarders = [
-                Forwarder(destination, ledger, site.site.gateway, clock, _password(settings, destination.name), log)
-                for destination in site.site.mqtt
-            ]
-            aside = _aside(site, settings, ledger, forwarders, clock, log)
-            log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=len(forwarders), records=ledger.size)
-            async with listening(
-                state,
-                dict(zip(ways, pollers, strict=True)),
-                meters,
-                sealing(past, clock, book.clock_was_set, by_person(book, ledger, past)),
-                book,
-            ):
-                reason = await _work(stopped, pollers, forwarders, aside, ledger, book, clock, closing)
+            parts = Parts(settings, ledger, clock, book, log)
+            aside = partial(_aside, settings=settings, ledger=ledger, forwarders=parts.forwarders, clock=clock, log=log)
+            reload = Reload(site, state, settings, parts, book, closing, ledger, clock, log, models, aside, signals.reload)
+            brokers = len(site.site.mqtt)
+            log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=brokers, records=ledger.size)
+            by_hand = sealing(past, clock, book.clock_was_set, by_person(book, ledger, past))
+            async with listening(state, parts.pollers, parts.meters, by_hand, book):
+                for name, way in ways.items():
+                    parts.poll(name, way, meters[name])
+                for destination in site.site.mqtt:
+                    parts.deliver(destination)
+                parts.beside(aside(site))
+                reason = await _work(parts, reload, signals.stopped, closing, ledger, book, clock)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
             await ledger.close()
 
 
-def _courses(site: SiteFile, ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Courses:
+def _courses(models: dict[str, bytes], ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Courses:
     """The meters' courses where the ledger left them off; from now on they follow what is sealed."""
-    courses = Courses(models=past.models() | {model.digest: model.text for model in site.models.values()})
+    courses = Courses(models=models)
     courses.resume(past)
     ledger.follow = partial(courses.follow, clock=clock, log=log)
     return courses
@@ -141,72 +145,83 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
     return drafts
 
 
+@dataclass(frozen=True, slots=True)
+class _Signals:
+    """What this process is told from outside: to stop, by the signal's name in lower case, and to reload."""
+
+    stopped: asyncio.Future[str]
+    reload: asyncio.Event
+
+
+def _signals() -> _Signals:
+    """Listens for signals from now on."""
+    loop = asyncio.get_running_loop()
+    made = _Signals(loop.create_future(), asyncio.Event())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _tell, made.stopped, number.name.lower())
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def hung_up() -> None:
+        if on_terminal and not os.isatty(0):
+            _tell(made.stopped, "sighup")  # nobody asked for a reload: the terminal was closed
+        else:
+            made.reload.set()
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
+    return made
+
+
 async def _work(
+    parts: Parts,
+    reload: Reload,
     stopped: asyncio.Future[str],
-    pollers: Sequence[Poller],
-    forwarders: Sequence[Forwarder],
-    aside: Sequence[Coroutine[Any, Any, None]],
+    closing: Closing,
     ledger: Ledger,
     book: Book,
     clock: Clock,
-    closing: Closing,
 ) -> str:
-    """Polls and forwards until `stopped` says why, then seals the end and lets brokers take it; the reason."""
-    loop = asyncio.get_running_loop()
-    polling = [loop.create_task(poller.run()) for poller in pollers]
-    polling.append(loop.create_task(closing.run()))
-    forwarding = [loop.create_task(forwarder.run()) for forwarder in forwarders]
-    forwarding += [loop.create_task(each) for each in aside]
-    ends: list[asyncio.Future[Any]] = [stopped, *polling, *forwarding]
+    """Works until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
+    own = [asyncio.create_task(work) for work in (closing.run(), reload.run())]
+    ended = asyncio.create_task(parts.ended.wait())
+    ends: list[asyncio.Future[Any]] = [stopped, ended, *own]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    broken = [task for task in (*polling, *forwarding) if task.done() and not task.cancelled()]
-    await _cancel(polling)
+    broken = [*parts.broken(), *(task for task in own if task.done())]
+    if not broken:
+        await reload.until_idle()
+    await _cancel([ended, *own])
+    await parts.end_polling()
     reason = stopped.result() if stopped.done() else "fault"
     if ledger.error is None:
         await book.clock_was_set()  # what was under way when it was set is told of before the end
         await ledger.append(draft.stop(clock, reason))
         await ledger.checkpoint()
-    await _let_forwarders_catch_up(ledger, forwarders)
-    await _cancel(forwarding)
+    await _let_forwarders_catch_up(ledger, tuple(parts.forwarders.values()))
+    await parts.end_all()
     for task in broken:
         task.result()  # a task never ends by itself: what ended it is a fault of ours and is raised
     return reason
 
 
 def _aside(
-    site: SiteFile, settings: Settings, ledger: Ledger, forwarders: Sequence[Forwarder], clock: Clock, log: Any
+    site: SiteFile, settings: Settings, ledger: Ledger, forwarders: Mapping[str, Forwarder], clock: Clock, log: Any
 ) -> list[Coroutine[Any, Any, None]]:
     """What is done beside polling and delivery: checkpoints, witnesses' questions, collectors' receipts, timestamps."""
     declared = site.site
     made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone))]
     for broker in declared.mqtt if declared.witnesses else ():
-        made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, _password(settings, broker.name), log).run())
-    for broker, forwarder in zip(declared.mqtt, forwarders, strict=True):
+        made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, password_of(settings, broker.name), log).run())
+    for broker in declared.mqtt:
         if broker.collector:
-            password = _password(settings, broker.name)
-            made.append(ReceiptDesk(broker, broker.collector, ledger, forwarder, clock, password, log).run())
+            password = password_of(settings, broker.name)
+            made.append(ReceiptDesk(broker, broker.collector, ledger, forwarders[broker.name], clock, password, log).run())
     if declared.timestamp:
         made.append(keep_timestamped(declared.timestamp, ledger, clock, log))
     return made
 
 
-def _told_to_stop() -> asyncio.Future[str]:
-    """Becomes the name of the signal, in lower case, that tells this process to stop."""
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[str] = loop.create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _tell, stopped, number.name.lower())
-    return stopped
-
-
 def _tell(stopped: asyncio.Future[str], reason: str) -> None:
     if not stopped.done():
         stopped.set_result(reason)
-
-
-def _password(settings: Settings, name: str) -> str | None:
-    secret = mqtt_password(settings, name)
-    return secret.get_secret_value() if secret else None
 
 
 async def _let_forwarders_catch_up(ledger: Ledger, forwarders: Sequence[Forwarder]) -> None:

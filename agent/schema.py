@@ -72,6 +72,15 @@ CLOCK = object_of(
 # A setting of the meter as it told it: its value and where that stands, or the reason why there is none.
 SETTING = object_of({"name": WORD, "value?": TEXT, "formula?": FORMULA, "cause?": WORD})
 READ_OFF = object_of({"quantity": QUANTITY, "value": DIGITS, "record?": integer(0)})
+# What is different between two site files.
+CHANGED = object_of(
+    {
+        "what": one_of("site", "line", "meter", "destination"),
+        "name": TEXT,
+        "how": one_of("added", "removed", "changed"),
+        "keys?": list_of(WORD),
+    }
+)
 DECLARATION = object_of(
     {
         "id": NAME,
@@ -137,7 +146,7 @@ KINDS: dict[str, dict[str, Check]] = {
     },
     "start": {"version": TEXT, "config": DIGEST, "after": one_of("first", "stop", "crash")},
     "stop": {"reason": WORD},
-    "config": {"digest": DIGEST, "who": TEXT},
+    "config": {"digest": DIGEST, "who": TEXT, "before?": DIGEST, "changed?": list_of(CHANGED)},
     "meter": {"meter": DECLARATION, "frames?": list_of(FRAME)},
     "identity": {
         "meter": SOURCE,

@@ -139,17 +139,26 @@ class ServerPoller:
         self._overruns = Overruns(session.settings.name, log)
         self._epoch = -1
         self._opened = 0
+        self._finishing = False
 
     async def run(self) -> None:
-        """Polls for ever."""
+        """Polls until `finish` is called, or for ever."""
+        following = [each.changes for each in self._schedules]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.line.keep_open(self._needed_in, self._session.heard))
-                tasks.create_task(follow_changes(self._session, self.line, [each.changes for each in self._schedules]))
-                tasks.create_task(self._poll())
+                keeping = tasks.create_task(self.line.keep_open(self._needed_in, self._session.heard))
+                following_changes = tasks.create_task(follow_changes(self._session, self.line, following))
+                await self._poll()
+                keeping.cancel()
+                following_changes.cancel()
         finally:
             await Telling.all_of(each.telling for each in self._meters.values())
             await self._session.close()
+
+    def finish(self) -> None:
+        """Begins nothing new: `run` returns when what is under way has ended and is written."""
+        self._finishing = True
+        self._session.heard.set()
 
     def live(self) -> dict[str, Any]:
         """How the server stands at this moment, for people."""
@@ -165,7 +174,7 @@ class ServerPoller:
         }
 
     async def _poll(self) -> None:
-        while True:
+        while not self._finishing:
             if self._book.steps.pending():
                 await self._book.clock_was_set()
             if self._epoch != self._book.steps.count:
@@ -197,7 +206,8 @@ class ServerPoller:
             for meter in self._meters.values():
                 meter.asked_s = None
             for schedule in self._schedules:
-                if schedule.missing and schedule.due_ns is None:
+                behind = self._book.is_behind(schedule.polled.id, schedule.polled.every_ms, now_ns)
+                if (schedule.missing or behind) and schedule.due_ns is None:
                     schedule.due_ns = newest_due(schedule.every_ns, now_ns)
         while self._due and self._due[0][0] <= now_ns:
             due, order = self._due[0]

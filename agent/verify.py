@@ -139,6 +139,7 @@ class _Audit:
         self._expected = 0
         self._shift = 0
         self._newest = -1
+        self._config = ""
 
     def timestamped(self, log: Log, authorities: Sequence[bytes]) -> None:
         """Takes the timestamps of these authorities for anchors. Raises CannotCheck."""
@@ -265,11 +266,8 @@ class _Audit:
         if kind == "clock":
             for coverage in self._coverage.values():
                 coverage.clock_set(fields["after"])
-        elif kind == "start":
-            for coverage in self._coverage.values():
-                coverage.started()
-            self.report.starts += 1
-            self.report.crashes += fields["after"] == "crash"
+        elif kind in ("start", "config"):
+            self._add(n, fields, self._began(fields))
         elif kind == "meter":
             self._add(n, fields, self._evidence.declare(n, fields, base64url(leaf)))
             self._account_of(fields["meter"]["id"]).declared(fields["meter"], fields["time"])
@@ -279,6 +277,19 @@ class _Audit:
         if kind in _OF_A_COURSE and signed and n > self._newest:
             self._add(n, fields, self._courses.take(n, fields, base64url(leaf)))
         self._add(n, fields, self._life(n, fields))
+
+    def _began(self, fields: Fields) -> Iterator[tuple[str, str]]:
+        """Takes a start of the agent, or a site file that came into force; problems with which one it took the place of."""
+        if fields["kind"] == "config":
+            before, self._config = self._config, fields["digest"]
+            if before and fields.get("before", before) != before:
+                yield "CONFIG", f"takes the place of the site file {fields['before'][:16]}…, in force was {before[:16]}…"
+            return
+        for coverage in self._coverage.values():
+            coverage.started()
+        self.report.starts += 1
+        self.report.crashes += fields["after"] == "crash"
+        self._config = fields["config"]
 
     def _forged(self) -> int:
         """How many records so far are not what the key in force signed: what they say is nothing to reckon with."""

@@ -80,6 +80,10 @@ class SiteFile:
         """SHA-256 of the file's bytes, hexadecimal."""
         return hashlib.sha256(self.text).hexdigest()
 
+    def mistake(self, place: tuple[str | int, ...], message: str) -> Mistake:
+        """A mistake of the file that only shows beside something else, at its line and column."""
+        return read_text(self.text, str(self.path)).mistake(place, message)
+
     def link_of(self, meter: Meter) -> Link:
         """The link a meter hangs on."""
         return self.site.links[meter.link]

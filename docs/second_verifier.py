@@ -71,7 +71,8 @@ server: uri?:text certificate?:digest
 key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name who:text
 start: version:text config:digest after=first|stop|crash
 stop: reason:word
-config: digest:digest who:text
+config: digest:digest who:text before?:digest changed?:[changed]
+changed: what=site|line|meter|destination name:text how=added|removed|changed keys?:[word]
 meter: meter:declaration frames?:[frame]
 reading: meter:source every_ms:interval due:time doubt?=settings_changed|settings_unread|map_unconfirmed \
 frames:[frame] values:[value] changes?:changes
@@ -804,6 +805,7 @@ class Verifier:
         self.accounts: dict[tuple[str, int], Account] = {}
         self.before: tuple[str, int, int] | None = None
         self.state = ""
+        self.config = ""
         self.boots: dict[str, int] = {}
         self.sizes = sorted(self.notes, reverse=True)
         self.uncovered: list[dict[str, Any]] = []
@@ -828,7 +830,7 @@ class Verifier:
         self._clock(place, fields)
         self._rhythm(place, fields)
         stated = (self._frames, self._values, self._changes)
-        for check in (self._keys, self._meter, self._count, self._source, *stated, self._schedule):
+        for check in (self._keys, self._config, self._meter, self._count, self._source, *stated, self._schedule):
             try:
                 check(place, fields)
             except Wrong as fault:
@@ -964,6 +966,14 @@ class Verifier:
         self.state = state
 
     # 4 and 5: declarations, sources, frames, values
+
+    def _config(self, _: int, fields: dict[str, Any]) -> None:
+        """A site file takes the place of the one in force: of the newest start's, or of the one that came after it."""
+        if fields["kind"] not in ("start", "config"):
+            return
+        before, self.config = self.config, fields["config" if fields["kind"] == "start" else "digest"]
+        if before and fields.get("before", before) != before:
+            raise Wrong("CONFIG", f"replaces the site file {fields['before'][:16]}, in force was {before[:16]}")
 
     def _meter(self, _: int, fields: dict[str, Any]) -> None:
         if fields["kind"] != "meter":

@@ -18,7 +18,7 @@ from agent import checkpoint
 from agent.findings import CLASSES
 from agent.merkle import inclusion_proof, root_from_proof
 from agent.record import leaf_hash, parse, signed_part
-from agent.schema import CHANGES, CLOCK, CLOSED, DECLARATION, FRAME, HEADER, KINDS, READ_OFF, SETTING, SOURCE, VALUE
+from agent.schema import CHANGED, CHANGES, CLOCK, CLOSED, DECLARATION, FRAME, HEADER, KINDS, READ_OFF, SETTING, SOURCE, VALUE
 from agent.seal import base64url, check_signature
 from agent.trace import trace_record
 from drivers.formula import evaluate
@@ -161,6 +161,7 @@ def test_a_kinds_table_has_exactly_the_fields_of_the_schema(kind: str) -> None:
         ("field of a *frame*", FRAME),
         ("field of a *value*", VALUE),
         ("field of *changes*", CHANGES),
+        ("field of a *changed part*", CHANGED),
         ("field of a *setting*", SETTING),
         ("field of a *read off*", READ_OFF),
         ("field of a *closing*", CLOSED),
