@@ -1,12 +1,13 @@
-"""Delivery of the ledger to one broker: at least once, in the order of n, nothing skipped.
+"""Delivery of the ledger to one broker: every record at least once, what is new first, nothing skipped.
 
- 1. The cursor is the first n that is not acknowledged. It moves only over acknowledgements without a gap before them.
- 2. After any loss, silence or refusal everything from the cursor on is published again, in order. So every subscriber
-    gets every record, and whoever takes only n = last + 1 gets them in order; the rest are repetitions, known by n.
- 3. A refused record stays the next one. It alone is tried again, ever less often, until the broker takes it.
+ 1. A record counts as delivered once the broker has acknowledged it. The cursor is the first n without that; what is
+    acknowledged beyond it is remembered too, over a loss of the connection and a restart (`agent.ranges`).
+ 2. After any loss or silence what is not acknowledged is published again. So every subscriber gets every record;
+    what comes twice is known by n.
+ 3. What may be sent, and in which turn, stands in `agent.outbox`: new records first, the backlog beside them.
  4. No more is in flight than the broker allows (its receive maximum) and the site file says.
- 5. Retained copies take turns with the records: many of them never hold the records up, and none blocks.
- 6. Where a collector gives receipts, these move the ledger's cursor (`received`); acknowledgements only pace what is sent.
+ 5. Where a collector gives receipts, these move the ledger's cursor (`received`); acknowledgements only pace what is sent.
+ 6. Nothing that the broker sends but acknowledgements is listened to here.
 
 An acknowledgement says that the broker has the record, not that the broker's disk has it: nothing is ever deleted
 here because of one. The broker is not trusted: it can withhold, and subscribers see that by n.
@@ -17,25 +18,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
 from agent import topics
 from agent.clock import Clock
+from agent.forward_words import Teller
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
-from agent.mqtt import Acknowledged, Arrived, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
+from agent.mqtt import Acknowledged, Arrived, Connected, Connection, Event, Lost
 from agent.mqtt_words import FIRST_REFUSAL, NO_RETAIN, NOBODY_LISTENS, TOO_LARGE, Trouble, no_answer, publish_refused
+from agent.outbox import Outbox, Supply
 from agent.pause import LONGEST, Pause
-from agent.window import Window
-from config.site import Mqtt
+from agent.ranges import Ranges
+from agent.window import Parcel, Window
+from config.site import Mqtt, Site
 
 _TICK_SECONDS = 1.0
+_SOON_SECONDS = 0.05
 _SHORTEST_SILENCE = 10.0
+_LONGEST_ANSWER = 5
 _LEAVE_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 300.0
-_NOTHING = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,61 +63,73 @@ class State:
 
 @dataclass(slots=True)
 class _Stream:
-    """One connection that the broker has taken, and what remains to be sent over it."""
+    """One connection that the broker has taken, and what is on its way and remains to be sent over it."""
 
     connection: Connection
     window: Window
-    limits: Connected
-    to_read: int
-    copies_from: int
-    copies: deque[Message]
-    unsent: deque[tuple[int, Message]] = field(default_factory=deque)
+    outbox: Outbox
+    looked_at: float = 0.0
     checkpoint: str | None = None
     checkpoint_at: float = 0.0
-    copy_is_next: bool = True
 
 
 class Forwarder:
-    """Delivers a ledger to one broker. Several may run side by side, each with its own cursor under its name."""
+    """Delivers a ledger to one broker. Several may run side by side, each with its own cursor under its name.
+
+    `site`: where the meters stand, for topics that go by places.
+    """
 
     def __init__(
-        self, destination: Mqtt, ledger: Ledger, gateway: str, clock: Clock, password: str | None, log: FilteringBoundLogger
+        self,
+        destination: Mqtt,
+        ledger: Ledger,
+        gateway: str,
+        clock: Clock,
+        password: str | None,
+        log: FilteringBoundLogger,
+        site: Site | None = None,
     ) -> None:
         self._destination = destination
         self._ledger = ledger
         self._clock = clock
         self._password = password
-        self._log = log.bind(destination=destination.name, host=f"{destination.host}:{port_of(destination)}")
-        self._base = topics.base_of(destination.topic, gateway)
+        self._tree = topics.tree_of(destination, gateway, site)
+        self._tell = Teller(destination, self._tree, log)
         self._client_id = f"meterseal-{gateway.replace('/', '-')}-{destination.name}"
         self._silence = max(2.0 * destination.keepalive, _SHORTEST_SILENCE)
         self._wake = asyncio.Event()
-        self._next = 0
+        self._has = Ranges()
+        self._told = self._has.cursor, self._has.ahead
         self._connected = False
         self._retains = True
-        self._ticked = False
+        self._hurry = False
+        self._soon = False
+        self._stream: _Stream | None = None
         self._fault: Trouble | None = None
-        self._no_connection: Trouble | None = None
         self._refusal: Trouble | None = None
-        self._refused_until = 0.0
         self._refused_pause = Pause()
-        self._said: set[tuple[str, int]] = set()
-        self._again = _NOTHING
 
     @property
     def state(self) -> State:
         """How delivery stands."""
         trouble = self._fault or self._refusal or Trouble("", "")
-        return State(self._connected, self._next, trouble.why, trouble.hint, trouble.words)
+        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words)
+
+    def hurry(self) -> None:
+        """Sends what is being gathered for a batch, now and from now on."""
+        self._hurry = True
+        self._wake.set()
 
     def received(self, next_n: int) -> None:
         """The collector has stored every record before `next_n`, as a receipt says that was checked."""
+        self._has.add(0, next_n)
         self._ledger.delivered(self._destination.name, next_n)
 
     def again(self, first: int, end: int) -> None:
         """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not."""
-        if first < min(end, self._next):
-            self._again = min(first, self._again)
+        taken = self._has.remove(first, end)
+        if self._stream:
+            self._stream.outbox.again(taken)
             self._wake.set()
 
     async def run(self) -> None:
@@ -126,15 +143,16 @@ class Forwarder:
         ticking = asyncio.create_task(self._wake_on_tick())
         pause = Pause()
         try:
-            self._next = reader.cursors().get(self._destination.name, 0)
-            self._warn_of_password()
+            name = self._destination.name
+            self._has = Ranges(reader.cursors().get(name, 0), reader.delivered_ahead(name))
+            self._tell.begin(self._password is not None)
             while True:
-                began, first = self._clock.monotonic(), self._next
+                began, had = self._clock.monotonic(), (self._has.cursor, self._has.ahead)
                 trouble = await self._connection(reader)
                 lasted = self._connected and self._clock.monotonic() - began > LONGEST
-                if lasted or self._next > first:
+                if lasted or (self._has.cursor, self._has.ahead) != had:
                     pause.reset()
-                self._tell_lost(trouble)
+                self._lost(trouble)
                 await self._clock.sleep(pause.next())
         finally:
             self._connected = False
@@ -142,10 +160,9 @@ class Forwarder:
             reader.close()
 
     async def _wake_on_tick(self) -> None:
-        """Deadlines are looked at once a second: cheaper than a timer for every message."""
+        """Deadlines are looked at once a second, cheaper than a timer for every message; more often while a backlog waits."""
         while True:
-            await self._clock.sleep(_TICK_SECONDS)
-            self._ticked = True
+            await self._clock.sleep(_SOON_SECONDS if self._soon else _TICK_SECONDS)
             self._wake.set()
 
     # --- one connection ---------------------------------------------------------------------------------------
@@ -156,10 +173,12 @@ class Forwarder:
         inbox: deque[Event] = deque()
 
         def tell(event: Event) -> None:
+            if isinstance(event, Arrived):
+                return  # nothing is subscribed here
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 loop.call_soon_threadsafe(self._receive, inbox, event)
 
-        will = topics.status(self._base, "offline", retain=self._retains)
+        will = topics.status(self._tree.base, "offline", retain=self._retains)
         connection = Connection(self._destination, self._client_id, self._password, will, tell)
         try:
             connection.open()
@@ -171,6 +190,7 @@ class Forwarder:
                 await self._leave(connection, inbox)
             raise
         finally:
+            self._stream, self._soon = None, False
             connection.drop()
 
     def _receive(self, inbox: deque[Event], event: Event) -> None:
@@ -179,42 +199,46 @@ class Forwarder:
 
     async def _serve(self, connection: Connection, inbox: deque[Event], reader: LedgerReader) -> Trouble:
         """Publishes and takes acknowledgements until the connection is lost or silent; which of them, and why."""
-        stream: _Stream | None = None
         heard = self._clock.monotonic()
         while True:
-            now = self._clock.monotonic()
+            now, stream = self._clock.monotonic(), self._stream
             while inbox:
                 event = inbox.popleft()
                 heard = now
-                if isinstance(event, Arrived):
-                    continue  # nothing is subscribed here
                 if isinstance(event, Lost):
                     return event.trouble
                 if isinstance(event, Connected):
-                    stream = await self._begin(connection, event)
-                elif stream:
-                    self._acknowledged(stream, event)
-            if stream and not stream.window.flights:
+                    self._stream = stream = await self._begin(connection, event, reader)
+                elif stream and isinstance(event, Acknowledged):
+                    self._acknowledged(stream, event, now)
+            oldest = stream.window.oldest if stream else None
+            if stream and oldest is None:
                 heard = now
-            if now - heard > self._silence:
+            if now - heard > self._silence or (oldest is not None and now - oldest > _LONGEST_ANSWER * self._silence):
                 return no_answer()
             if stream:
                 self._fill(stream, reader)
+                self._keep()
             await self._wake.wait()
             self._wake.clear()
 
-    async def _begin(self, connection: Connection, limits: Connected) -> _Stream:
+    async def _begin(self, connection: Connection, limits: Connected, reader: LedgerReader) -> _Stream:
         """The broker has taken the connection."""
         size = self._ledger.size
         self._retains = self._retains and limits.retains
-        copies = deque([topics.status(self._base, "online")] if self._retains else ())
+        window = Window(min(self._destination.window, limits.receive_maximum))
+        supply = Supply(self._tree, self._ledger.newest, reader)
+        outbox = Outbox(
+            self._destination, supply, replace(limits, retains=self._retains), self._has, size, window, self._clock.monotonic()
+        )
         if self._retains:
-            copies.extend(await asyncio.to_thread(topics.standing_in, self._base, self._ledger.path))
-        window = Window(min(self._destination.window, limits.receive_maximum), self._next)
-        self._connected, self._ticked = True, True
-        self._fault = self._no_connection = None
-        self._log.info("forward.connected", next_n=self._next, waiting=max(0, size - self._next))
-        return _Stream(connection, window, limits, to_read=self._next, copies_from=size, copies=copies)
+            outbox.copies.append(topics.status(self._tree.base, "online"))
+            outbox.copies.extend(await asyncio.to_thread(topics.standing_in, self._tree.base, self._ledger.path))
+        self._connected = True
+        self._fault = self._refusal = None
+        self._refused_pause.reset()
+        self._tell.connected(self._has.cursor, max(0, size - self._has.cursor - self._has.beyond))
+        return _Stream(connection, window, outbox)
 
     async def _leave(self, connection: Connection, inbox: deque[Event]) -> None:
         """Ends the connection in order, or gives up soon."""
@@ -225,126 +249,80 @@ class Forwarder:
                     self._wake.clear()
                     await self._wake.wait()
 
-    # --- publishing -------------------------------------------------------------------------------------------
-
-    def _fill(self, stream: _Stream, reader: LedgerReader) -> None:
-        """Publishes as much as the window has room for."""
-        self._go_back(stream)
-        if self._ticked:
-            self._look_for_checkpoint(stream, reader)
-            self._ticked = False
-        while stream.window.room > 0:
-            found: tuple[int | None, Message] | None = self._next_copy(stream) if stream.copy_is_next else None
-            found = found or self._next_record(stream, reader) or self._next_copy(stream)
-            if found is None:
-                return
-            n, message = found
-            stream.copy_is_next = n is not None
-            stream.window.sent(stream.connection.publish(message), message, n)
-
-    def _go_back(self, stream: _Stream) -> None:
-        """What was acknowledged and is to be sent again is the next."""
-        if self._again < self._next:
-            stream.window.rewind()
-            stream.unsent.clear()
-            self._next = stream.window.cursor = stream.to_read = self._again
-        self._again = _NOTHING
-
-    def _next_copy(self, stream: _Stream) -> tuple[None, Message] | None:
-        """The next retained message; one that is too large for the broker is left out."""
-        while stream.copies:
-            message = stream.copies.popleft()
-            if message.size <= stream.limits.largest_packet:
-                return None, message
-            self._refused(stream, None, message, publish_refused(TOO_LARGE, "", message.topic))
-        return None
-
-    def _next_record(self, stream: _Stream, reader: LedgerReader) -> tuple[int, Message] | None:
-        """The next record, if one may be sent now: while one is refused, that one only, and only now and then."""
-        if self._refusal and (stream.window.records or self._clock.monotonic() < self._refused_until):
-            return None
-        if not stream.unsent and stream.to_read < self._ledger.size:
-            stream.unsent.extend(topics.records(self._base, stream.to_read, self._ledger.newest, reader))
-            stream.to_read = stream.unsent[-1][0] + 1 if stream.unsent else stream.to_read
-        if not stream.unsent:
-            return None
-        n, message = stream.unsent[0]
-        if message.size > stream.limits.largest_packet:
-            if not stream.window.records:  # else those before it come first
-                self._refused(stream, n, message, publish_refused(TOO_LARGE, "", message.topic))
-            return None
-        stream.unsent.popleft()
-        if n >= stream.copies_from and self._retains:
-            stream.copies.extend(topics.copies(self._base, message, reader))
-            stream.copies_from = n + 1
-        return n, message
-
-    def _look_for_checkpoint(self, stream: _Stream, reader: LedgerReader) -> None:
-        note, now = reader.newest_checkpoint(), self._clock.monotonic()
-        again = now - stream.checkpoint_at >= _CHECKPOINT_SECONDS  # the same one, for witnesses: nothing was sealed since
-        if note and (note != stream.checkpoint or again) and self._retains:
-            stream.checkpoint, stream.checkpoint_at = note, now
-            stream.copies.append(topics.checkpoint(self._base, note))
-
-    # --- acknowledgements -------------------------------------------------------------------------------------
-
-    def _acknowledged(self, stream: _Stream, answer: Acknowledged) -> None:
-        flight = stream.window.flights.pop(answer.mid, None)
-        if flight is None:
-            return
-        if answer.code >= FIRST_REFUSAL:
-            if flight.n is not None or flight.message.retain:
-                self._refused(stream, flight.n, flight.message, publish_refused(answer.code, answer.words, flight.message.topic))
-            return
-        if flight.n is None:
-            return
-        if answer.code == NOBODY_LISTENS:
-            self._tell_nobody_listens(flight.message)
-        self._refusal = None
-        self._refused_pause.reset()
-        stream.window.take(flight.n)
-        if stream.window.cursor > self._next:
-            self._next = stream.window.cursor
-            if not self._destination.collector:
-                self._ledger.delivered(self._destination.name, self._next)
-
-    def _refused(self, stream: _Stream, n: int | None, message: Message, trouble: Trouble) -> None:
-        """The broker does not take a message: a copy is left out, a record is tried again and nothing is sent past it."""
-        if n is None:
-            if self._first_time(topics.part_of(self._base, message), trouble.code):
-                self._log.error("forward.refused", retained=True, topic=message.topic, **trouble.told())
-            return
-        if self._refusal != trouble:
-            self._log.error("forward.refused", n=n, topic=message.topic, **trouble.told())
-        self._refusal = trouble
-        self._refused_until = self._clock.monotonic() + self._refused_pause.next()
-        stream.window.rewind()
-        stream.unsent.clear()
-        stream.to_read = self._next
-
-    def _tell_lost(self, trouble: Trouble) -> None:
-        if self._connected:
-            self._log.warning("forward.lost", **trouble.told())
-        elif trouble != self._no_connection:
-            self._log.error("forward.cannot_connect", **trouble.told())
-            self._no_connection = trouble
+    def _lost(self, trouble: Trouble) -> None:
+        self._tell.lost(trouble, was_connected=self._connected)
         if trouble.code == NO_RETAIN:
             self._retains = False
         self._fault, self._connected = trouble, False
 
-    def _tell_nobody_listens(self, message: Message) -> None:
-        part = topics.part_of(self._base, message)
-        if self._first_time(part, NOBODY_LISTENS):
-            hint = f"Subscribe to {self._base}/# where the readings are collected; until then the broker throws them away."
-            self._log.warning("forward.nobody_listens", topic=message.topic, hint=hint)
+    # --- publishing and acknowledgements ----------------------------------------------------------------------
 
-    def _warn_of_password(self) -> None:
-        if self._password is not None and not self._destination.tls and not on_this_machine(self._destination.host):
-            why = "the password goes over the network unencrypted"
-            self._log.warning("forward.password_in_clear", why=why, hint="Write `tls:` for this broker in site.yaml.")
+    def _fill(self, stream: _Stream, reader: LedgerReader) -> None:
+        """Publishes as much as the window has room for."""
+        size, now = self._ledger.size, self._clock.monotonic()
+        if now - stream.looked_at >= _TICK_SECONDS:
+            stream.looked_at = now
+            self._look_for_checkpoint(stream, reader, now)
+        stream.outbox.hurry = self._hurry
+        while stream.window.room > 0:
+            parcel = stream.outbox.next(size, now)
+            if parcel is None:
+                self._soon = stream.outbox.waits(size)
+                return
+            if stream.outbox.too_large(parcel):
+                self._refused(stream, parcel, publish_refused(TOO_LARGE, "", parcel.message.topic))
+            else:
+                stream.window.sent(stream.connection.publish(parcel.message), parcel, now)
 
-    def _first_time(self, place: str, code: int) -> bool:
-        """Whether this has not been said since the agent began."""
-        first = (place, code) not in self._said
-        self._said.add((place, code))
-        return first
+    def _look_for_checkpoint(self, stream: _Stream, reader: LedgerReader, now: float) -> None:
+        note = reader.newest_checkpoint()
+        again = now - stream.checkpoint_at >= _CHECKPOINT_SECONDS  # the same one, for witnesses: nothing was sealed since
+        if note and (note != stream.checkpoint or again) and self._retains:
+            stream.checkpoint, stream.checkpoint_at = note, now
+            stream.outbox.copies.append(topics.checkpoint(self._tree.base, note))
+
+    def _acknowledged(self, stream: _Stream, answer: Acknowledged, now: float) -> None:
+        flight = stream.window.answered(answer.mid)
+        if flight is None:
+            return
+        parcel = flight.parcel
+        if answer.code >= FIRST_REFUSAL:
+            if parcel.numbers or parcel.message.retain:
+                self._refused(stream, parcel, publish_refused(answer.code, answer.words, parcel.message.topic))
+            return
+        stream.outbox.answered(parcel, flight.at, now)
+        if not parcel.numbers:
+            return
+        if answer.code == NOBODY_LISTENS:
+            self._tell.nobody_listens(parcel.message)
+        if self._refusal and not stream.outbox.refuses:
+            self._refusal = None
+            self._refused_pause.reset()
+        for n in parcel.numbers:
+            self._has.add(n, n + 1)
+        if parcel.live and self._destination.numbers != "none":
+            self._publish_numbers(stream, parcel)
+
+    def _publish_numbers(self, stream: _Stream, parcel: Parcel) -> None:
+        """The plain numbers of records that the broker has: without an acknowledgement, so that they never hold anything up."""
+        retain = self._destination.numbers == "retained" and self._retains
+        for message in parcel.records:
+            for number in topics.numbers(self._tree, message, retain):
+                stream.connection.publish(number)
+
+    def _refused(self, stream: _Stream, parcel: Parcel, trouble: Trouble) -> None:
+        """The broker does not take a message: a copy is left out, records are tried again and nothing is sent past them."""
+        if not parcel.numbers:
+            self._tell.copy_refused(parcel.message, trouble)
+            return
+        if self._refusal != trouble:
+            self._tell.refused(parcel, trouble)
+        self._refusal = self._refusal or trouble
+        stream.outbox.refused(parcel, self._clock.monotonic() + self._refused_pause.next())
+
+    def _keep(self) -> None:
+        """Has the ledger remember what the broker has, where no collector's receipts say it."""
+        has = self._has.cursor, self._has.ahead
+        if has != self._told and not self._destination.collector:
+            self._told = has
+            self._ledger.delivered(self._destination.name, *has)

@@ -33,6 +33,7 @@ from agent.ledger_file import LedgerError
 from agent.ledger_head import Head, head_of
 from agent.merkle import Frontier
 from agent.newest import Newest
+from agent.ranges import Span
 from agent.record import EMPTY_LOG, RecordError
 from agent.rhythm import Rhythm
 from agent.schema import COUNTED
@@ -44,6 +45,7 @@ _MOST_IN_ONE_COMMIT = 2000
 
 Draft = Mapping[str, Any]
 Follow = Callable[[Record], Sequence[Draft]]
+Delivered = tuple[int, tuple[Span, ...]]
 Row = tuple[str, tuple[str | int | bytes, ...]]
 _Answer = tuple[asyncio.Future[Any], Exception | None, Any]
 
@@ -77,7 +79,7 @@ class Ledger:
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._error: LedgerError | None = None
-        self._cursors: dict[str, int] = {}
+        self._cursors: dict[str, Delivered] = {}
         self.newest = Newest()
         self.follow: Follow | None = None
         """What has to be sealed right behind a record; asked in the writing thread. Set before the first record of a meter."""
@@ -141,12 +143,12 @@ class Ledger:
     async def _keep(self, table: str, *values: str | int | bytes) -> None:
         await self._do(_Job(self._loop.create_future(), kept=(table, values)))
 
-    def delivered(self, destination: str, next_n: int) -> None:
-        """Remembers that a destination has acknowledged every record before `next_n`.
+    def delivered(self, destination: str, next_n: int, ahead: Sequence[Span] = ()) -> None:
+        """Remembers that a destination has acknowledged every record before `next_n`, and behind it these spans.
 
         Written with the next commit, not by one of its own: a crash before it only repeats a delivery.
         """
-        self._cursors[destination] = next_n
+        self._cursors[destination] = next_n, tuple(ahead)
 
     async def checkpoint(self) -> None:
         """Signs a checkpoint over all that is on disk, if there is none of this size yet."""
@@ -276,13 +278,16 @@ class _Writing:
             self._sign_checkpoint()
         return None
 
-    def finish(self, cursors: Mapping[str, int]) -> Head:
+    def finish(self, cursors: Mapping[str, Delivered]) -> Head:
         """Writes the records, the tree's edge and the destinations' cursors; the head after the transaction."""
         self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", map(_row, self.sealed))
         self._database.executemany("INSERT INTO checkpoint VALUES (?, ?)", self._notes)
         keep_tiles(self._database, self._frontier.size - len(self.sealed), self._frontier.size)
-        for cursor in cursors.items():
-            self._database.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next", cursor)
+        for name, (following, ahead) in cursors.items():
+            upsert = "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next"
+            self._database.execute(upsert, (name, following))
+            self._database.execute("DELETE FROM ahead WHERE destination = ?", (name,))
+            self._database.executemany("INSERT INTO ahead VALUES (?, ?, ?)", [(name, *span) for span in ahead])
         hashes = b"".join(self._frontier.hashes)
         self._database.execute(
             "INSERT INTO tree VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, hashes = excluded.hashes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agent.ledger_file import SCHEMA
+from agent.ledger_file import AHEAD, SCHEMA
 
 
 def writable(path: Path) -> sqlite3.Connection:
@@ -16,6 +16,7 @@ def writable(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute(AHEAD)  # a ledger begun by an older meterseal has none
     except sqlite3.Error:
         database.close()
         raise

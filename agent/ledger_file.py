@@ -22,6 +22,13 @@ END;"""
     for table in ("record", "checkpoint", "cosignature", "timestamp", "model")
     for verb, action in (("changed", "UPDATE"), ("deleted", "DELETE"))
 )
+AHEAD = """CREATE TABLE IF NOT EXISTS ahead (  -- what a destination has acknowledged behind its cursor: n >= first, n < stop
+    destination TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    PRIMARY KEY (destination, first)
+) STRICT;
+"""
 SCHEMA = f"""
 CREATE TABLE record (           -- the log: payload is canonical JSON with its signature
     n INTEGER PRIMARY KEY,
@@ -64,7 +71,7 @@ CREATE TABLE cursor (           -- how far each destination has acknowledged: th
     destination TEXT PRIMARY KEY,
     next INTEGER NOT NULL
 ) STRICT;
-{_REFUSALS}
+{AHEAD}{_REFUSALS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = 1;
 """
@@ -231,3 +238,7 @@ class LedgerReader:
     def cursors(self) -> dict[str, int]:
         """How far each destination has acknowledged: the next n to deliver."""
         return {row[0]: row[1] for row in self._rows("SELECT destination, next FROM cursor")}
+
+    def delivered_ahead(self, destination: str) -> list[tuple[int, int]]:
+        """What a destination has acknowledged behind its cursor: spans from a first n up to, not including, a last."""
+        return list(self._rows("SELECT first, stop FROM ahead WHERE destination = ? ORDER BY first", destination))

@@ -1,11 +1,12 @@
-"""One connection to a broker over MQTT 5 (OASIS MQTT Version 5.0), and what a broker's reasons mean in plain words.
+"""One connection to a broker over MQTT 5 (OASIS MQTT Version 5.0), or over 3.1.1 where the site file asks for it.
 
  1. A connection is used once. After a loss paho would send again whatever it holds, without regard to any window; so a
     new Connection with a new paho client is made, and what was not acknowledged is the caller's to publish again.
  2. paho runs in its own thread and stays alive when the agent is busy. Its callbacks only `tell`: a lock taken in
     one of them could wait for a thread that waits for paho's own lock.
  3. Only a reason of 128 and more in an acknowledgement tells a refused publish; MQTT 3.1.1 acknowledges it as a
-    success. So nothing older than MQTT 5 is spoken.
+    success. So 3.1.1 is spoken only where the site file says so.
+ 4. A broker may be anybody's: a packet larger than we ever asked for, and a message nobody asked for, end the connection.
 
 What it does not know: records, windows, the ledger, and when to try again.
 """
@@ -23,14 +24,15 @@ from functools import lru_cache
 from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.mqtt_words import Trouble, broker_closed, connect_refused, disconnected, file_unusable, unreachable
-from config.site import Mqtt, Tls
+from agent.mqtt_tls import FileUnusable, own_expired, tls_context
+from agent.mqtt_words import Trouble, broke_rules, broker_closed, connect_refused, disconnected, unreachable
+from config.site import Mqtt
 
 _CONNECT_SECONDS = 10.0
 _UNLIMITED = 2**28
@@ -40,12 +42,13 @@ _MOST_IN_FLIGHT = 65535
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something to publish at QoS 1."""
+    """Something to publish, at QoS 1 unless it may be lost."""
 
     topic: str
     payload: bytes
     content_type: str
     retain: bool = False
+    qos: int = 1
 
     @property
     def size(self) -> int:
@@ -126,8 +129,11 @@ class Connection:
         self._tell = tell
         self._lock = threading.Lock()
         self._dropped = False
+        self._speaks_5 = destination.version == "5"
+        self._will = will
         self._client = _client(destination, client_id, password, will)
-        _listen(self._client, tell)
+        self._client.largest = largest
+        _listen(self._client, destination, tell)
 
     def open(self) -> None:
         """Begins to connect; returns at once. Names are looked up and TLS is agreed in a thread of its own."""
@@ -135,16 +141,29 @@ class Connection:
 
     def publish(self, message: Message) -> int:
         """Hands a message to paho; the packet identifier that its acknowledgement will carry."""
-        properties = _properties(message.content_type)
-        return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties).mid
+        properties = _properties(message.content_type) if self._speaks_5 else None
+        made = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        return made.mid
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Asks for the messages of these topics at QoS 1; they are told as Arrived. Only after Connected."""
-        self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        self._client.asks = True
+        if self._speaks_5:
+            self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        else:
+            self._client.subscribe([(topic, 1) for topic in topics])
 
     def leave(self) -> None:
-        """Disconnects in order and has the broker publish the will (MQTT 5.0, section 3.14.2.1, reason 4)."""
-        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        """Disconnects in order and has the broker publish the will (MQTT 5.0, section 3.14.2.1, reason 4).
+
+        MQTT 3.1.1 cannot ask for that: the will is published from here, before.
+        """
+        if self._speaks_5:
+            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+            return
+        if self._will:
+            self.publish(self._will)
+        self._client.disconnect()
 
     def drop(self) -> None:
         """Lets go of the connection at once, whatever state it is in; paho's thread then ends by itself."""
@@ -160,13 +179,18 @@ class Connection:
         host, port = self._destination.host, port_of(self._destination)
         try:
             if self._destination.tls:
-                self._client.tls_set_context(_tls_context(self._destination.tls))
-            self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest))
-        except _FileUnusable as error:
+                self._client.tls_set_context(tls_context(self._destination.tls))
+            if self._speaks_5:
+                self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest))
+            else:
+                self._client.connect(host, port, self._destination.keepalive)
+        except FileUnusable as error:
             self._tell(Lost(error.trouble))
             return
         except (OSError, ValueError) as error:  # ValueError: no host can have this name
-            self._tell(Lost(unreachable(error, host, port)))
+            expired = own_expired(self._destination.tls) if isinstance(error, ssl.SSLError) else None
+            of_broker = isinstance(error, ssl.SSLCertVerificationError)
+            self._tell(Lost(expired if expired and not of_broker else unreachable(error, host, port)))
             return
         with self._lock:
             if self._dropped:
@@ -190,28 +214,62 @@ def _largest(size: int) -> Properties:
     return properties
 
 
-def _client(destination: Mqtt, client_id: str, password: str | None, will: Message | None) -> Client:
-    client = Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
+class _Client(Client):
+    """paho's client, with a limit to what a broker can make it hold.
+
+    Attributes:
+        asks: whether anything is subscribed.
+        largest: bytes of the largest packet that is taken.
+        broke: what the broker did that ended the connection, in plain words; empty if nothing.
+    """
+
+    asks = False
+    largest = LARGEST_ARRIVAL
+    broke = ""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """paho asks here for all that is left of a packet: before one that is too large has any memory."""
+        if bufsize > self.largest:
+            self.broke = "the broker sent something far too large"
+            raise ConnectionAbortedError(self.broke)
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """A message has arrived. At quality of service 2 paho would keep it; nothing is ever subscribed so."""
+        if not self.asks or self._in_packet["command"] & 0b100:
+            self.broke = "the broker sent a message that nobody here asked for"
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return super()._handle_publish()
+
+
+def _client(destination: Mqtt, client_id: str, password: str | None, will: Message | None) -> _Client:
+    speaks_5 = destination.version == "5"
+    client = _Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=None if speaks_5 else True,
+        protocol=MQTTProtocolVersion.MQTTv5 if speaks_5 else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
     )
     client.connect_timeout = _CONNECT_SECONDS
     client.max_inflight_messages = _MOST_IN_FLIGHT  # the window is the caller's
     if destination.username is not None or password is not None:
         client.username_pw_set(destination.username or "", password)
     if will:
-        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # the same
-        properties.ContentType = will.content_type
+        properties = Properties(PacketTypes.WILLMESSAGE) if speaks_5 else None  # type: ignore[no-untyped-call]  # the same
+        if properties:
+            properties.ContentType = will.content_type
         client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
     return client
 
 
-def _listen(client: Client, tell: Tell) -> None:
+def _listen(client: _Client, destination: Mqtt, tell: Tell) -> None:
     """Has paho's callbacks tell. They hold no reference to a Connection: the client goes when that goes."""
     taken = threading.Event()
 
     def on_connect(_client: Client, _: Any, __: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
         if reason.is_failure:
-            tell(Lost(connect_refused(reason.value, _words(properties))))
+            tell(Lost(connect_refused(reason.value, _words(properties), destination.version)))
             return
         taken.set()
         tell(
@@ -226,10 +284,14 @@ def _listen(client: Client, tell: Tell) -> None:
         tell(Acknowledged(mid, reason.value, _words(properties)))
 
     def on_disconnect(_client: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
-        if flags.is_disconnect_packet_from_server:
+        if client.broke:
+            tell(Lost(broke_rules(client.broke)))
+        elif not taken.is_set() and (expired := own_expired(destination.tls)):
+            tell(Lost(expired))
+        elif flags.is_disconnect_packet_from_server:
             tell(Lost(disconnected(reason.value, _words(properties))))
         else:
-            tell(Lost(broker_closed(reason.value, taken.is_set())))
+            tell(Lost(broker_closed(reason.value, taken.is_set(), destination.version)))
 
     def on_message(_client: Client, _: Any, message: MQTTMessage) -> None:
         tell(Arrived(message.topic, bytes(message.payload), message.retain))
@@ -244,46 +306,3 @@ def _words(properties: Properties | None) -> str:
     """What the broker says itself, if it does: one line, at most 200 characters."""
     text = str(getattr(properties, "ReasonString", ""))
     return "".join(letter if letter.isprintable() else " " for letter in text)[:200].strip()
-
-
-class _FileUnusable(Exception):
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.why)
-        self.trouble = trouble
-
-
-class _Socket(ssl.SSLSocket):
-    """A TLS socket that closes itself when the handshake fails: paho forgets it then."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; the broker's certificate and name are always checked. Read anew for each connection.
-
-    Raises:
-        _FileUnusable: a certificate or key file is missing or holds something else.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _Socket
-    try:
-        if tls.ca:
-            context.load_verify_locations(tls.ca)
-        else:
-            context.load_default_certs()
-    except OSError as error:  # SSLError is one
-        raise _FileUnusable(file_unusable("ca", str(tls.ca), error)) from None
-    if tls.certificate:
-        try:
-            # Without a password given here OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password="")
-        except OSError as error:
-            names = f"{tls.certificate}, {tls.key}" if tls.key else tls.certificate
-            raise _FileUnusable(file_unusable("certificate and key", names, error)) from None
-    return context

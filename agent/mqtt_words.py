@@ -14,6 +14,7 @@ FIRST_REFUSAL = 128
 TOO_LARGE = 149
 NO_RETAIN = 154
 
+_WRONG_VERSION = 132
 _NOT_AUTHORIZED = 135
 _LOG = "Look into the broker's log."
 _LET_IN = (
@@ -26,7 +27,7 @@ _REASONS = {
     129: ("the broker could not read what it was sent", _LOG),
     130: ("the broker found a breach of the MQTT rules", _LOG),
     131: ("the broker is not able to take this", _LOG),
-    132: (
+    _WRONG_VERSION: (
         "the broker does not speak MQTT 5",
         "Switch MQTT 5 on in the broker or take a newer one: older MQTT reports refused readings as taken.",
     ),
@@ -43,8 +44,12 @@ _REASONS = {
         "another client has connected to the broker with this gateway's name",
         "Two agents have the same `gateway:` in their site.yaml, or one agent runs twice. Stop one of them.",
     ),
+    143: ("the broker does not allow what is asked for here", "Check `topic` in site.yaml, and the broker's access list (ACL)."),
     144: ("the broker does not allow this topic", "Check `topic` in site.yaml."),
+    145: ("the broker still waits for the end of an earlier message", "Nothing to do here: it is tried again by itself."),
+    146: ("the broker does not know the message that is answered", _LOG),
     147: ("the broker was sent more at once than it allows", _LOG),
+    148: ("the broker does not allow short names for topics", _LOG),
     TOO_LARGE: ("this is larger than the broker takes", "Raise the broker's limit for the size of a message."),
     150: ("the broker finds that too much is sent", "Raise the broker's rate limit for this gateway."),
     151: ("the broker's limit for this gateway is used up", "Raise this gateway's quota in the broker."),
@@ -54,8 +59,11 @@ _REASONS = {
     155: ("the broker acknowledges nothing (no QoS 1)", "Switch QoS 1 on in the broker."),
     156: ("the broker asks to use another one at present", _ANOTHER),
     157: ("the broker has moved", _ANOTHER),
+    158: ("the broker knows no shared subscriptions", "Nothing to do at this gateway: it asks for none."),
     159: ("the broker finds that this gateway connects too often", "Raise the broker's limit for connections."),
     160: ("the broker allows connections only for a certain time", "Nothing to do here: it is tried again by itself."),
+    161: ("the broker cannot number subscriptions", "Nothing to do at this gateway: it asks for no numbers."),
+    162: ("the broker does not allow + and # in what is asked for", "Allow them in the broker."),
 }
 
 # X509_V_ERR_… of OpenSSL, as ssl.SSLCertVerificationError.verify_code carries them.
@@ -98,8 +106,10 @@ def _reason(code: int, words: str) -> Trouble:
     return Trouble(why, hint, words, code)
 
 
-def connect_refused(code: int, words: str) -> Trouble:
+def connect_refused(code: int, words: str, version: str = "5") -> Trouble:
     """The broker answered the connection with no (CONNACK)."""
+    if code == _WRONG_VERSION and version != "5":
+        return Trouble(f"the broker does not speak MQTT {version}", "Take `version` out of site.yaml.", words, code)
     return replace(_reason(code, words), fault=_NOT_LET_IN if code in _LETS_NOT_IN else "")
 
 
@@ -120,20 +130,35 @@ def publish_refused(code: int, words: str, topic: str) -> Trouble:
     return _reason(code, words)
 
 
-def broker_closed(code: int, was_connected: bool) -> Trouble:
+def broke_rules(why: str) -> Trouble:
+    """The broker did what no honest one does; the connection was ended from here."""
+    return Trouble(why, "Check that host and port are those of your broker. No reading is harmed: it is tried again by itself.")
+
+
+def own_certificate_expired(name: str, at: str, over: bool) -> Trouble:
+    """The certificate of this gateway is out of its time, and the broker does not let it in."""
+    if over:
+        hint = "Put a renewed one in its place: it is taken at the next attempt, without a restart."
+        return Trouble(f"this gateway's own certificate ({name}) has expired on {at}", hint)
+    return Trouble(f"this gateway's own certificate ({name}) is valid only from {at} on", "Check the date of this gateway.")
+
+
+def broker_closed(code: int, was_connected: bool, version: str = "5") -> Trouble:
     """The connection ended without a word of the broker; `code` is what paho makes of it."""
     if code == 130 and was_connected:  # paho knows no reason 149 in an acknowledgement; mosquitto's message_size_limit gives it
         hint = "Look into the broker's log. Most often it found a message too large: raise its limit for the size of a message."
         return Trouble("the broker answered a message with something that MQTT 5 does not know", hint)
     if code == 130:
-        return Trouble("the broker sent something that is not MQTT 5", "Check that host and port are those of an MQTT broker.")
+        return Trouble(
+            f"the broker sent something that is not MQTT {version}", "Check that host and port are those of an MQTT broker."
+        )
     if code == 141:
         return no_answer()
     if was_connected:
         return Trouble("the connection broke off", "Check the network and that the broker is running.")
     return Trouble(
         "the broker closed the connection without a word",
-        "Check that the port is the right one with or without `tls:`, and that the broker speaks MQTT 5.",
+        f"Check that the port is the right one with or without `tls:`, and that the broker speaks MQTT {version}.",
     )
 
 

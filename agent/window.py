@@ -1,4 +1,4 @@
-"""What is on its way to a broker over one connection, and the cursor behind it. Pure."""
+"""What is on its way to a broker over one connection. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ from dataclasses import dataclass, field
 from agent.mqtt import Message
 
 
-@dataclass(slots=True)
-class Flight:
-    """A message published and not yet acknowledged; `n` is None for a retained copy, and once its answer does not count."""
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message and the records that it carries.
+
+    Attributes:
+        message: what is published.
+        numbers: the n of its records, in order; none for a retained copy.
+        records: each of them as a message of its own; without a batch this is the message itself.
+        live: whether it was sealed while the connection stood, or right before; else it is backlog.
+    """
 
     message: Message
-    n: int | None
+    numbers: tuple[int, ...] = ()
+    records: tuple[Message, ...] = ()
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A parcel that was published and is not answered, and when that was."""
+
+    parcel: Parcel
+    at: float
 
 
 @dataclass(slots=True)
@@ -21,42 +38,38 @@ class Window:
 
     Attributes:
         size: how many messages may be in flight.
-        cursor: the first record not acknowledged.
+        flights: those that are, by packet identifier, oldest first.
+        records: how many of them carry records.
+        backlog: how many of them carry backlog.
     """
 
     size: int
-    cursor: int
     flights: dict[int, Flight] = field(default_factory=dict)
-    _sent: dict[int, bool] = field(default_factory=dict)
+    records: int = 0
+    backlog: int = 0
 
     @property
     def room(self) -> int:
-        """How many more messages may be published; none while one record alone is left unanswered this far behind."""
-        return self.size - max(len(self.flights), len(self._sent))
+        """How many more messages may be published."""
+        return self.size - len(self.flights)
 
     @property
-    def records(self) -> int:
-        """How many records are sent and not passed by the cursor."""
-        return len(self._sent)
+    def oldest(self) -> float | None:
+        """Since when the longest of all waits for its answer."""
+        return next(iter(self.flights.values())).at if self.flights else None
 
-    def sent(self, mid: int, message: Message, n: int | None) -> None:
-        """A message was published: record n, or a retained copy."""
-        self.flights[mid] = Flight(message, n)
-        if n is not None:
-            self._sent[n] = False
+    def sent(self, mid: int, parcel: Parcel, at: float) -> None:
+        """A parcel was published."""
+        self.flights[mid] = Flight(parcel, at)
+        self._count(parcel, 1)
 
-    def take(self, n: int) -> None:
-        """Record n is acknowledged: the cursor moves as far as there is no gap."""
-        self._sent[n] = True
-        while self._sent:
-            first = next(iter(self._sent))
-            if not self._sent[first]:
-                return
-            del self._sent[first]
-            self.cursor = first + 1
+    def answered(self, mid: int) -> Flight | None:
+        """What an answer is for; None if for nothing that is in flight."""
+        flight = self.flights.pop(mid, None)
+        if flight:
+            self._count(flight.parcel, -1)
+        return flight
 
-    def rewind(self) -> None:
-        """Everything from the cursor on will be sent again: acknowledgements still to come for it only make room."""
-        self._sent.clear()
-        for flight in self.flights.values():
-            flight.n = None
+    def _count(self, parcel: Parcel, by: int) -> None:
+        self.records += by if parcel.numbers else 0
+        self.backlog += 0 if parcel.live else by

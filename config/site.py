@@ -57,7 +57,10 @@ GatewayName = Annotated[
 ]
 Topic = Annotated[
     str,
-    Shape(r"[^#+\x00-\x1f\x7f]{1,200}", "is not a topic; write words with / between them, without + and #, such as meterseal/v1"),
+    Shape(
+        r"[^#+$\x00-\x1f\x7f-\x9f]{1,200}",
+        "is not a topic; write words with / between them, without +, # and $, such as meterseal/v1",
+    ),
 ]
 WitnessKey = Annotated[
     str,
@@ -261,6 +264,15 @@ class Tls(Declared):
     """File with the private key of that certificate."""
 
 
+class Batch(Declared):
+    """Several records in one message, for links where each byte is paid for."""
+
+    seconds: Annotated[Whole, Field(ge=1, le=3600)] = 60
+    """How long readings are gathered before they are sent, in seconds."""
+    compress: Literal["gzip", "none"] = "gzip"
+    """How the message is compressed."""
+
+
 class Mqtt(Declared):
     """One broker that readings are delivered to. Its password never stands here."""
 
@@ -283,6 +295,16 @@ class Mqtt(Declared):
     collector: CollectorKey | None = None
     """Key line of the collector behind this broker, as `meterseal collect init` prints it: then a record counts as delivered
     once the collector's receipt covers it. None: once the broker has acknowledged it."""
+    version: Annotated[Literal["5", "3.1.1"], BeforeValidator(as_text)] = "5"
+    """The MQTT version; 3.1.1 only for a broker that has no 5, for there a refused reading looks as if it were taken."""
+    backlog_per_second: Annotated[Whole, Field(ge=1, le=100_000)] = 500
+    """How many records a second at most are sent of what has piled up while the broker was away."""
+    batch: Batch | None = None
+    """For metered links: several records in one compressed message, such as {seconds: 60}."""
+    topics: Literal["gateway", "places"] = "gateway"
+    """Where a meter's topics stand: below the gateway, or as in a unified namespace below the site and the meter's place."""
+    numbers: Literal["none", "sent", "retained"] = "none"
+    """For dashboards: each value once more, as a message of its own; retained if the broker shall keep the newest one."""
 
 
 class Timestamp(Declared):

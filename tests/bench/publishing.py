@@ -45,12 +45,13 @@ def program() -> str | None:
 
 def lines(runner: asyncio.Runner, ledger: Ledger) -> list[Line]:
     """The whole ledger delivered to a broker: CPU time of this process, and time. Needs `program()`."""
+    tree = topics.tree_of(Mqtt(host="127.0.0.1"), GATEWAY)
     with _broker() as port, contextlib.closing(LedgerReader(ledger.path)) as reader:
-        messages = [topics.record(topics.base_of("meterseal/v1", GATEWAY), payload) for _, payload in reader.payloads()]
+        messages = [topics.record(tree, payload) for _, payload in reader.payloads()]
         names = (f"round-{number}" for number in itertools.count())
         measured = rounds(
             _ROUNDS,
-            lambda: runner.run(_drain(Mqtt(name=next(names), host="127.0.0.1", port=port, window=_WINDOW), ledger)),
+            lambda: runner.run(_drain(_destination(next(names), port), ledger)),
             lambda: Publisher(port).publish(messages),
         )
     return [
@@ -94,6 +95,11 @@ def _listening(process: subprocess.Popen[bytes], port: int) -> None:
         assert process.poll() is None, "mosquitto ended"
         assert time.monotonic() < deadline, "mosquitto does not listen"
         time.sleep(0.01)
+
+
+def _destination(name: str, port: int) -> Mqtt:
+    """A broker that takes a backlog as fast as it can: both sides are measured without a limit."""
+    return Mqtt(name=name, host="127.0.0.1", port=port, window=_WINDOW, backlog_per_second=100_000)
 
 
 async def _drain(destination: Mqtt, ledger: Ledger) -> None:
