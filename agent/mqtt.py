@@ -181,7 +181,9 @@ class Connection:
             if self._destination.tls:
                 self._client.tls_set_context(tls_context(self._destination.tls))
             if self._speaks_5:
-                self._client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest))
+                self._client.connect(
+                    host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest)
+                )
             else:
                 self._client.connect(host, port, self._destination.keepalive)
         except FileUnusable as error:

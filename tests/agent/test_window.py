@@ -35,6 +35,21 @@ def test_ranges_hold_exactly_the_numbers_that_were_added(cursor: int, spans: lis
     assert (again.cursor, again.ahead) == (has.cursor, has.ahead)
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 40))))
+def test_numbers_taken_out_of_ranges_are_missing_and_those_that_were_there_are_told(steps: list[tuple[bool, int, int]]) -> None:
+    has, model = Ranges(), set[int]()
+    for adds, first, stop in steps:
+        span = set(range(first, stop))
+        if adds:
+            has.add(first, stop)
+            model |= span
+        else:
+            assert {n for begin, end in has.remove(first, stop) for n in range(begin, end)} == model & span
+            model -= span
+        assert [n for n in range(60) if n in has] == sorted(model)
+        assert has.cursor == next(n for n in range(99) if n not in model)
+
+
 # --- what is on its way ------------------------------------------------------------------------------------------------
 
 
