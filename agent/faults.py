@@ -53,6 +53,7 @@ EVENTS = {
     "forward.refused": "MS-505",
     "forward.password_in_clear": "MS-506",
     "forward.nobody_listens": "MS-507",
+    "forward.old_version": "MS-510",
     "receipt.no_connection": "MS-502",
     "receipt.not_taken": "MS-508",
     "receipt.alarm": "MS-509",

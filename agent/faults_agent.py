@@ -160,6 +160,14 @@ DELIVERY = (
         ),
         "`meterseal verify` on the gateway, and on the collector's copy.",
     ),
+    Fault(
+        "MS-510",
+        "broker cannot refuse",
+        "Ask for MQTT 5 in the broker, then take `version` out of site.yaml.",
+        "The site file asks for MQTT 3.1.1: a record that the broker refuses or nobody collects looks as if it were delivered.",
+        ("`version: 3.1.1` is written for this broker in site.yaml.",),
+        "The broker's documentation: does it speak MQTT 5? With a collector that gives receipts nothing is missed either way.",
+    ),
 )
 
 CLOCK = (

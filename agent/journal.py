@@ -63,6 +63,7 @@ EVENTS = {
     "timestamp.taken": "a timestamp authority stamped the newest checkpoint",
     "timestamp.failed": "a timestamp authority did not answer or refused; it is asked again by itself",
     "forward.nobody_listens": "the broker takes records, but no one has subscribed to them",
+    "forward.old_version": "the site file asks for MQTT 3.1.1, where a broker's refusals cannot be seen",
 }
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -139,8 +139,9 @@ def own_certificate_expired(name: str, at: str, over: bool) -> Trouble:
     """The certificate of this gateway is out of its time, and the broker does not let it in."""
     if over:
         hint = "Put a renewed one in its place: it is taken at the next attempt, without a restart."
-        return Trouble(f"this gateway's own certificate ({name}) has expired on {at}", hint)
-    return Trouble(f"this gateway's own certificate ({name}) is valid only from {at} on", "Check the date of this gateway.")
+        return Trouble(f"this gateway's own certificate ({name}) has expired on {at}", hint, fault=_CERTIFICATE)
+    why = f"this gateway's own certificate ({name}) is valid only from {at} on"
+    return Trouble(why, "Check the date of this gateway.", fault=_CERTIFICATE)
 
 
 def broker_closed(code: int, was_connected: bool, version: str = "5") -> Trouble:
