@@ -20,7 +20,7 @@ from agent.ledger import Ledger
 from agent.polled import Polled
 from agent.ways import poller_of
 from config.settings import Settings, mqtt_password
-from config.site import Mqtt
+from config.site import Mqtt, Site
 from drivers.link import Link
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class Parts:
 
     # --- destinations -----------------------------------------------------------------------------------------
 
-    def deliver(self, destination: Mqtt) -> None:
-        """Has the ledger delivered to a destination."""
+    def deliver(self, destination: Mqtt, site: Site) -> None:
+        """Has the ledger delivered to a destination. `site`: where the meters stand, for topics that go by places."""
         password = password_of(self._settings, destination.name)
-        made = Forwarder(destination, self._ledger, self._ledger.gateway, self._clock, password, self._log)
+        made = Forwarder(destination, self._ledger, self._ledger.gateway, self._clock, password, self._log, site)
         self.forwarders[destination.name] = made
         self._begin("destination", destination.name, made.run())
 

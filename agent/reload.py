@@ -235,11 +235,14 @@ class Reload:
         self._ledger.commit_seconds = site.commit_seconds
         self._closing.go_on_with([meter.id for meter in site.meters], site.timezone)
         wanted = {destination.name: destination for destination in site.mqtt}
-        served = {destination.name: destination for destination in before.site.mqtt}
-        await self._parts.deliver_no_more([name for name in served if served[name] != wanted.get(name)])
+        moved = {meter.id: meter.place for meter in site.meters} != {meter.id: meter.place for meter in before.site.meters}
+        served = {each.name: each for each in before.site.mqtt if not (moved and each.topics == "places")}
+        await self._parts.deliver_no_more(
+            [each.name for each in before.site.mqtt if served.get(each.name) != wanted.get(each.name)]
+        )
         for name, destination in wanted.items():
             if destination != served.get(name):
-                self._parts.deliver(destination)
+                self._parts.deliver(destination, site)
         if any(getattr(site, key) != getattr(before.site, key) for key in _ASIDE):
             await self._parts.end_beside()
             self._parts.beside(self._aside(prepared.site))

@@ -87,7 +87,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
                 for name, way in ways.items():
                     parts.poll(name, way, meters[name])
                 for destination in site.site.mqtt:
-                    parts.deliver(destination)
+                    parts.deliver(destination, site.site)
                 parts.beside(aside(site))
                 reason = await _work(parts, reload, signals.stopped, closing, ledger, book, clock)
             log.info("agent.stopped", reason=reason, records=ledger.size)
@@ -226,6 +226,8 @@ def _tell(stopped: asyncio.Future[str], reason: str) -> None:
 
 async def _let_forwarders_catch_up(ledger: Ledger, forwarders: Sequence[Forwarder]) -> None:
     """Gives connected brokers a moment to acknowledge what is under way; the rest is sent after the next start."""
+    for forwarder in forwarders:
+        forwarder.hurry()
     try:
         async with asyncio.timeout(_LAST_WORDS_SECONDS):
             while any(f.state.connected and f.state.next_n < ledger.size for f in forwarders):
