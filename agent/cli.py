@@ -22,6 +22,7 @@ from agent.cli_explain import explain
 from agent.cli_fault import fault
 from agent.cli_key import init, key
 from agent.cli_life import confirm, manual, pair, replace, spot
+from agent.cli_models import models
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.cli_try import try_
@@ -215,26 +216,6 @@ def simulate(plant: Path, directory: Path) -> None:
         asyncio.run(run_plant(plant, directory))
 
 
-@main.command(short_help="List the meter models, or show one.")
-@click.argument("name", required=False)
-@site_options
-def models(name: str | None, site: Path | None, state: Path | None) -> None:
-    """List the meter models, or show the file of the one called NAME."""
-    with told():
-        from config.check import load_models
-        from config.mistake import did_you_mean
-
-        known = load_models(())
-    if name is None:
-        for each in sorted(known):
-            declared = known[each].declared
-            click.echo(f"{each:<24} {declared.trust.level}  {declared.medium:<12} {declared.maker} {declared.product}")
-        return
-    if name not in known:
-        raise failure(f"There is no model {name}.{did_you_mean(name, list(known))}")
-    click.echo(known[name].text.decode("utf-8"))
-
-
 @main.command(short_help="Show the whole agent at work, in two minutes.")
 def demo() -> None:
     """Show the whole agent at work on simulated meters, in two minutes."""
@@ -249,5 +230,5 @@ def demo() -> None:
 
 for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse, fault):
     main.add_command(_verb)
-for _verb in (correct, replace, confirm, pair, manual, spot):
+for _verb in (correct, replace, confirm, pair, manual, spot, models):
     main.add_command(_verb)

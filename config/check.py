@@ -23,6 +23,7 @@ from config.library import (
     find_models,
     is_generic,
     load_model,
+    model_folders,
     read_bytes,
     unknown_model,
     with_points,
@@ -227,15 +228,11 @@ def _each(kind: type[T], entries: object, document: Document, key: str) -> list[
 def _models(draft: _Draft, beside: Path, mistakes: list[Mistake]) -> dict[int, ModelFile]:
     """The model in force for each meter, by the meter's index. Adds to the mistakes what is wrong with them."""
     document = draft.document
-    folders = []
     for index, name in enumerate(draft.folders):
-        folder = beside / name
-        if folder.is_dir():
-            folders.append(folder)
-        else:
+        if not (beside / name).is_dir():
             mistakes.append(document.mistake(("models", index), f"there is no folder {shown(name)} beside the site file"))
     try:
-        known = find_models(folders)
+        known = find_models([folder for folder in model_folders(beside, draft.folders) if folder.is_dir()])
     except ConfigError as error:
         mistakes += error.mistakes
         return {}

@@ -1,7 +1,8 @@
 """Model files: the shipped ones and a site's own, found by their names and read into declared models.
 
-A model file is called as the model in it, with `.yaml` behind. Shipped files lie in `config/models`; a site names
-folders of its own under `models:`. A name that is in both is a mistake, since nobody could say which one was meant.
+A model file is called as the model in it, with `.yaml` behind. Shipped files lie in `config/models`; a site has a
+folder `models` beside its file, or names others under `models:`. A name that is in both is a mistake, since nobody
+could say which one was meant.
 
 A file's bytes are kept beside what they declare: the ledger stores them, and `read_model` reads such stored bytes
 again. Nothing read here is trusted for what a value means without the digest that a sealed declaration quotes.
@@ -24,6 +25,7 @@ from config.protocols import PROTOCOLS, Protocol
 from config.text import LARGEST, Document, read_text
 from config.typed import typed
 
+USUAL_FOLDER = "models"
 _SUFFIXES = (".yaml", ".yml")
 # Characters that JSON allows as they are and YAML does not, or folds.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -85,10 +87,22 @@ def load_model(path: Path | str) -> ModelFile:
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> Mapping[str, Path]:
-    """The shipped files; they do not change while a program runs."""
-    folder = Path(str(files("config") / "models"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def shipped_models() -> Mapping[str, Path]:
+    """The shipped files by their models' names; they do not change while a program runs."""
+    return {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
+
+
+def _shipped_folder() -> Path:
+    return Path(str(files("config") / "models"))
+
+
+def model_folders(beside: Path, named: Iterable[str]) -> list[Path]:
+    """A site's folders of models: those it names, and a folder called `models` beside its file. `beside`: that file's folder."""
+    folders = [beside / name for name in named]
+    usual = beside / USUAL_FOLDER
+    if usual.is_dir() and usual.resolve() not in (folder.resolve() for folder in (*folders, _shipped_folder())):
+        folders.append(usual)
+    return folders
 
 
 def find_models(folders: Iterable[Path]) -> dict[str, Path]:
@@ -97,7 +111,7 @@ def find_models(folders: Iterable[Path]) -> dict[str, Path]:
     Raises:
         ConfigError: no such folder, or one name twice.
     """
-    found = dict(_shipped())
+    found = dict(shipped_models())
     mistakes = []
     for folder in folders:
         if not folder.is_dir():
@@ -107,7 +121,7 @@ def find_models(folders: Iterable[Path]) -> dict[str, Path]:
             if path.suffix not in _SUFFIXES or path.name.startswith("."):
                 continue
             if path.stem in found:
-                whose = "a shipped model" if found[path.stem] == _shipped().get(path.stem) else f"in {found[path.stem]}"
+                whose = "a shipped model" if found[path.stem] == shipped_models().get(path.stem) else f"in {found[path.stem]}"
                 message = f"{path.stem} is also {whose}; give this one a name of its own, such as {path.stem}-own"
                 mistakes.append(Mistake(str(path), 0, 0, "", message))
             else:

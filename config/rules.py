@@ -186,7 +186,7 @@ def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[
         path = ("meters", index, "quantities", number)
         if quantity not in told:
             near = did_you_mean(quantity, told)
-            hint = f".{near}" if near else f"; see `meterseal models {meter.model}`"
+            hint = f".{near}" if near else f"; see `meterseal models show {meter.model}`"
             yield path, f"{meter.model} does not tell {quantity}{hint}"
         elif quantity in meter.quantities[:number]:
             yield path, f"{quantity} stands twice"

@@ -330,7 +330,7 @@ class Site(Declared):
     commit_seconds: Annotated[float, BeforeValidator(as_decimal), Field(ge=0, le=10)] = 1.0
     """How many seconds readings may be gathered before they are written to disk: 0 writes each at once."""
     models: tuple[UsedName, ...] = ()
-    """Folders with model files of your own, beside the shipped ones; relative to the site file."""
+    """Folders with model files of your own, relative to the site file; one called models beside it needs no mention."""
     links: Annotated[dict[Name, Link], Field(min_length=1)]
     """The ways to the meters, each under a name of its own."""
     meters: Annotated[tuple[Meter, ...], Field(min_length=1)]

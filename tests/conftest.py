@@ -27,3 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in BY_THE_CLOCK:
             item.add_marker(pytest.mark.by_the_clock)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what the public sources of models say, beside what the models say."""
+    passed = [report for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    told = [value for report in passed for name, value in report.user_properties if name == "agrees"]
+    lines = [line for report in passed for name, value in report.user_properties if name == "differences" for line in value]
+    if told:
+        terminalreporter.section("models against each public source")
+        for line in (*sorted(told), "", *sorted(lines)):
+            terminalreporter.write_line(line)

@@ -87,7 +87,7 @@ class Plant:
             elif name in self.meters:
                 written: dict[str, Any] = {
                     "place": {"place": f"cabinet {chance.randrange(100)}"},
-                    "every": {"every": chance.choice(["2s", "5s", "10s"])},
+                    "every": {"every": chance.choice(["1s", "2s", "5s"])},
                     "quantities": {"quantities": chance.sample(["active_energy_import", "voltage.l1", "frequency"], 2)},
                     "link": {"link": chance.choice(["hall", "yard"])},
                 }.get(what, {})

@@ -141,8 +141,8 @@ def test_an_export_must_end_in_zip(terminal: Terminal) -> None:
 def test_models_are_listed_with_their_trust_and_shown_by_name(terminal: Terminal) -> None:
     listed = terminal.type("models", expect=0)
     assert "eastron-sdm630" in listed
-    assert "model: eastron-sdm630" in terminal.type("models", "eastron-sdm630", expect=0)
-    assert "Did you mean eastron-sdm630?" in terminal.type("models", "eastron-sdm63", expect=2)
+    assert "eastron-sdm630, revision" in terminal.type("models", "show", "eastron-sdm630", expect=0)
+    assert "Did you mean eastron-sdm630?" in terminal.type("models", "show", "eastron-sdm63", expect=2)
 
 
 def test_a_plant_file_with_mistakes_is_told_with_its_line(terminal: Terminal) -> None:

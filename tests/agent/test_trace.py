@@ -18,6 +18,7 @@ from agent.bundle import Bundle
 from agent.export import export
 from agent.findings import CannotCheck
 from agent.merkle import root_from_proof
+from agent.model_examples import address_of
 from agent.record import leaf_hash, parse, signed_part
 from agent.story import leaf_of
 from agent.trace import read_time, trace, trace_record
@@ -28,7 +29,6 @@ from drivers.errors import FormulaError
 from drivers.formula import evaluate
 from tests.agent.ledgers import EVERY_S, ORIGIN, START, Gateway, MemoryLog, good_gateway, new_key
 from tests.agent.plants import models
-from tests.config.test_models import ADDRESSES
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 CHECKED = "the answer to this request of the model, checksum and address ok"
@@ -435,7 +435,7 @@ def formulas_of_shipped_models() -> Iterator[tuple[str, list[bytes]]]:
         for example in model.examples:
             requests, answers = ([bytes.fromhex(getattr(f, side)) for f in example.frames] for side in ("request", "answer"))
             framing = "rtu" if model.protocol == "modbus" else "own"
-            target = Target(model, ADDRESSES[model.protocol](requests[0]), framing, ct=example.ct, vt=example.vt)
+            target = Target(model, address_of(model, requests[0]), framing, ct=example.ct, vt=example.vt)
             for quantity in example.values:
                 yield driver.locate(target, requests, model.point(quantity), answers), answers
 

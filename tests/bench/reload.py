@@ -35,15 +35,15 @@ async def _run(folder: Path, times: int, seed: int) -> None:
     began, longest = time.monotonic(), 0.0
     told = {"site.reloaded": 0, "site.unchanged": 0}
     async with simulated(folder) as simulator:
-        plant = Plant(simulator, seed)
+        plant = Plant(simulator, seed, every="2s")
         async with at_work(folder, plant.text(), FastClock(5.0)) as agent:
             for _ in range(times):
                 plant.change()
                 asked = time.monotonic()
                 told[await reloaded(agent, folder, plant.text())] += 1
                 longest = max(longest, time.monotonic() - asked)
-            before = len(agent.readings("S-1"))
-            await until(lambda: len(agent.readings("S-1")) >= before + 2)
+                before = len(agent.readings("S-1"))
+                await until(lambda before=before: len(agent.readings("S-1")) > before)
             outcomes = judged(agent)
             records = agent.past.size() if agent.past else 0
             up = [event["link"] for event in agent.events("link.up")]

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
+from agent.model_examples import example_findings, frames_of, target_of, unproven, values_of
 from config.check import load_models
 from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch
-from config.model import TRUST_WORDS, Example, MeterModel
+from config.model import TRUST_WORDS, MeterModel
 from config.protocols import PROTOCOLS
 from config.quantity import quantity_of
 from drivers import Target, load, modbus
-from drivers.errors import NoValue
-from drivers.formula import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "config" / "models"
@@ -29,16 +28,6 @@ FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 MODELS = {name: model.declared for name, model in load_models().items()}
 MODBUS = [name for name in FILES if MODELS[name].protocol == "modbus"]
 REGISTERS = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
-
-# The address that a request of an example is sent to, by protocol.
-ADDRESSES: dict[str, Callable[[bytes], str]] = {
-    "modbus": lambda request: str(request[0]),
-    "dlt645": lambda request: request.lstrip(bytes([0xFE]))[6:0:-1].hex().upper(),
-    "cjt188": lambda request: f"{request.lstrip(bytes([0xFE]))[1]:02X}-{request.lstrip(bytes([0xFE]))[8:1:-1].hex()}",
-    "iec62056_21": lambda request: request[2:-3].decode("ascii"),
-    "opcua": lambda request: "",
-    "mbus": lambda request: str(request[2]) if request[0] == 0x10 else request[10:6:-1].hex() + request[11:15].hex().upper(),
-}
 
 # Where a value stands, in a word, by protocol.
 PLACES: dict[str, Callable[[Any], str]] = {
@@ -53,44 +42,12 @@ each_model = pytest.mark.parametrize("name", FILES)
 each_modbus_model = pytest.mark.parametrize("name", MODBUS)
 
 
-def frames_of(example: Example) -> tuple[list[bytes], list[bytes]]:
-    return [bytes.fromhex(frame.request) for frame in example.frames], [bytes.fromhex(frame.answer) for frame in example.frames]
-
-
-def framing_of(model: MeterModel) -> str:
-    return "rtu" if model.protocol == "modbus" else "own"
-
-
-def target_of(model: MeterModel, example: Example) -> Target:
-    address = ADDRESSES[model.protocol](frames_of(example)[0][0])
-    return Target(model, address, framing_of(model), ct=example.ct, vt=example.vt)
-
-
-def values_of(model: MeterModel, example: Example) -> dict[str, str | None]:
-    """All that an example's frames hold, by quantity; None where the meter says it has no value."""
-    requests, answers = frames_of(example)
-    made: dict[str, str | None] = {}
-    for point in model.points:
-        try:
-            formula = load(model.protocol).locate(target_of(model, example), requests, point, answers)
-        except KeyError:
-            continue
-        except NoValue:
-            made[point.quantity] = None
-            continue
-        made[point.quantity] = evaluate(formula, answers).value
-    return made
-
-
 def places_of(item: ModbusPoint | ModbusWatch) -> list[At]:
     return [item.at] if isinstance(item, ModbusWatch) else [item.at, *(part.at for part in item.plus)]
 
 
 def length_of(at: At) -> int:
     return REGISTERS.get(at.type) or at.count or 1
-
-
-EXAMPLES = [(name, index) for name in FILES for index in range(len(MODELS[name].examples))]
 
 
 def test_every_model_file_is_among_the_shipped_models_under_its_own_name() -> None:
@@ -105,24 +62,14 @@ def test_no_quantity_stands_twice(name: str) -> None:
     assert sorted(set(quantities)) == sorted(quantities)
 
 
-@pytest.mark.parametrize(("name", "index"), EXAMPLES)
-def test_each_example_answer_answers_its_request(name: str, index: int) -> None:
-    model = MODELS[name]
-    for request, answer in zip(*frames_of(model.examples[index]), strict=True):
-        load(model.protocol).check(request, answer, framing_of(model))
-
-
-@pytest.mark.parametrize(("name", "index"), EXAMPLES)
-def test_each_example_states_exactly_the_values_its_frames_hold(name: str, index: int) -> None:
-    example = MODELS[name].examples[index]
-    held = values_of(MODELS[name], example)
-    assert {quantity: value for quantity, value in held.items() if value is not None} == example.values
+@each_model
+def test_each_example_holds_exactly_the_values_it_states_in_answers_to_its_requests(name: str) -> None:
+    assert list(example_findings(MODELS[name])) == []
 
 
 @each_model
 def test_every_point_is_proven_by_an_example(name: str) -> None:
-    proven = {quantity for example in MODELS[name].examples for quantity in example.values}
-    assert proven == {point.quantity for point in MODELS[name].points}
+    assert unproven(MODELS[name]) == []
 
 
 @each_model

@@ -2,13 +2,14 @@
 
 `sources.csv` was extracted from the sources that the model files name, by a program of its own, one line for each
 place that a source gives. Where sources contradict each other, the model leaves the quantity out and says so under
-`trust.questions`, or follows the sources named in `CHOSEN`. Run with -s, the tests print the table of differences.
+`trust.questions`, or follows the sources named in `CHOSEN`. The table of differences stands at the end of the tests' output.
 """
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -63,20 +64,27 @@ def same(ours: Place, theirs: Place) -> bool:
     return ours[1:] == theirs[1:]
 
 
+def words_of(place: Place) -> str:
+    function, address, kind, order, scale = place
+    return " ".join(filter(None, (f"function {function} at {address} {kind}", order, f"x {scale:f}" if scale != 1 else "")))
+
+
 @pytest.mark.parametrize("name", sorted(TOLD))
-def test_a_register_map_says_what_its_sources_say(name: str) -> None:
+def test_a_register_map_says_what_its_sources_say(name: str, record_property: Callable[[str, object], None]) -> None:
     model = MODELS[name]
-    lines, missing = [], []
+    lines, missing, agreeing = [], [], 0
     for point in model.points:
         given = TOLD[name].get(point.quantity, [])
         ours = place_of(model, point)
         for place, sources in given:
+            agreeing += same(ours, place)
             if not same(ours, place):
-                lines.append(f"{name} {point.quantity}: ours {ours}; {sources} {place}")
+                lines.append(f"{name} {point.quantity}: ours {words_of(ours)}; {sources}: {words_of(place)}")
         if given and not any(same(ours, place) for place, _ in given):
             missing.append(point.quantity)
     missing = [quantity for quantity in missing if (name, quantity) not in CHOSEN]
-    print("\n".join(lines))
+    record_property("agrees", f"{name}: {agreeing} places as in its sources, {len(lines)} otherwise")
+    record_property("differences", lines)
     assert missing == [], f"no source gives these places:\n{chr(10).join(lines)}"
 
 

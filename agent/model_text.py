@@ -1,0 +1,95 @@
+"""A meter model as text for people, and what is different between two of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from config.model import TRUST_WORDS, MeterModel, ModelFile, Point, Watch
+from config.protocols import PROTOCOLS
+
+
+def described(file: ModelFile, where: str) -> str:
+    """A model: what it is, how far it is trusted and on what, what it tells and where. `where`: its file."""
+    model = file.declared
+    words = TRUST_WORDS[model.trust.level]
+    title = PROTOCOLS[model.protocol].title
+    lines = [
+        f"{model.model}, revision {model.revision}: {model.maker} {model.product}",
+        f"  {model.medium}, {title}{_port(model)}",
+        f"  file    {where}",
+        f"  SHA-256 {file.digest}",
+        f"  trust   {model.trust.level}: {words}",
+        *(f"    source    {source.kind}: {source.url}" for source in model.trust.sources),
+        *(f"    open      {question}" for question in model.trust.questions),
+    ]
+    for title, watches in (("says who it is", model.identity), ("settings that are watched", model.attest)):
+        lines += [f"  {title}: {', '.join(watch.name for watch in watches)}"] if watches else []
+    lines += ["", *_table(_point_row(point) for point in model.points)]
+    lines += ["", *(f"  {note}" for note in model.notes)] if model.notes else []
+    count = len(model.examples)
+    lines += ["", f"  {count} example{'s' * (count != 1)}: {'; '.join(example.origin for example in model.examples)}"]
+    return "\n".join(lines)
+
+
+def _port(model: MeterModel) -> str:
+    return f", port as delivered: {model.serial.baud} {model.serial.format}" if model.serial else ""
+
+
+def place_words(place: Any) -> str:
+    """Where a value stands, as in its file: `address 52, type f32`."""
+    written = place.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    return ", ".join(f"{key} {value}" for key, value in written.items())
+
+
+def _point_row(point: Point) -> tuple[str, ...]:
+    scale = "" if point.scale == 1 else f"x {point.scale}"
+    ratio = {"none": "", "already_primary": "primary already"}.get(point.ratio, f"x {point.ratio.replace('_', ' x ')}")
+    unit = "" if point.unit == "1" else point.unit
+    return point.quantity, unit, place_words(point.at), scale, ratio, "" if point.default else "on request"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    made = [("QUANTITY", "UNIT", "WHERE", "SCALE", "RATIO", ""), *rows]
+    widths = [max(len(row[column]) for row in made) for column in range(len(made[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in made]
+
+
+def differences(ours: MeterModel, other: MeterModel) -> Iterator[str]:
+    """What one model says otherwise than another one, in words."""
+    for name, one, two in (("protocol", ours.protocol, other.protocol), ("medium", ours.medium, other.medium)):
+        if one != two:
+            yield f"{name}: {one}, there {two}"
+    for kind in ("identity", "attest"):
+        yield from _named(kind, {each.name: _watch(each) for each in getattr(ours, kind)}, getattr(other, kind))
+    here = {point.quantity: _point(point) for point in ours.points}
+    there = {point.quantity: _point(point) for point in other.points}
+    yield from _parts(here, there)
+
+
+def _named(kind: str, here: dict[str, str], watches: Iterable[Watch]) -> Iterator[str]:
+    for line in _parts(here, {each.name: _watch(each) for each in watches}):
+        yield f"{kind}: {line}"
+
+
+def _parts(here: dict[str, str], there: dict[str, str]) -> Iterator[str]:
+    for name in [*here, *(name for name in there if name not in here)]:
+        if name not in there:
+            yield f"{name}: only here ({here[name]})"
+        elif name not in here:
+            yield f"{name}: only there ({there[name]})"
+        elif here[name] != there[name]:
+            yield f"{name}: {here[name]}; there {there[name]}"
+
+
+def _watch(watch: Watch) -> str:
+    expect = f", expected {', '.join(watch.expect)}" if watch.expect else ""
+    return place_words(watch.at) + expect
+
+
+def _point(point: Point) -> str:
+    parts = [place_words(point.at), *(f"+ {place_words(part.at)}" for part in getattr(point, "plus", ()))]
+    parts += [f"scale {point.scale.normalize():f}"] if point.scale != Decimal(1) else []
+    parts += [f"ratio {point.ratio}"] if point.ratio != "none" else []
+    return ", ".join(parts)
