@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-READ, UNTOLD = "read", "untold"
+READ, UNTOLD, LOST = "read", "untold", "records_lost"
 OFF = "agent_stopped"
 # What the online monitoring of key energy users asks for at least (its part 6, end devices).
 ASKED_PERCENT = 90

@@ -17,10 +17,10 @@ from contextlib import nullcontext
 from itertools import islice
 from multiprocessing import get_context
 
+from agent.log import Log
 from agent.record import RecordError, parse, parsed_body
 from agent.seal import from_base64url, key_name, pre_authentication, signed
 from agent.story import kind_of
-from agent.verify import Log
 
 Row = tuple[int, bytes]
 _CHUNK = 512
@@ -44,6 +44,7 @@ class Ahead:
         self._progress = progress
         self._good: set[bytes] = set()
         self.size, self.checkpoints, self.models, self.timestamps = log.size, log.checkpoints, log.models, log.timestamps
+        self.kept = log.kept
 
     def is_signed(self, data: bytes, signature: str, public: bytes) -> bool:
         """`agent.seal.signed`, remembered where a process has found it good."""

@@ -2,6 +2,7 @@
 
     README.txt                     how to verify it
     records.jsonl                  the records from 0 on, one a line, as sealed
+    kept.txt                       what is kept of records that are gone: first n, how many (1 or 256), hash; only where some are
     checkpoints/00000000.txt ...   the log's signed checkpoints, oldest first
     timestamps/<size>.tsr          RFC 3161 responses over the checkpoint of that size
     keys/<key name>.vkey           the log's keys, for orientation only: take the key from the enrolment form
@@ -12,11 +13,14 @@ What this file does not know: whether any of it is true (`agent.verify` tells).
 
 from __future__ import annotations
 
+import base64
 import re
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +28,10 @@ from agent.findings import CannotCheck
 
 README = "README.txt"
 RECORDS = "records.jsonl"
+KEPT = "kept.txt"
 _CHECKPOINT = re.compile(r"checkpoints/[0-9]{8}\.txt")
 _TIMESTAMP = re.compile(r"timestamps/([0-9]{1,16})\.tsr")
+_PIECE = re.compile(rb"(0|[1-9][0-9]{0,15}) (1|256) ([A-Za-z0-9_-]{43})")
 _MODEL = re.compile(r"models/([0-9a-f]{64})\.yaml")
 _KEY = re.compile(r"keys/[0-9a-f]{16}\.vkey")
 _MOST_MEMBERS = 1_000_000
@@ -44,6 +50,7 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._size: int | None = None
+        self._kept: list[tuple[int, int, bytes]] | None = None
         with self._readable():
             self._zip = zipfile.ZipFile(path)
         try:
@@ -57,19 +64,42 @@ class Bundle:
         self._zip.close()
 
     def size(self) -> int:
-        """How many records there are; counted once."""
+        """How many records there are, with those that are gone; counted once."""
         if self._size is None:
-            self._size = sum(1 for _ in self.payloads())
+            self._size = next((n + 1 for n, _ in deque(self.payloads(), maxlen=1)), 0)
         return self._size
 
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Records from place n = start up to, not including, stop, in order."""
         with self._readable(), self._zip.open(RECORDS) as member:
-            for n, line in enumerate(_lines(member, self._path)):
+            for n, line in zip(self._numbers(), _lines(member, self._path), strict=False):
                 if stop is not None and n >= stop:
                     return
                 if n >= start:
                     yield n, line
+
+    def kept(self) -> list[tuple[int, int, bytes]]:
+        """What is kept of records that are gone, in order: the first n, how many records (1 or 256), leaf hash or root."""
+        if self._kept is None:
+            with self._readable(), self._zip.open(KEPT) if KEPT in self._zip.namelist() else BytesIO() as member:
+                self._kept = [self._piece(line) for line in _lines(member, self._path)]
+        return self._kept
+
+    def _piece(self, line: bytes) -> tuple[int, int, bytes]:
+        found = _PIECE.fullmatch(line)
+        if not found:
+            raise CannotCheck(f"{self._path}: a line of {KEPT} is not one that an export writes")
+        return int(found[1]), int(found[2]), base64.urlsafe_b64decode(found[3] + b"=")
+
+    def _numbers(self) -> Iterator[int]:
+        """The n of each line of the records: those that are gone have none."""
+        gone = {first: size for first, size, _ in self.kept()}
+        n = 0
+        while True:
+            while n in gone:
+                n += gone[n]
+            yield n
+            n += 1
 
     def checkpoints(self) -> list[str]:
         """The signed notes, oldest first."""
@@ -133,7 +163,7 @@ def _lines(member: IO[bytes], path: Path) -> Iterator[bytes]:
 
 def _is_written(name: str) -> bool:
     """Whether an export writes a member of this name: a renamed one would be missing without anybody noticing."""
-    return name in (README, RECORDS) or any(pattern.fullmatch(name) for pattern in (_CHECKPOINT, _TIMESTAMP, _KEY, _MODEL))
+    return name in (README, RECORDS, KEPT) or any(pattern.fullmatch(name) for pattern in (_CHECKPOINT, _TIMESTAMP, _KEY, _MODEL))
 
 
 def _shown(name: str) -> str:

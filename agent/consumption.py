@@ -26,6 +26,7 @@ from agent.counter import Stand, Step
 from agent.course import Course
 from agent.courses import Courses
 from agent.ledger_file import LedgerReader
+from agent.log import Log
 from agent.midnight import begin_of, day_of
 from agent.plausible import WIDE
 from agent.record import RecordError, leaf_hash, parse, parsed_body
@@ -34,7 +35,6 @@ from agent.seal import base64url, unsigned
 from agent.story import kind_of
 from agent.stretch import last_time
 from agent.timeline import milliseconds
-from agent.verify import Log
 from config.quantity import quantity_of
 
 Fields = Mapping[str, Any]

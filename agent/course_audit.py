@@ -2,7 +2,8 @@
 
  1. What a fall or a jump of a counter was follows from the readings (`agent.counter`): each decision stands right behind the
     reading that decided it, before the meter's next one, and says exactly that.
- 2. A meter's days are closed one after the other, at midnights of the zone they name; each says what the course of the meter up
+ 2. Where records of the log are gone, a meter's decisions and days are not checked until two more days were closed.
+ 3. A meter's days are closed one after the other, at midnights of the zone they name; each says what the course of the meter up
     to there comes to (`agent.course`). Once a meter's days are closed, none is left open.
 
 What this file does not know: the readings' own truth (`agent.evidence`).
@@ -41,12 +42,22 @@ class CourseAudit:
     def __init__(self, evidence: Evidence) -> None:
         self._courses = Courses(evidence)
         self._waiting: dict[str, _Waiting] = {}
+        self._unsure: dict[str, int] = {}
+
+    def torn(self) -> None:
+        """Records of the log are gone: decisions and days may rest on them, until two days were closed without."""
+        self._unsure = dict.fromkeys(self._courses.known(), 2)
 
     def take(self, n: int, fields: Fields, leaf: str) -> Iterator[Problem]:
         """Takes a record of a meter; problems with what follows from it and what it says itself."""
         meter, kind = fields["meter"]["id"], fields["kind"]
         course = self._courses.of(meter)
         waiting = self._waiting.setdefault(meter, _Waiting())
+        if self._unsure.get(meter):
+            self._unsure[meter] -= kind == "day"
+            self._courses.take(n, fields, leaf)
+            waiting.decided, waiting.overdue = [], None
+            return
         if kind == "counter":
             yield from _counter(fields, waiting)
             return

@@ -66,6 +66,10 @@ class Courses:
             self._courses[meter] = Course(meter)
         return self._courses[meter]
 
+    def known(self) -> list[str]:
+        """The meters whose course is followed."""
+        return list(self._courses)
+
     def take(self, n: int, fields: Fields, leaf: str) -> list[draft.Fields]:
         """Takes a record of a meter; the `counter` records that follow from it."""
         kind = fields["kind"]

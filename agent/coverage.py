@@ -5,7 +5,8 @@
     instant) and closes with `due` (the first instant that is not part of it) and the number of all instants between.
  3. So between two instants told none is left over. Instants that nobody speaks of are a finding, and so are instants
     told twice. Where the clock was set, the schedule begins anew with the first instant by the new time.
- 4. A gap still open at the end of the log goes up to the log's last time; that of a schedule which is not declared any
+ 4. Behind records of the log that are gone, the account goes on with what is told next; instants in between are lost.
+ 5. A gap still open at the end of the log goes up to the log's last time; that of a schedule which is not declared any
     more, up to the declaration that left it out. A schedule that was taken out begins anew if it comes back.
 
 What this file does not know: frames, values, signatures, days.
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.account import READ, UNTOLD, MeterAccount
+from agent.account import LOST, READ, UNTOLD, MeterAccount
 from agent.timeline import milliseconds
 
 Problem = tuple[str, str]
@@ -49,6 +50,7 @@ class _Schedule:
         fresh: the clock was set, or the agent began, since the last instant told.
         anew: where the clock was set since then: the instant before the first one by the new time.
         gone: when a declaration left it out.
+        torn: records of the log are gone since the last instant told.
     """
 
     last_due: int | None = None
@@ -56,6 +58,7 @@ class _Schedule:
     fresh: bool = False
     anew: int | None = None
     gone: int | None = None
+    torn: bool = False
 
     def is_told_up_to(self, instant: int, every_ms: int) -> bool:
         """Whether its instants before one are accounted for, as far as they ever will be."""
@@ -73,6 +76,7 @@ class Coverage:
         self.account = MeterAccount(meter)
         self._told = told
         self._count = -1
+        self._slack = 0
         self._schedules: dict[int, _Schedule] = {}
 
     # --- what goes by -----------------------------------------------------------------------------------------
@@ -87,10 +91,10 @@ class Coverage:
 
     def count(self, stated: int) -> Iterator[Problem]:
         """Takes a record's count."""
-        if stated != self._count + 1:
+        if stated != self._count + 1 and not 0 < stated - self._count - 1 <= self._slack:
             missing = f"{stated - self._count - 1} records of this meter are missing" if stated > self._count else "counts back"
             yield "METER-COUNT", f"count {stated} after {self._count}: {missing}" if self._count >= 0 else f"begins with {stated}"
-        self._count = stated
+        self._count, self._slack = stated, 0
 
     def clock_set(self, after: str) -> None:
         """The wall clock was set to a time: each schedule goes on with its first instant from then on."""
@@ -100,6 +104,12 @@ class Coverage:
             schedule.anew = -(-now // every_ms) * every_ms - every_ms
             if schedule.gap is None and schedule.last_due is not None:
                 schedule.last_due = schedule.anew
+
+    def torn(self, count: int) -> None:
+        """So many records of the log are gone: what they told of this meter, nobody tells any more."""
+        self._slack += count
+        for schedule in self._schedules.values():
+            schedule.torn = True
 
     def started(self) -> None:
         """The agent began: in the time before, the clock may have been set unseen."""
@@ -111,6 +121,7 @@ class Coverage:
         every_ms = fields["every_ms"]
         schedule = self._schedules.setdefault(every_ms, _Schedule())
         due, time = milliseconds(fields["due"]), milliseconds(fields["time"])
+        self._mend(schedule, every_ms, due)
         if not schedule.fresh and not -EARLY_MS <= time - due <= every_ms + LATE_MS:
             yield "CLOCK", f"was read at {fields['time']}, too far from {fields['due']}, which it answers for"
         if schedule.gap:
@@ -126,10 +137,28 @@ class Coverage:
         schedule = self._schedules.setdefault(every_ms, _Schedule())
         since, due = milliseconds(fields["since"]), milliseconds(fields["due"])
         gap = _Gap(fields["since"], since, fields["cause"], fields["missed"])
+        self._mend(schedule, every_ms, since, gap if fields["state"] == "closed" else None)
         if fields["state"] == "opened":
             yield from self._opened(schedule, gap, fields["due"], due, every_ms)
         else:
             yield from self._closed(schedule, gap, fields["due"], due, every_ms)
+
+    def _mend(self, schedule: _Schedule, every_ms: int, instant: int, closing: _Gap | None = None) -> None:
+        """Takes a schedule up again behind records that are gone: what they may have told up to an instant is lost."""
+        if not schedule.torn:
+            return
+        schedule.torn, gap = False, schedule.gap
+        if gap and closing and (gap.since, gap.cause) == (closing.since, closing.cause):
+            return
+        if gap:
+            self._close(schedule, every_ms, gap.since + gap.missed * every_ms)
+        if schedule.last_due is not None and not schedule.fresh:
+            left = max(0, (instant - schedule.last_due) // every_ms - 1)
+            self._tell(every_ms, LOST, schedule.last_due + every_ms, left)
+            schedule.last_due += left * every_ms
+        if closing:
+            schedule.gap = closing
+            self.account.gaps += closing.cause != TAKEN_OUT
 
     # --- gaps -------------------------------------------------------------------------------------------------
 

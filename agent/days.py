@@ -17,11 +17,11 @@ from agent.account import Tally
 from agent.coverage import Coverage, Told
 from agent.glance import glance
 from agent.ledger_file import LedgerReader
+from agent.log import Log
 from agent.midnight import begin_of, day_of
 from agent.record import RecordError
 from agent.stretch import MARKS, account, last_time, stretch, take
 from agent.timeline import milliseconds
-from agent.verify import Log
 
 Fields = Mapping[str, Any]
 _DAY = timedelta(days=1)

@@ -59,6 +59,17 @@ def stop(clock: Clock, reason: str) -> Fields:
     return _head("stop", clock) | {"reason": reason}
 
 
+def prune(clock: Clock, first: int, end: int, blocks: Sequence[str], why: str, undelivered: int = 0) -> Fields:
+    """Readings and gaps from n = first up to, not including, end were taken away; `blocks`: the roots kept of them."""
+    told: Fields = {"first": first, "end": end, "blocks": list(blocks), "why": why}
+    return _head("prune", clock) | told | ({"undelivered": undelivered} if undelivered else {})
+
+
+def loss(clock: Clock, lost: Fields) -> Fields:
+    """Records were lost with a damaged file; `lost`: what `agent.salvage` found."""
+    return _head("loss", clock) | lost
+
+
 def configuration(clock: Clock, digest: str, who: str, before: str = "", changed: Sequence[Fields] = ()) -> Fields:
     """A site file came into force; while the agent ran, in place of the one with the digest `before`, with these changes."""
     reloaded = {"before": before, "changed": list(changed)} if before else {}

@@ -62,7 +62,7 @@ class Evidence:
         self._read: dict[str, MeterModel | str] = {}
         self._located: dict[tuple[str, tuple[bytes, ...]], dict[str, str | None]] = {}
         self._found: dict[str, tuple[str, str]] = {}
-        self._alone = alone
+        self.alone = alone
         self._refused: set[tuple[str, str]] = set()
         self.in_force: dict[str, Declaration] = {}
 
@@ -271,7 +271,7 @@ class Evidence:
         why = declaration.located(frames, point)[1] if declaration and point else ""
         meter = declaration.fields["id"] if declaration else ""
         if cause == LEFT_OUT:
-            right = self._alone or (meter, value["quantity"]) in self._refused
+            right = self.alone or (meter, value["quantity"]) in self._refused
         elif why:
             right = cause == why
         elif declaration is None:

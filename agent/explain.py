@@ -15,11 +15,11 @@ from itertools import pairwise
 from typing import Any, cast
 
 from agent.findings import CannotCheck
+from agent.log import Log
 from agent.record import RecordError, parse
 from agent.schema import check_record
 from agent.seal import unsigned
 from agent.story import kind_of
-from agent.verify import Log
 from agent.working import Place, places
 from config.library import read_model
 from config.mistake import ConfigError

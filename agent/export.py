@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import checkpoint
-from agent.bundle import README, RECORDS
+from agent.bundle import KEPT, README, RECORDS
 from agent.checkpoint import CheckpointError
+from agent.log import Log
 from agent.record import RecordError, parse
-from agent.seal import from_base64url, key_name
+from agent.seal import base64url, from_base64url, key_name
 from agent.story import kind_of
-from agent.verify import Log
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LEVEL = 6
@@ -47,6 +47,7 @@ TO VERIFY ONE RECORD WITHOUT OUR SOFTWARE (jq, OpenSSL 3, coreutils); record n i
 FILES
 
     records.jsonl        the records as sealed, one a line
+    kept.txt             where records are gone: first n, how many (1 or 256), leaf hash or root; they have no line
     checkpoints/         size and root of the log, signed, oldest first (C2SP tlog-checkpoint), with witnesses' lines
     timestamps/          RFC 3161 responses over checkpoints, by their size, where an authority was asked
     keys/                the log's keys by name, for orientation only
@@ -98,6 +99,8 @@ def export(log: Log, path: Path, stop: int | None = None) -> Summary:
         ValueError: there is nothing to export.
     """
     end = log.size() if stop is None else min(stop, log.size())
+    if end < log.size() and any(first < end for first, _, _ in log.kept()):
+        raise ValueError(f"records are gone, and a record behind {end - 1} may say so: export the whole log")
     if end < 1:
         raise ValueError("there is no record to export")
     part = path.with_name(path.name + ".part")
@@ -118,6 +121,7 @@ def export(log: Log, path: Path, stop: int | None = None) -> Summary:
 def _write(bundle: zipfile.ZipFile, log: Log, end: int) -> tuple[int, int, int, int]:
     """Writes all members; counts of records, checkpoints, models and keys."""
     keys: dict[str, str] = {}
+    gone: list[str] = []
     first = last = b""
     records = 0
     with bundle.open(_member(RECORDS), "w", force_zip64=True) as member:
@@ -125,6 +129,8 @@ def _write(bundle: zipfile.ZipFile, log: Log, end: int) -> tuple[int, int, int, 
             first, last, records = first or payload, payload, records + 1
             keys |= _key_in(payload) if kind_of(payload) == b"key" else {}
             member.write(payload.replace(b"\n", b" ") + b"\n")  # between tokens, where alone JSON has line ends
+    for at, size, kept in (piece for piece in log.kept() if piece[0] < end):
+        gone.append(f"{at} {size} {base64url(kept)}\n")
     gateway = str(_field(first, "gateway"))
     notes = list(_covered(log.checkpoints(), checkpoint.origin_of(gateway), end))
     models = sorted(log.models().items())
@@ -138,6 +144,8 @@ def _write(bundle: zipfile.ZipFile, log: Log, end: int) -> tuple[int, int, int, 
         recipe="".join(f"    {line}\n" for line in RECIPE.splitlines()),
     )
     _add(bundle, README, text.encode())
+    if gone:
+        _add(bundle, KEPT, "".join(gone).encode())
     for index, note in enumerate(notes):
         _add(bundle, f"checkpoints/{index:08d}.txt", note.encode())
     for size, response in sorted(log.timestamps().items()):

@@ -7,7 +7,9 @@
  3. A clock that was stepped, or is kept no more, or again, is itself a record, sealed before the first one that shows it.
  4. A checkpoint is signed where `agent.rhythm` says, and whenever `checkpoint` asks for one.
  5. What follows from a record (`follow`) is sealed right behind it, in the same transaction.
- 6. After any error of the disk nothing more is sealed: readings then become gaps, the agent stays up and says so.
+ 6. After an error of the disk nothing is sealed until a later transaction succeeds: readings then become gaps with their
+    cause, the agent stays up and says so, and goes on by itself when the disk takes records again.
+ 7. Records are taken away only by `prune`, which seals what is kept of them in the same transaction.
 
 Exactly one read-write connection exists for the file: SQLite before 3.51.3 can lose a reset WAL with two.
 """
@@ -20,60 +22,43 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent import checkpoint
-from agent.clock import from_stamp, stamp
+from agent.leaf_file import NOT_KNOWN, LeafFile, count_leaves
 from agent.ledger_connection import writable
-from agent.ledger_file import LedgerError
+from agent.ledger_file import LedgerError, LedgerReader
 from agent.ledger_head import Head, head_of
+from agent.ledger_room import NoRoomError, Room, Use
+from agent.ledger_writing import Delivered, Draft, Follow, Job, Writing
 from agent.merkle import Frontier
 from agent.newest import Newest
 from agent.ranges import Span
-from agent.record import EMPTY_LOG, RecordError
+from agent.record import EMPTY_LOG
 from agent.rhythm import Rhythm
-from agent.schema import COUNTED
-from agent.seal import Key, Record, seal
-from agent.tiles import keep_tiles
+from agent.seal import Key, Record
 
-_STEP_MS = 1000
 _MOST_IN_ONE_COMMIT = 2000
+_AGAIN_SECONDS = 1.0  # after an error, the disk is tried so often at most
 
-Draft = Mapping[str, Any]
-Follow = Callable[[Record], Sequence[Draft]]
-Delivered = tuple[int, tuple[Span, ...]]
-Row = tuple[str, tuple[str | int | bytes, ...]]
 _Answer = tuple[asyncio.Future[Any], Exception | None, Any]
-
-
-@dataclass(slots=True)
-class _Job:
-    """Something for the writing thread: drafts to seal or to make, rows to keep beside the log, or a checkpoint."""
-
-    done: asyncio.Future[Any]
-    drafts: tuple[Draft, ...] = ()
-    successor: Key | None = None
-    make: Callable[[], Sequence[Draft]] | None = None
-    kept: Row | None = None
-    checkpoint: bool = False
-    stop: bool = False
-    result: list[Record] = field(default_factory=list)
 
 
 class Ledger:
     """The writer of a ledger file. Create with `Ledger.open`."""
 
-    def __init__(self, path: Path, gateway: str, key: Key, commit_seconds: float) -> None:
+    def __init__(self, path: Path, gateway: str, key: Key, commit_seconds: float, room: Room) -> None:
         self.path = path
+        self._room = room
+        self._leaves = LeafFile(path)
+        self._again = 0.0
         self.gateway = gateway
         self._key = key
         self.commit_seconds = commit_seconds
         """How long others may join a commit; may be changed at any time."""
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._head = Head(Frontier(), EMPTY_LOG, {}, "", "", 0, Rhythm())
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
@@ -86,13 +71,13 @@ class Ledger:
         self._grown: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
 
     @classmethod
-    async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0) -> Ledger:
-        """The ledger at `path`, made if there is none, its tail checked.
+    async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0, room: Room | None = None) -> Ledger:
+        """The ledger at `path`, made if there is none, its tail checked. `room`: how much it may take; None: the disk.
 
         Raises:
             LedgerError: the file is damaged, belongs to another gateway or key, or cannot be opened.
         """
-        ledger = cls(path, gateway, key, commit_seconds)
+        ledger = cls(path, gateway, key, commit_seconds, room or Room(path))
         ledger._thread.start()
         await ledger._opened
         return ledger
@@ -104,7 +89,7 @@ class Ledger:
 
     @property
     def error(self) -> LedgerError | None:
-        """Why nothing is sealed any more; None while all is well."""
+        """Why nothing is sealed at this time; None while all is well."""
         return self._error
 
     async def append(self, *drafts: Draft, successor: Key | None = None) -> list[Record]:
@@ -116,13 +101,33 @@ class Ledger:
             RecordError: a draft is no record; none of them was sealed.
             LedgerError: the disk refused; none of them was sealed.
         """
-        job = await self._do(_Job(self._loop.create_future(), drafts=drafts, successor=successor))
+        job = await self._do(Job(self._loop.create_future(), drafts=drafts, successor=successor))
         return job.result
 
     async def append_made(self, make: Callable[[], Sequence[Draft]]) -> list[Record]:
         """The same for drafts that are made in the writing thread, when all before them is sealed. `follow` is not asked."""
-        job = await self._do(_Job(self._loop.create_future(), make=make))
+        job = await self._do(Job(self._loop.create_future(), make=make))
         return job.result
+
+    async def prune(self, first: int, end: int, make: Callable[[list[str]], Draft]) -> Record:
+        """Takes the readings and gaps of whole blocks away, and seals a `prune` record in the same transaction.
+
+        Args:
+            first, end: the range of n, multiples of 256, `end` not included.
+            make: the record's draft from the roots of the blocks.
+
+        Raises:
+            LedgerError: the disk refused; nothing was taken away.
+        """
+        job = await self._do(Job(self._loop.create_future(), prune=(first, end), make_prune=make))
+        return job.result[0]
+
+    async def use(self) -> Use:
+        """What the ledger takes of its disk. Raises LedgerError."""
+        job = await self._do(Job(self._loop.create_future(), asks=True))
+        if job.use is None:
+            raise self._error or LedgerError("the ledger cannot be read")
+        return job.use
 
     def tell_growth(self, event: asyncio.Event) -> None:
         """Has an event set whenever there may be more on disk, as long as somebody holds it."""
@@ -141,7 +146,7 @@ class Ledger:
         await self._keep("timestamp", size, response)
 
     async def _keep(self, table: str, *values: str | int | bytes) -> None:
-        await self._do(_Job(self._loop.create_future(), kept=(table, values)))
+        await self._do(Job(self._loop.create_future(), kept=(table, values)))
 
     def delivered(self, destination: str, next_n: int, ahead: Sequence[Span] = ()) -> None:
         """Remembers that a destination has acknowledged every record before `next_n`, and behind it these spans.
@@ -152,15 +157,15 @@ class Ledger:
 
     async def checkpoint(self) -> None:
         """Signs a checkpoint over all that is on disk, if there is none of this size yet."""
-        await self._do(_Job(self._loop.create_future(), checkpoint=True))
+        await self._do(Job(self._loop.create_future(), checkpoint=True))
 
     async def close(self) -> None:
         """Writes what is waiting, checkpoints the WAL and closes the file."""
         if self._thread.is_alive():
-            await self._do(_Job(self._loop.create_future(), stop=True))
+            await self._do(Job(self._loop.create_future(), stop=True))
             await asyncio.to_thread(self._thread.join)
 
-    async def _do(self, job: _Job) -> _Job:
+    async def _do(self, job: Job) -> Job:
         if not self._thread.is_alive():
             raise self._error or LedgerError("the ledger is closed")
         self._jobs.put(job)
@@ -173,11 +178,21 @@ class Ledger:
         try:
             with closing(writable(self.path)) as database:
                 self._head = head_of(self.path, self.gateway, self._key.public)
+                self._fill_in_leaves()
+                self._room.limit(database)
                 self._answer([(self._opened, None, None)])
                 self._write(database)
         except (LedgerError, sqlite3.Error, OSError) as error:
             self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
             self._answer([(self._opened, self._error, None)])
+
+    def _fill_in_leaves(self) -> None:
+        """Brings the file of leaf hashes up to the ledger's end."""
+        with closing(LedgerReader(self.path)) as reader:
+            for start in range(count_leaves(self.path), self.size, _MOST_IN_ONE_COMMIT):
+                stop = min(start + _MOST_IN_ONE_COMMIT, self.size)
+                known = reader.known_leaves(start, stop)
+                self._leaves.write(start, [known.get(n, NOT_KNOWN) for n in range(start, stop)], lasting=stop == self.size)
 
     def _write(self, database: sqlite3.Connection) -> None:
         """Commits what is waiting until it is told to stop."""
@@ -187,7 +202,7 @@ class Ledger:
             stopping = any(job.stop for job in jobs)
             self._commit(database, jobs)
 
-    def _waiting(self) -> list[_Job]:
+    def _waiting(self) -> list[Job]:
         """All jobs of one commit: the first one, and what joins it within the commit interval."""
         jobs = [self._jobs.get()]
         if self.commit_seconds and not jobs[0].stop and not jobs[0].checkpoint:
@@ -196,27 +211,45 @@ class Ledger:
             jobs.append(self._jobs.get())
         return jobs
 
-    def _commit(self, database: sqlite3.Connection, jobs: list[_Job]) -> None:
-        if self._error:
+    def _commit(self, database: sqlite3.Connection, jobs: list[Job]) -> None:
+        freeing = any(job.prune or job.stop for job in jobs)
+        if self._error and not freeing and time.monotonic() < self._again:
             self._refuse(jobs, self._error)
             return
         try:
+            if freeing:
+                self._room.open_spare(database)
+            elif any(not job.asks for job in jobs):
+                self._room.check()
             database.execute("BEGIN IMMEDIATE")
-            writing = _Writing(database, self._head, self.gateway, self._key, self.follow)
+            writing = Writing(database, self._head, self.gateway, self._key, self.follow)
             refusals = [writing.take(job) for job in jobs]
             head = writing.finish(dict(self._cursors))
             database.execute("COMMIT")
+            if freeing:
+                self._room.limit(database)
+            for job in jobs:
+                job.use = self._room.use(database) if job.asks else None
         except (sqlite3.Error, OSError) as error:
-            self._error = LedgerError(f"nothing more is sealed: the disk says {error}", _disk_hint(error), "MS-401")
-            if database.in_transaction:
-                database.rollback()
-            self._refuse(jobs, self._error)
+            self._failed(database, jobs, error)
             return
-        self._head, self._key = head, writing.key
+        self._error = None
+        first, self._head, self._key = self.size, head, writing.key
+        self._leaves.write(first, [record.leaf for record in writing.sealed], lasting=writing.has_signed)
         self.newest.add(writing.sealed)
         self._answer([(job.done, refusal, job) for job, refusal in zip(jobs, refusals, strict=True)])
 
-    def _refuse(self, jobs: list[_Job], error: LedgerError) -> None:
+    def _failed(self, database: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
+        """Undoes a transaction that the disk refused. The same connection goes on, so what was refused never comes back."""
+        self._error = LedgerError(
+            f"nothing is sealed: the disk says {error}", _disk_hint(error), "MS-401", damaged=_is_damage(error)
+        )
+        self._again = time.monotonic() + _AGAIN_SECONDS
+        if database.in_transaction:
+            database.rollback()
+        self._refuse(jobs, self._error)
+
+    def _refuse(self, jobs: list[Job], error: LedgerError) -> None:
         self._answer([(job.done, None if job.stop else error, job) for job in jobs])
 
     def _answer(self, answers: list[_Answer]) -> None:
@@ -236,113 +269,14 @@ class Ledger:
             event.set()
 
 
-class _Writing:
-    """One transaction: drafts become records, one after the other."""
-
-    def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key, follow: Follow | None) -> None:
-        self._database = database
-        self._follow = follow
-        self._gateway = gateway
-        self.key = key
-        self._frontier = head.frontier
-        self._prev = head.prev
-        self._counts = dict(head.counts)
-        self._boot = head.boot
-        self._state = head.state
-        self._offset_ms = head.offset_ms
-        self._rhythm = head.rhythm
-        self._notes: list[tuple[int, str]] = []
-        self.sealed: list[Record] = []
-
-    def take(self, job: _Job) -> Exception | None:
-        """Does one job; what it returns is why it was refused without harm to the others."""
-        before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms, self._rhythm)
-        count, notes = len(self.sealed), len(self._notes)
-        try:
-            for draft in job.make() if job.make else job.drafts:
-                job.result.append(self._append(draft))
-            if self._follow and not job.make:
-                for draft in [each for record in job.result for each in self._follow(record)]:
-                    self._append(draft)
-        except (RecordError, ValueError, KeyError, TypeError) as error:
-            self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm = before
-            del self.sealed[count:], self._notes[notes:]
-            job.result.clear()
-            return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
-        self.key = job.successor or self.key
-        if job.kept:
-            table, values = job.kept
-            places = ", ".join("?" * len(values))
-            self._database.execute(f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING", values)  # noqa: S608  our own words
-        if job.checkpoint or job.stop:
-            self._sign_checkpoint()
-        return None
-
-    def finish(self, cursors: Mapping[str, Delivered]) -> Head:
-        """Writes the records, the tree's edge and the destinations' cursors; the head after the transaction."""
-        self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", map(_row, self.sealed))
-        self._database.executemany("INSERT INTO checkpoint VALUES (?, ?)", self._notes)
-        keep_tiles(self._database, self._frontier.size - len(self.sealed), self._frontier.size)
-        for name, (following, ahead) in cursors.items():
-            upsert = "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next"
-            self._database.execute(upsert, (name, following))
-            self._database.execute("DELETE FROM ahead WHERE destination = ?", (name,))
-            self._database.executemany("INSERT INTO ahead VALUES (?, ?, ?)", [(name, *span) for span in ahead])
-        hashes = b"".join(self._frontier.hashes)
-        self._database.execute(
-            "INSERT INTO tree VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, hashes = excluded.hashes",
-            (self._frontier.size, hashes),
-        )
-        return Head(self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm)
-
-    def _append(self, draft: Draft) -> Record:
-        """Seals a draft, and before it the step of the clock that it shows, and what else became of the clock."""
-        if draft["kind"] == "key" and draft["action"] == "revoke":
-            return self._insert(draft)  # what signs it signs nothing else
-        clock = draft["clock"]
-        offset_ms = from_stamp(draft["time"]) // 1_000_000 - clock["uptime_ms"]
-        step_ms = offset_ms - self._offset_ms
-        if clock["boot"] == self._boot and abs(step_ms) > _STEP_MS and draft["kind"] != "clock":
-            before = stamp((clock["uptime_ms"] + self._offset_ms) * 1_000_000)
-            step = {"kind": "clock", "step_ms": step_ms, "before": before, "after": draft["time"]}
-            self._insert({**step, "time": draft["time"], "clock": clock})
-        self._boot, self._offset_ms = clock["boot"], offset_ms
-        if draft["kind"] != "clock" and clock["state"] != self._state:
-            if self._state:
-                told = {"kind": "synchronization", "before": self._state, "after": clock["state"]}
-                self._insert({**told, "time": draft["time"], "clock": clock})
-            self._state = clock["state"]
-        return self._insert(draft)
-
-    def _insert(self, draft: Draft) -> Record:
-        meter: str = draft["meter"]["id"] if "meter" in draft else ""
-        if draft["kind"] in COUNTED:
-            count = self._counts.get(meter, -1) + 1
-            draft = {**draft, "meter": {**draft["meter"], "count": count}}
-            self._counts[meter] = count
-        if self._rhythm.is_due(draft):
-            self._sign_checkpoint()
-        record = seal(draft, gateway=self._gateway, n=self._frontier.size, prev=self._prev, key=self.key)
-        self.sealed.append(record)
-        self._rhythm = self._rhythm.after(record.fields)
-        self._frontier = self._frontier.append(record.leaf)
-        self._prev = record.leaf
-        return record
-
-    def _sign_checkpoint(self) -> None:
-        if self._rhythm.count:
-            size = self._frontier.size
-            note = checkpoint.write(checkpoint.origin_of(self._gateway), size, self._frontier.root(), self.key)
-            self._notes.append((size, note))
-            self._rhythm = Rhythm()
-
-
-def _row(record: Record) -> tuple[int, bytes, str, str | None, bytes]:
-    meter = record.fields["meter"]["id"] if "meter" in record.fields else None
-    return record.n, record.leaf, record.fields["kind"], meter, record.payload
-
-
 def _disk_hint(error: Exception) -> str:
-    if "full" in str(error):
-        return "Free space on the disk of the state directory, then restart the agent."
-    return "Check the disk of the state directory (dmesg), then restart the agent."
+    if isinstance(error, NoRoomError) or "full" in str(error):
+        return "Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml)."
+    if _is_damage(error):
+        return "The agent starts anew and saves what can be read; the damaged file is kept."
+    return "Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again."
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error says that the file itself is damaged, not that the disk refuses."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

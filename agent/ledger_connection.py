@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agent.ledger_file import AHEAD, SCHEMA
+from agent.ledger_file import AHEAD, GONE, SCHEMA
 
 
 def writable(path: Path) -> sqlite3.Connection:
@@ -17,6 +17,8 @@ def writable(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(AHEAD)  # a ledger begun by an older meterseal has none
+        if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
+            database.executescript(f"BEGIN;DROP TRIGGER record_is_never_deleted;{GONE}COMMIT;")
     except sqlite3.Error:
         database.close()
         raise

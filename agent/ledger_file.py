@@ -6,6 +6,7 @@ DELETE on what is sealed; an attacker can drop the triggers, and the signatures 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ CREATE TRIGGER {table}_is_never_{verb} BEFORE {action} ON {table} BEGIN
 END;"""
     for table in ("record", "checkpoint", "cosignature", "timestamp", "model")
     for verb, action in (("changed", "UPDATE"), ("deleted", "DELETE"))
+    if (table, verb) != ("record", "deleted")
 )
 AHEAD = """CREATE TABLE IF NOT EXISTS ahead (  -- what a destination has acknowledged behind its cursor: n >= first, n < stop
     destination TEXT NOT NULL,
@@ -28,6 +30,22 @@ AHEAD = """CREATE TABLE IF NOT EXISTS ahead (  -- what a destination has acknowl
     stop INTEGER NOT NULL,
     PRIMARY KEY (destination, first)
 ) STRICT;
+"""
+GONE = """
+CREATE TABLE kept (             -- what is kept of records that are gone: their leaf hash, or the root over a block of 256
+    first INTEGER PRIMARY KEY,
+    size INTEGER NOT NULL CHECK (size IN (1, 256)),
+    hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TABLE owed (             -- a loss that is not sealed yet: the content of its record
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    loss TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER record_is_never_deleted BEFORE DELETE ON record WHEN NOT EXISTS (
+    SELECT 1 FROM kept WHERE first = OLD.n OR (size = 256 AND first = OLD.n - OLD.n % 256)
+) BEGIN
+    SELECT RAISE(ABORT, 'the ledger is append-only: record rows are never deleted, but where their hash is kept');
+END;
 """
 SCHEMA = f"""
 CREATE TABLE record (           -- the log: payload is canonical JSON with its signature
@@ -71,12 +89,16 @@ CREATE TABLE cursor (           -- how far each destination has acknowledged: th
     destination TEXT PRIMARY KEY,
     next INTEGER NOT NULL
 ) STRICT;
-{AHEAD}{_REFUSALS}
+{AHEAD}{_REFUSALS}{GONE}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = 1;
 """
 
 
+# Leaf hashes by n, of records and of those that are gone; takes start and stop twice.
+LEAVES = """SELECT n, leaf FROM record WHERE n >= ? AND n < ?
+UNION ALL SELECT first, hash FROM kept WHERE size = 1 AND first >= ? AND first < ? ORDER BY 1"""
+_NONE_GONE = "CREATE TEMP TABLE kept (first, size, hash); CREATE TEMP TABLE owed (one, loss);"
 _OFTEN = ("reading", "gap")
 _RARE = "kind NOT IN ('reading', 'gap')"  # in the words of the index, or SQLite does not see that it is meant
 
@@ -90,12 +112,14 @@ class LedgerError(Exception):
     Attributes:
         hint: what a person can do.
         code: the fault it is told under: MS-402 it cannot be used, MS-401 it cannot be written.
+        damaged: whether the file itself is damaged, so that what is readable must be saved out of it.
     """
 
-    def __init__(self, message: str, hint: str = "", code: str = "MS-402") -> None:
+    def __init__(self, message: str, hint: str = "", code: str = "MS-402", *, damaged: bool = False) -> None:
         super().__init__(message)
         self.hint = hint
         self.code = code
+        self.damaged = damaged
 
 
 class LedgerReader:
@@ -114,6 +138,8 @@ class LedgerReader:
             raise LedgerError(f"{path} cannot be read: {error}") from None
         try:
             known = self._database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+            if not self._database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
+                self._database.executescript(_NONE_GONE)  # a ledger of an older meterseal
         except sqlite3.Error as error:
             self.close()
             raise LedgerError(f"{path} cannot be read: {error}") from None
@@ -139,8 +165,9 @@ class LedgerReader:
             yield name, value
 
     def size(self) -> int:
-        """How many records there are, taken from the largest n."""
-        return int(next(self._rows("SELECT coalesce(max(n) + 1, 0) FROM record"))[0])
+        """How many records there are with those that are gone, taken from the largest n."""
+        query = "SELECT max((SELECT coalesce(max(n) + 1, 0) FROM record), (SELECT coalesce(max(first + size), 0) FROM kept))"
+        return int(next(self._rows(query))[0])
 
     def payload(self, n: int) -> bytes:
         """Record n as sealed. Raises KeyError."""
@@ -189,8 +216,23 @@ class LedgerReader:
 
     def leaves(self, start: int, stop: int) -> list[bytes]:
         """The stored leaf hashes of the records from n = start up to, not including, stop."""
-        query = "SELECT n, leaf FROM record WHERE n >= ? AND n < ? ORDER BY n"
-        return [leaf for _, leaf in self._values(bytes, query, start, stop)]
+        return list(self.known_leaves(start, stop).values())
+
+    def known_leaves(self, start: int, stop: int) -> dict[int, bytes]:
+        """The same by n, with those kept of records that are gone; none of a block of which only the root is kept."""
+        return dict(self._values(bytes, LEAVES, start, stop, start, stop))
+
+    def kept(self) -> list[tuple[int, int, bytes]]:
+        """What is kept of records that are gone, in order: the first n, how many records (1 or 256), leaf hash or root."""
+        rows = self._rows("SELECT first, size, hash FROM kept ORDER BY first")
+        return [(int(first), int(size), bytes(kept)) for first, size, kept in rows]
+
+    def owed(self) -> dict[str, Any] | None:
+        """The content of a `loss` record that must be sealed before anything else; None where nothing is owed."""
+        for _, text in self._values(str, "SELECT one, loss FROM owed"):
+            fields: dict[str, Any] = json.loads(text)
+            return fields
+        return None
 
     def tiles(self, start: int, stop: int) -> list[bytes]:
         """The stored roots over 256 leaves each, from tile `start` up to, not including, stop."""

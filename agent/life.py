@@ -23,6 +23,11 @@ class Lives:
         self.standings: dict[str, Standing] = {}
         self.told: Counter[str] = Counter()
 
+    def torn(self) -> None:
+        """Records of the log are gone: readings that people compared or quoted may be among them."""
+        for standing in self.standings.values():
+            standing.torn()
+
     def summary(self) -> dict[str, int]:
         """What became of the meters, in numbers."""
         return {

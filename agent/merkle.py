@@ -34,6 +34,15 @@ class Frontier:
             size >>= 1
         return Frontier(self.size + 1, (*hashes, leaf))
 
+    def append_block(self, root: bytes, leaves: int) -> Frontier:
+        """The frontier with a whole subtree more, of which only the root is known; the size is a multiple of its leaves."""
+        hashes = list(self.hashes)
+        at = self.size // leaves
+        while at & 1:
+            root = node_hash(hashes.pop(), root)
+            at >>= 1
+        return Frontier(self.size + leaves, (*hashes, root))
+
     def root(self) -> bytes:
         """The tree's root hash; of an empty tree the SHA-256 of nothing."""
         if not self.hashes:

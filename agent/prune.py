@@ -37,6 +37,10 @@ class Blocks:
         if self._frontier.size == BLOCK:
             self._roots[n // BLOCK] = base64url(self._frontier.root())
 
+    def take_root(self, block: int, root: bytes) -> None:
+        """Takes what is kept of a block that is gone."""
+        self._roots[block] = base64url(root)
+
     def pruned(self, n: int, fields: Mapping[str, Any]) -> Iterator[Problem]:
         """Problems with a `prune` record: its range, and its hashes where the records are still at hand."""
         first, end, stated = fields["first"], fields["end"], fields["blocks"]

@@ -37,6 +37,9 @@ class Report:
         checkpoints: how many checkpoints the log brought; `outside`: how many were held elsewhere.
         starts, crashes: how often the gateway's agent started, and how often after a crash.
         anchors: by whom these records are vouched for, up to which size and since when.
+        gone: how many records are not there any more, `pruned` and `lost`, as signed records state.
+        lost_ranges: which of them are lost, first and end.
+        unproven: checkpoints that cannot be held against what is there.
         with_x: records that carry unsigned additions.
         life: what became of the meters, in numbers (`agent.life`).
         meters: by meter id.
@@ -56,6 +59,9 @@ class Report:
     starts: int = 0
     crashes: int = 0
     anchors: dict[str, Anchor] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)
+    lost_ranges: list[tuple[int, int]] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
     with_x: int = 0
     life: dict[str, int] = field(default_factory=dict)
     meters: dict[str, MeterAccount] = field(default_factory=dict)
@@ -84,6 +90,12 @@ class Report:
                 f"IN ORDER AS FAR AS --fast LOOKS: the {self.records} records are the ones that the confirmed key's "
                 "signatures cover. NOT checked: each record's own signature, its frames, formulas and values."
             )
+        if any(self.gone.values()):
+            return (
+                f"IN ORDER, BUT NOT ALL OF IT IS HERE: the {self.records} records are signed by the confirmed key, and every "
+                f"value follows from the meter's bytes. Signed records state what is gone: {self._gone_text()}. Get it from "
+                "another copy if it is needed."
+            )
         return (
             f"IN ORDER: all {self.records} records are signed by the confirmed key, none is missing between the first and "
             "the last, and every value follows from the meter's bytes."
@@ -100,6 +112,8 @@ class Report:
             "anchors": [{"by": by, "size": anchor.size, "time": anchor.time} for by, anchor in self.anchors.items()],
             "meters": [account.fields() for account in self.meters.values()],
             "life": self.life,
+            "gone": self.gone | {"ranges": [{"first": first, "end": end} for first, end in self.lost_ranges]},
+            "checkpoints_unproven": self.unproven,
             "findings": {
                 kind: {
                     "count": self.findings.counts[kind],
@@ -154,9 +168,26 @@ class Report:
         ]
         if self.fast:
             rows = [row for row in rows if row[0] not in ("gaps", "starts", "meters")]
+        if any(self.gone.values()):
+            rows.append(("gone", self._gone_text()))
+        if self.unproven:
+            told = (
+                f"{_plural(len(self.unproven), 'checkpoint')} cannot be held against what is left: {', '.join(self.unproven[:3])}"
+            )
+            rows.append(("unproven", told + (" and others" if len(self.unproven) > 3 else "")))
         if self.with_x:
             rows.append(("unsigned", f"{_plural(self.with_x, 'record')} with additions in `x`, which nobody signed"))
         return "\n".join(f"{name:<11}{text}" for name, text in rows)
+
+    def _gone_text(self) -> str:
+        """What is gone, as signed records state it."""
+        parts = []
+        if lost := self.gone.get("lost"):
+            where = ", ".join(f"{first} to {end - 1}" if end - first > 1 else str(first) for first, end in self.lost_ranges[:5])
+            parts.append(f"{_plural(lost, 'record')} lost with a damaged file ({where}{', ...' * (len(self.lost_ranges) > 5)})")
+        if pruned := self.gone.get("pruned"):
+            parts.append(f"{_plural(pruned, 'record')} taken away to make room")
+        return "; ".join(parts)
 
     def _life_rows(self) -> list[tuple[str, str]]:
         """What became of the meters; nothing where nothing did."""

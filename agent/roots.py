@@ -37,6 +37,7 @@ class Roots:
 
     def __init__(self, origin: str, own: Sequence[str], outside: Sequence[str], findings: Findings, anchors: Anchors) -> None:
         self.newest: int | None = None
+        self.unproven: list[str] = []
         self._findings = findings
         self._anchors = anchors
         self._origin = origin
@@ -79,6 +80,11 @@ class Roots:
             else:
                 self.newest = note.claim.size
                 self._anchors.reached(note.claim.size)
+
+    def pass_over(self, size: int, before: int | None = None) -> None:
+        """Leaves out the checkpoints up to a size: their root cannot be made of what is there. `before`: only those below."""
+        while self.wanted(size if before is None else before - 1):
+            self.unproven.append(self._waiting.pop().name)
 
     def end(self, size: int, term: KeyTerm | None) -> None:
         """Takes the end of the log: what still waits was signed over more records than there are."""

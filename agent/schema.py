@@ -34,6 +34,7 @@ ABOUT = object_of({"id": NAME})
 EVERY_MS = integer(1, 86_400_000)
 STAND = object_of({"n": integer(0), "value": DIGITS})
 BOUND = object_of({"n": integer(0), "value": DIGITS, "away_ms": integer(0)})
+RANGE = object_of({"first": integer(0), "end": integer(1)})
 UNIT = text(r"[A-Za-z0-9%/]{1,10}", "a unit")
 CLOSED = object_of({"quantity": QUANTITY, "unit?": UNIT, "consumption?": DIGITS, "opening?": BOUND, "closing?": BOUND})
 
@@ -238,7 +239,20 @@ KINDS: dict[str, dict[str, Check]] = {
         **WHO,
     },
     "audit": {"command": WORD, "meter": ABOUT, "record?": integer(0), "reason": TEXT, **WHO},
-    "prune": {"first": integer(0), "end": integer(1), "blocks": list_of(HASH)},
+    "prune": {
+        "first": integer(0),
+        "end": integer(1),
+        "blocks": list_of(HASH),
+        "why?": one_of("age", "room"),
+        "undelivered?": integer(1),
+    },
+    "loss": {
+        "ranges": list_of(RANGE),
+        "unhashed?": list_of(RANGE),
+        "cause": WORD,
+        "aside?": TEXT,
+        "digest?": DIGEST,
+    },
     "clock": {"step_ms": integer(-(2**53) + 1), "before": TIME, "after": TIME},
 }
 

@@ -78,6 +78,7 @@ class Standing:
     pinned: dict[str, str | None] | None = None
     alarm: tuple[int, dict[str, str | None]] | None = None
     paired: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+    _unseen: int = 0
     _told: deque[tuple[int, Fields]] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
 
     @property
@@ -118,6 +119,10 @@ class Standing:
             for name, value in found.items()
         )
 
+    def torn(self) -> None:
+        """Records of the log are gone: what is quoted of the meter's next few readings' time cannot be held against them."""
+        self._unseen = _MOST_KEPT
+
     # --- records, in the order of n ----------------------------------------------------------------------------
 
     def take(self, n: int, fields: Fields) -> Iterator[Problem]:
@@ -125,6 +130,7 @@ class Standing:
         kind = fields["kind"]
         if kind in ("reading", "spot"):
             self._told.append((n, fields))
+            self._unseen = max(0, self._unseen - 1)
         if kind == "reading":
             return
         take = {
@@ -176,6 +182,8 @@ class Standing:
             if "record" not in value:
                 continue
             told = self._value(value["record"], value["quantity"])
+            if told is None and self._unseen:
+                continue
             if told is None:
                 yield (
                     "REPLACEMENT",
@@ -202,7 +210,7 @@ class Standing:
         n, quantity = fields["compared"], fields["quantity"]
         told = self._value(n, quantity)
         if told is None:
-            yield "PAIR", f"compares {quantity} with record {n}, which is none of its newest readings that states it"
+            yield from self._not_at_hand(fields)
             return
         time = next(each["time"] for number, each in self._told if number == n)
         apart = abs((datetime.fromisoformat(fields["read_at"]) - datetime.fromisoformat(time)).total_seconds())
@@ -216,6 +224,14 @@ class Standing:
             )
         elif self.declared is not None:
             self.paired[_registers(self.declared)] = right
+
+    def _not_at_hand(self, fields: Fields) -> Iterator[Problem]:
+        """A display was compared with a reading that is none of the newest; where records are gone, the record's word counts."""
+        if not self._unseen:
+            what = f"compares {fields['quantity']} with record {fields['compared']}"
+            yield "PAIR", f"{what}, which is none of its newest readings that states it"
+        elif self.declared is not None:
+            self.paired[_registers(self.declared)] = bool(fields.get("agrees"))
 
     def _value(self, n: int, quantity: str) -> str | None:
         """What one of the newest readings states of a quantity."""

@@ -19,11 +19,11 @@ from agent.declaration import Declaration, Fields
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
 from agent.keyring import KeyRing, KeyTerm
+from agent.log import Log
 from agent.merkle import Frontier, proof_ranges, root_from_proof
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.schema import COUNTED, check_record
 from agent.seal import base64url, unsigned
-from agent.verify import Log
 
 _KIND = re.compile(rb'"kind"\s*:\s*"([a-z]+)"')
 _SIGNATURE = re.compile(rb',"sig":"[A-Za-z0-9_-]{86}"')
@@ -115,6 +115,28 @@ def leaf_of(payload: bytes) -> bytes:
         return b""
 
 
+class Path:
+    """The audit path of a record, made while a log goes by. `ranges`: the runs of leaves whose roots it is made of."""
+
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._edges = [Frontier() for _ in ranges]
+        self._order = sorted((first, end, number) for number, (first, end) in enumerate(ranges))
+        self._at = 0
+
+    def take(self, n: int, size: int, hashed: bytes) -> None:
+        """Takes a leaf hash, or the root over `size` leaves from n on."""
+        while self._at < len(self._order) and self._order[self._at][1] <= n:
+            self._at += 1
+        if self._at < len(self._order) and self._order[self._at][0] <= n:
+            number = self._order[self._at][2]
+            edge = self._edges[number]
+            self._edges[number] = edge.append(hashed) if size == 1 else edge.append_block(hashed, size)
+
+    def proof(self) -> list[bytes]:
+        """The hashes, nearest first."""
+        return [edge.root() for edge in self._edges]
+
+
 class Search:
     """The pass that collects what bears on the reading at place `target`."""
 
@@ -129,6 +151,7 @@ class Search:
         self._meter = fields["meter"]["id"]
         self._needle = f'"{self._meter}"'.encode()
         self._neighbours: dict[str, bytes] = {}
+        self._torn = False
 
     def collect(self, notes: Sequence[tuple[str, bool]]) -> Story:
         """The story; `notes` are checkpoints, each with whether it was kept elsewhere."""
@@ -136,29 +159,32 @@ class Search:
         origin = checkpoint.origin_of(str(story.fields["gateway"]))
         cover = story.cover = _choose(notes, origin, self._target, story.size)
         ranges = proof_ranges(self._target, cover.claim.size) if cover else []
-        edges = {number: Frontier() for number in range(len(ranges))}
-        order = sorted((first, end, number) for number, (first, end) in enumerate(ranges))
-        prev, at = EMPTY_LOG, 0
+        path = Path(ranges)
+        gone = iter(self._log.kept())
+        missing = next(gone, None)
+        prev: bytes | None = EMPTY_LOG
         for n, payload in self._log.payloads():
+            while missing and missing[0] < n:
+                path.take(*missing)
+                prev = missing[2] if missing[1] == 1 else None
+                missing = next(gone, None)
+                self._torn = True
             leaf = leaf_of(payload)
             self._chain(n, leaf, prev, payload)
-            while at < len(order) and order[at][1] <= n:
-                at += 1
-            if at < len(order) and order[at][0] <= n:
-                edges[order[at][2]] = edges[order[at][2]].append(leaf)
+            path.take(n, 1, leaf)
             self._take(n, payload, leaf)
             prev = leaf
         self._neighbour_records()
         if cover:
-            self._prove(cover, [edges[number].root() for number in range(len(ranges))], origin)
+            self._prove(cover, path.proof(), origin)
         return story
 
-    def _chain(self, n: int, leaf: bytes, prev: bytes, payload: bytes) -> None:
+    def _chain(self, n: int, leaf: bytes, prev: bytes | None, payload: bytes) -> None:
         problems, fields = self._story.problems, self._story.fields
         if n == self._target:
             if fields["n"] != n:
                 problems.append(("SEQUENCE", f"the record calls itself {fields['n']} and stands at place {n}"))
-            if fields["prev"] != base64url(prev):
+            if prev is not None and fields["prev"] != base64url(prev):
                 problems.append(("PREV-HASH", "the record does not continue the one in front of it"))
         elif n == self._target + 1:
             after = _fields(payload).get("prev")
@@ -223,7 +249,7 @@ class Search:
         story.stepped, story.before, story.after = read.get("stepped"), read.get("before"), read.get("after")
         count = story.fields["meter"]["count"]
         for other, expected in ((story.before, count - 1), (story.after, count + 1)):
-            if other and other["meter"]["id"] == self._meter and other["meter"]["count"] != expected:
+            if other and other["meter"]["id"] == self._meter and other["meter"]["count"] != expected and not self._torn:
                 what = f"the meter's record next to it has count {other['meter']['count']}, not {expected}"
                 story.problems.append(("METER-COUNT", what))
 

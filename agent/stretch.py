@@ -21,9 +21,9 @@ from agent.account import MeterAccount
 from agent.coverage import Coverage, Told
 from agent.glance import glance
 from agent.ledger_file import LedgerReader
+from agent.log import Log
 from agent.record import RecordError
 from agent.timeline import milliseconds
-from agent.verify import Log
 
 Fields = Mapping[str, Any]
 Seen = Callable[[int, Fields], None]

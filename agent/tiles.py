@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
+from agent.ledger_file import LEAVES
 from agent.merkle import Frontier, consistency_ranges, node_hash, proof_ranges, root_of
 
 TILE = 256
@@ -28,7 +29,7 @@ def keep_tiles(database: sqlite3.Connection, before: int, after: int) -> None:
     """Writes the tiles that a log has filled by growing from `before` to `after` records, inside the caller's transaction."""
     for number in range(before // TILE, after // TILE):
         span = number * TILE, (number + 1) * TILE
-        leaves = [row[0] for row in database.execute("SELECT leaf FROM record WHERE n >= ? AND n < ? ORDER BY n", span)]
+        leaves = [row[1] for row in database.execute(LEAVES, (*span, *span))]
         database.execute("INSERT INTO tile VALUES (?, ?)", (number, root_of(leaves)))
 
 

@@ -13,10 +13,11 @@ from agent import checkpoint
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
 from agent.keyring import KeyRing
+from agent.log import Log
 from agent.record import parsed_body
 from agent.story import Search, Story, kind_of, reading_in
 from agent.timeline import milliseconds
-from agent.verify import Log, key_line
+from agent.verify import key_line
 from config.library import read_model
 from config.model import ModelFile
 from drivers import Driver, load

@@ -21,21 +21,22 @@ What this file does not know: where a log is kept, whether a meter told the trut
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from agent import checkpoint
 from agent.anchors import Anchors
+from agent.chain import Chain
 from agent.checkpoint import CheckpointError
 from agent.cosignature import Witness, read_witness_key
 from agent.course_audit import CourseAudit
 from agent.coverage import Coverage
 from agent.evidence import Evidence
 from agent.findings import CannotCheck
+from agent.gone import STATED, Gone
 from agent.keyring import IsSigned, KeyRing
 from agent.life import Lives
-from agent.merkle import Frontier
-from agent.prune import Blocks
-from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
+from agent.log import Log
+from agent.record import RecordError, leaf_hash, parse, parsed_body
 from agent.report import Report
 from agent.rhythm import Rhythm
 from agent.roots import Roots
@@ -48,25 +49,6 @@ from drivers import Driver, load
 
 Fields = Mapping[str, Any]
 _OF_A_COURSE = ("meter", "reading", "counter", "day", "replacement")
-
-
-class Log(Protocol):
-    """A gateway's records with what belongs to them: a ledger, or an exported bundle."""
-
-    def size(self) -> int:
-        """How many records there are."""
-
-    def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Records from n = start up to, not including, stop, in order."""
-
-    def checkpoints(self) -> list[str]:
-        """The signed notes, oldest first."""
-
-    def models(self) -> dict[str, bytes]:
-        """The model files by digest."""
-
-    def timestamps(self) -> dict[int, bytes]:
-        """RFC 3161 responses by the size of the checkpoint that they are over."""
 
 
 def verify(
@@ -133,9 +115,8 @@ class _Audit:
         self._coverage: dict[str, Coverage] = {}
         self._courses = CourseAudit(evidence)
         self._lives = Lives()
-        self._blocks = Blocks()
-        self._frontier = Frontier()
-        self._prev: str | None = base64url(EMPTY_LOG)
+        self._chain = Chain()
+        self._roots: Roots | None = None
         self._expected = 0
         self._shift = 0
         self._newest = -1
@@ -152,16 +133,16 @@ class _Audit:
         """The whole pass."""
         report, own = self.report, log.checkpoints()
         report.checkpoints, report.outside = len(own), len(outside)
+        self._chain.gone = Gone(log.kept())
         roots: Roots | None = None
         last: tuple[int, Fields, bytes] | None = None
         for row, payload in log.payloads():
             if roots is None:
-                roots = Roots(self._origin(payload, origin), own, outside, report.findings, self._anchors)
+                roots = self._roots = Roots(self._origin(payload, origin), own, outside, report.findings, self._anchors)
                 self._sizes = sorted(roots.sizes, reverse=True)
                 self._anchors.begin()
             read = self._record(row, payload)
-            if roots.wanted(self._expected):
-                roots.reach(self._expected, self._frontier.root(), self._ring.in_force)
+            self._chain.reach(roots, self._expected, self._ring.in_force)
             last = read or last
         if roots is None:
             report.findings.add("EMPTY", None, "the log holds no record")
@@ -174,7 +155,29 @@ class _Audit:
         report.checkpoint, report.keys = roots.newest, len(self._ring.terms)
         report.key = self._ring.terms[0].name if self._ring.terms else ""
         report.life = self._lives.summary()
+        self._tell_gone(roots)
         report.meters = {meter: coverage.close(report.time_to) for meter, coverage in sorted(self._coverage.items())}
+
+    def _tell_gone(self, roots: Roots) -> None:
+        """What is gone by the word of signed records, and what by no word."""
+        report, gone = self.report, self._chain.gone
+        report.gone, report.lost_ranges, report.unproven = gone.counts(), gone.lost_ranges(), roots.unproven
+        for first, end in gone.unstated():
+            told = f"records {first} to {end - 1} are missing, and no record says that they are gone"
+            report.findings.add("SEQUENCE", None, told)
+
+    def _fill(self, end: int) -> bool:
+        """Puts what is kept of records that are gone into their place, up to record `end`; whether it is all there."""
+        gone = end - self._expected
+        if self._roots is None or not self._chain.fill(self._expected, end, self._roots, self._ring.in_force):
+            return False
+        self._evidence.alone = True  # what a meter refused before may be among what is gone
+        self._courses.torn()
+        self._lives.torn()
+        self._rhythm = Rhythm()
+        for coverage in self._coverage.values():
+            coverage.torn(gone)
+        return True
 
     def _origin(self, payload: bytes, origin: str) -> str:
         """The log's origin as its first record has it; a finding if the key line belongs to another."""
@@ -193,12 +196,13 @@ class _Audit:
             fields = parse(payload)
         except RecordError as error:
             self.report.findings.add("FORMAT", row + self._shift, str(error))
-            self._expected, self._prev = self._expected + 1, None
+            self._expected += 1
+            self._chain.unreadable()
             return None
         body = parsed_body(fields)
         leaf = leaf_hash(body)
         n = self._place(row, fields)
-        self._chain(n, fields, leaf)
+        self._links(n, fields, leaf)
         self.report.with_x += "x" in fields
         self._add(n, fields, self._anchors.problems(n, fields))
         good = self._well_formed(n, fields)
@@ -206,7 +210,7 @@ class _Audit:
             self.report.time_to = str(fields.get("time", ""))[:24]
             self.report.time_from = self.report.time_from or self.report.time_to
         before, forged = self.report.findings.total, self._forged()
-        if self.report.records == 1:
+        if self.report.records == 1 and not (n and self._chain.torn and self._ring.terms):
             self._add(n, fields, self._ring.first_record(fields))
         if not self._fast or fields.get("kind") == "key":
             self._add(n, fields, self._ring.check(n, fields, body))
@@ -222,7 +226,7 @@ class _Audit:
             self._expected += 1
             return self._expected - 1  # its kind's fields are malformed, which is a finding of its own
         expected = self._expected
-        if stated > expected:
+        if stated > expected and not self._fill(stated):
             missing = f"record {expected}" if stated == expected + 1 else f"records {expected} to {stated - 1}"
             self.report.findings.add("SEQUENCE", stated, f"{missing} should come before it", _meter(fields))
         elif stated < expected:
@@ -232,21 +236,16 @@ class _Audit:
         self._expected, self._shift = stated + 1, stated - row
         return stated
 
-    def _chain(self, n: int, fields: Fields, leaf: bytes) -> None:
+    def _links(self, n: int, fields: Fields, leaf: bytes) -> None:
         findings, prev = self.report.findings, fields.get("prev")
         if fields.get("gateway") != self.report.gateway:
             findings.add("SEQUENCE", n, f"comes from gateway {str(fields.get('gateway'))[:80]}", _meter(fields))
-        if self._prev is None:
-            self._frontier = self._frontier.append(_hash(prev))  # of the unreadable record before: the roots will tell
-        elif prev != self._prev:
+        if not self._chain.take(n, prev, leaf, _hash):
             before = "the record in front of it" if n else "the beginning of a log"
             findings.add("PREV-HASH", n, f"does not continue {before}", _meter(fields))
-        self._frontier = self._frontier.append(leaf)
-        self._blocks.take(n, leaf)
-        self._prev = base64url(leaf)
 
     def _well_formed(self, n: int, fields: Fields) -> bool:
-        if self._fast and fields.get("kind") != "key":
+        if self._fast and fields.get("kind") not in ("key", *STATED):
             return False
         try:
             check_record(unsigned(fields))
@@ -259,6 +258,8 @@ class _Audit:
         kind = fields["kind"]
         if kind == "key" and genuine and self.report.records > 1:
             self._add(n, fields, self._ring.take(n, fields))
+        if kind in STATED and signed:
+            self._chain.gone.stated(fields)
         if self._fast:
             return
         self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
@@ -299,7 +300,7 @@ class _Audit:
         if "meter" in fields:
             yield from self._lives.take(n, fields, self._evidence.in_force.get(fields["meter"]["id"]))
         elif fields["kind"] == "prune":
-            yield from self._blocks.pruned(n, fields)
+            yield from self._chain.blocks.pruned(n, fields)
 
     def _checkpoint_before(self, n: int, fields: Fields) -> Iterator[tuple[str, str]]:
         """A problem where the gateway signs a checkpoint before record n and none is here."""
@@ -316,6 +317,7 @@ class _Audit:
     def _account_of(self, meter: str) -> Coverage:
         if meter not in self._coverage:
             self._coverage[meter] = Coverage(meter)
+            self._coverage[meter].torn(self._chain.torn)
         return self._coverage[meter]
 
     def _told(self, fields: Fields) -> Iterator[tuple[str, str]]:

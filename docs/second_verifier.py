@@ -85,7 +85,9 @@ replacement: meter:about old:text new:text last:[read_off] first:[read_off] reas
 manual: meter:about quantity:quantity value:decimal unit:unit read_at:time reference:text compared?:count agrees?:boolean \
 who:text account:text
 audit: command:word meter:about record?:count reason:text who:text account:text
-prune: first:count end:from1 blocks:[hash]
+prune: first:count end:from1 blocks:[hash] why?=age|room undelivered?:from1
+loss: ranges:[range] unhashed?:[range] cause:word aside?:text digest?:digest
+range: first:count end:from1
 correction: meter:about from:time to:time what=ct|vt|time old:text new:text reason:text who:text account:text
 counter: meter:about quantity:quantity unit:unit before:stand after:stand confirmed:stand \
 decision=rollover|reset|spurious_zero|spurious|jump \
@@ -99,7 +101,7 @@ synchronization: before=synchronized|unsynchronized|unknown after=synchronized|u
 clock: step_ms:integer before:time after:time
 """
 KINDS = {"key", "start", "stop", "config", "meter", "reading", "gap", "identity", "clock", "correction"}
-KINDS |= {"counter", "day", "synchronization", "alarm", "spot", "replacement", "manual", "audit", "prune"}
+KINDS |= {"counter", "day", "synchronization", "alarm", "spot", "replacement", "manual", "audit", "prune", "loss"}
 
 TEXTS = {
     "text": r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}",
@@ -638,6 +640,15 @@ class Tree:
             height += 1
         self.whole.append((height, leaf))
 
+    def add_block(self, root: bytes) -> None:
+        """Takes the root over a whole block of 256 leaves that are gone."""
+        self.size += 256
+        height = 8
+        while self.whole and self.whole[-1][0] == height:
+            root = sha256(b"\x01" + self.whole.pop()[1] + root)
+            height += 1
+        self.whole.append((height, root))
+
     def root(self) -> bytes:
         """The root over all leaves so far."""
         if not self.whole:
@@ -720,6 +731,8 @@ class Report:
     kinds: dict[str, int] = field(default_factory=dict)
     meters: dict[str, list[int]] = field(default_factory=dict)
     covered: int = 0
+    gone: int = 0
+    unproven: int = 0
     confirmed: bool = False
 
     def found(self, kind: str, n: int | None, what: str) -> None:
@@ -747,6 +760,8 @@ class Report:
         held = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
         lines.append(f"RECORDS  {self.records}: {held or 'none'}")
         lines.append(f"CHECKPOINTS  the newest covers the first {self.covered} records")
+        if self.gone:
+            lines.append(f"GONE  {self.gone} records; {self.unproven} checkpoints cannot be held against what is left")
         for meter, (read, missed) in sorted(self.meters.items()):
             share = f"{100 * read / (read + missed):.2f} %" if read + missed else "-"
             lines.append(f"METER {_printable(meter)}  {read} of {read + missed} scheduled polls read ({share})")
@@ -774,12 +789,16 @@ class Account:
     told: tuple[int, int] | None = None
     loose: bool = False
     anew: int | None = None
+    torn: bool = False
 
     def move(self, instant: int) -> None:
         """Goes on to an instant. Raises Wrong: GAP."""
         expected, loose, self.loose, self.anew = self.next, self.loose, False, None
         if instant % self.every:
             raise Wrong("GAP", f"{instant} is no instant of a schedule of {self.every} ms")
+        torn, self.torn = self.torn, False
+        if torn and (expected is None or instant >= expected):
+            return
         if expected is not None and (instant > expected or (instant < expected and not loose)):
             raise Wrong("GAP", f"speaks of an instant {(instant - expected) // self.every} behind the next one to be told")
 
@@ -787,8 +806,22 @@ class Account:
 class Verifier:
     """Goes through a log once, record by record."""
 
-    def __init__(self, report: Report, key: str | None, origin: str, notes: list[Checkpoint], models: dict[str, bytes]) -> None:
+    def __init__(
+        self,
+        report: Report,
+        key: str | None,
+        origin: str,
+        notes: list[Checkpoint],
+        models: dict[str, bytes],
+        kept: Iterable[tuple[int, int, bytes]] = (),
+    ) -> None:
         self.report, self.models = report, models
+        self.kept = {first: (size, hashed) for first, size, hashed in kept}
+        self.holes: list[tuple[int, int]] = []
+        self.stated: list[tuple[int, int]] = []
+        self.blind: set[int] = set()
+        self.torn: dict[str, int] = {}
+        self.gone_before = 0
         self.confirmed, self.public = read_key_line(key) if key else ("", b"")
         self.origin = origin
         self.recovery = b""
@@ -830,7 +863,7 @@ class Verifier:
         self._clock(place, fields)
         self._rhythm(place, fields)
         stated = (self._frames, self._values, self._changes)
-        for check in (self._keys, self._config, self._meter, self._count, self._source, *stated, self._schedule):
+        for check in (self._states, self._keys, self._config, self._meter, self._count, self._source, *stated, self._schedule):
             try:
                 check(place, fields)
             except Wrong as fault:
@@ -860,21 +893,67 @@ class Verifier:
             self.checkpoints_here()
         n = fields.get("n")
         n = n if type(n) is int and n >= 0 else self.next_n  # what is no number is FORMAT
+        if n > self.next_n:
+            self._gone(n)
         if n != self.next_n:
             self.report.found("SEQUENCE", place, f"states n={n}, expected {self.next_n}")
         self.next_n = n + 1
         self.gateway = self.gateway or str(fields.get("gateway"))
         if fields.get("gateway") != self.gateway:
             self.report.found("SEQUENCE", place, f"is one of {fields.get('gateway')}, not of {self.gateway}")
-        if from_base64url(str(fields.get("prev"))) != self.prev:
+        if self.prev and from_base64url(str(fields.get("prev"))) != self.prev:
             self.report.found("PREV-HASH", place, "does not continue the record before it")
         self._signature(place, fields, body)
         self.prev = sha256(b"\0" + body)
         self.tree.add(self.prev)
 
+    def _gone(self, end: int) -> None:
+        """Records that are gone: what is kept of them takes their places, if all of it is there."""
+        first, at, pieces = self.next_n, self.next_n, []
+        while at < end and at in self.kept:
+            size, kept = self.kept[at]
+            if size == 256 and (at % 256 or at + 256 > end):
+                break
+            pieces.append((at, size, kept))
+            at += size
+        if at != end:
+            return
+        self.holes.append((first, end))
+        self.blind |= {n for n, _, kept in pieces if kept == sha256(b"\0")}
+        for n, size, kept in pieces:
+            self.checkpoints_here()
+            if size == 1:
+                self.tree.add(kept)
+            else:
+                self.tree.add_block(kept)
+                for inside in [size for size in self.notes if n < size < n + 256]:
+                    self.report.unproven += len(self.notes.pop(inside))
+        self.checkpoints_here()
+        self.prev = pieces[-1][2] if pieces[-1][1] == 1 and pieces[-1][2] != sha256(b"\0") else b""
+        self.next_n = end
+        self.gone_before += end - first
+        self.uncovered = []
+        for meter in self.counts:
+            self.torn[meter] = self.torn.get(meter, 0) + end - first
+        for account in self.accounts.values():
+            account.torn = True
+
+    def _states(self, place: int, fields: dict[str, Any]) -> None:
+        if any(n == place and kind in ("SIGNATURE", "UNSIGNED", "KEY") for kind, n, _ in self.report.findings):
+            return  # what nobody signed states nothing
+        if fields["kind"] == "prune":
+            first, end = fields["first"], fields["end"]
+            if first % 256 or end % 256 or not first < end <= fields["n"] or 256 * len(fields["blocks"]) != end - first:
+                raise Wrong("PRUNE", "keeps other hashes than one for each whole block of its range")
+            self.stated.append((fields["first"], fields["end"]))
+        if fields["kind"] == "loss":
+            self.stated += [(each["first"], each["end"]) for each in fields["ranges"]]
+            for each in fields.get("unhashed", []):
+                self.blind -= {n for n in self.blind if each["first"] <= n < each["end"]}
+
     def _signature(self, place: int, fields: dict[str, Any], body: bytes) -> None:
-        if place == 0:
-            self._first(fields)
+        if not self.names:
+            self._first(place, fields)
         if not isinstance(fields.get("sig"), str):
             self.report.found("UNSIGNED", place, "carries no signature")
             return
@@ -895,7 +974,10 @@ class Verifier:
         if not is_signed(signer, from_base64url(fields["sig"]), signed_bytes(body)):
             self.report.found("SIGNATURE", place, "its signature does not belong to it")
 
-    def _first(self, fields: dict[str, Any]) -> None:
+    def _first(self, place: int, fields: dict[str, Any]) -> None:
+        if place and self.holes and self.confirmed:  # record 0 is gone: the confirmed key stands alone
+            self.names[sha256(self.public).hex()[:16]] = self.public
+            return
         enrolled = from_base64url(str(fields.get("public"))) if fields.get("kind") == "key" else b""
         if fields.get("kind") != "key" or fields.get("action") != "enrol" or len(enrolled) != 32:
             self.report.found("KEY", 0, "the log does not begin with the enrolment of its key")
@@ -909,7 +991,7 @@ class Verifier:
 
     def _keys(self, place: int, fields: dict[str, Any]) -> None:
         if fields["kind"] != "key" or place == 0:
-            return
+            return  # record 0 was taken before
         if fields["action"] == "enrol":
             raise Wrong("KEY", "a second enrolment")
         revokes = fields["action"] == "revoke"
@@ -995,7 +1077,8 @@ class Verifier:
         meter, count = fields["meter"]["id"], fields["meter"]["count"]
         expected = self.counts.get(meter, 0)
         self.counts[meter] = count + 1
-        if count != expected:
+        most = self.torn.pop(meter, 0) if meter in self.counts and expected else self.gone_before
+        if not expected <= count <= expected + most:
             raise Wrong("METER-COUNT", f"count {count} of {meter}, expected {expected}")
 
     def _source(self, _: int, fields: dict[str, Any]) -> None:
@@ -1089,8 +1172,8 @@ class Verifier:
 
     def _read(self, account: Account, due: int, time: int) -> None:
         far = not account.loose and not -1000 <= time - due <= account.every + 120_000
-        still_open = account.since is not None
-        if still_open:
+        still_open = account.since is not None and not account.torn
+        if account.since is not None:
             account.next, account.since = due, None
         try:
             account.move(due)
@@ -1103,8 +1186,8 @@ class Verifier:
 
     def _opened(self, account: Account, fields: dict[str, Any]) -> None:
         since, due, missed = milliseconds(fields["since"]), milliseconds(fields["due"]), fields["missed"]
-        still_open = account.since is not None
-        if still_open:
+        still_open = account.since is not None and not account.torn
+        if account.since is not None:
             account.next = since
         try:
             account.move(since)
@@ -1119,6 +1202,9 @@ class Verifier:
     def _closed(self, account: Account, fields: dict[str, Any]) -> None:
         since, due, missed = milliseconds(fields["since"]), milliseconds(fields["due"]), fields["missed"]
         begun, told = (account.since, account.cause), account.told
+        if account.torn and begun != (since, fields["cause"]):
+            begun, told = (since, fields["cause"]), None  # its opening is gone
+        account.torn = False
         account.next = None if fields["cause"] == "taken_out" else due if account.anew is None else account.anew
         account.since, account.told = None, None
         if begun != (since, fields["cause"]):
@@ -1145,6 +1231,8 @@ class Verifier:
         """Checks the checkpoints of exactly the records taken so far."""
         if self.unread:
             return
+        if self.blind:
+            self.report.unproven += len(self.notes.pop(self.tree.size, []))
         for note in self.notes.pop(self.tree.size, []):
             signed = [each for each in note.signatures if each[:4] == key_hash(self.origin, self.public)]
             if not any(is_signed(self.public, each[4:], note.text) for each in signed):
@@ -1162,6 +1250,10 @@ class Verifier:
             self.tree.add(b"")
             self.unread = False
             self.checkpoints_here()
+        self.report.gone = self.gone_before
+        for first, end in self.holes:
+            if not all(any(one <= n < other for one, other in self.stated) for n in range(first, end)):
+                self.report.found("SEQUENCE", None, f"records {first} to {end - 1} are missing, and no record says so")
         for size, notes in sorted(self.notes.items()):
             for note in notes:
                 self.report.found("TRUNCATED", None, f"{note.place} counts {size} records, there are {self.tree.size}")
@@ -1240,7 +1332,12 @@ def _unwrapped(data: bytes, framing: str) -> tuple[bytes, bytes] | None:
 
 
 def verify(
-    records: Iterable[bytes], notes: Iterable[str], models: dict[str, bytes], key: str | None, outside: Iterable[str] = ()
+    records: Iterable[bytes],
+    notes: Iterable[str],
+    models: dict[str, bytes],
+    key: str | None,
+    outside: Iterable[str] = (),
+    kept: Iterable[tuple[int, int, bytes]] = (),
 ) -> Report:
     """Checks a whole log.
 
@@ -1250,6 +1347,7 @@ def verify(
         models: file contents by the digest under which they are kept.
         key: the confirmed key line; None: nobody confirmed one.
         outside: checkpoints that somebody else kept.
+        kept: of records that are gone the first n, how many (1 or 256), and the hash.
 
     Raises:
         CannotCheck: the key line is none.
@@ -1268,8 +1366,8 @@ def verify(
             last = checkpoint.size if own else last
         except Wrong as fault:
             report.found(fault.kind, None, str(fault))
-    verifier = Verifier(report, key, origin, read, models)
-    for place, payload in enumerate(payloads):
+    verifier = Verifier(report, key, origin, read, models, kept)
+    for place, payload in zip(_places(verifier.kept), payloads, strict=False):
         verifier.checkpoints_here()
         verifier.take(place, payload)
     verifier.checkpoints_here()
@@ -1278,6 +1376,16 @@ def verify(
     if not payloads:
         report.found("EMPTY", None, "there is not a single record to check")
     return report
+
+
+def _places(kept: dict[int, tuple[int, bytes]]) -> Iterable[int]:
+    """The n of the records that are there, as far as they state their own."""
+    n = 0
+    while True:
+        while n in kept:
+            n += kept[n][0]
+        yield n
+        n += 1
 
 
 def _origin(payloads: list[bytes]) -> str:
@@ -1303,12 +1411,13 @@ def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> R
                 raise CannotCheck(f"{path}: a member stands in it twice")
             for name in names:
                 if not re.fullmatch(
-                    r"README\.txt|records\.jsonl|checkpoints/[0-9]{8}\.txt|timestamps/[0-9]{1,16}\.tsr|keys/[0-9a-f]{16}\.vkey|models/[0-9a-f]{64}\.yaml",
+                    r"README\.txt|records\.jsonl|kept\.txt|checkpoints/[0-9]{8}\.txt|timestamps/[0-9]{1,16}\.tsr|keys/[0-9a-f]{16}\.vkey|models/[0-9a-f]{64}\.yaml",
                     name,
                 ):
                     raise CannotCheck(f"{path}: holds {name!r}, which is no member of a bundle")
             content = {name: archive.read(name) for name in names}
             records = content["records.jsonl"].split(b"\n")
+            kept = [_piece(line) for line in content.get("kept.txt", b"").decode("ascii").splitlines()]
             notes = [content[name].decode("utf-8") for name in sorted(names) if name.startswith("checkpoints/")]
     except CannotCheck:
         raise
@@ -1317,7 +1426,14 @@ def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> R
     except Exception as fault:  # zlib.error and whatever else a damaged archive raises
         raise CannotCheck(f"{path}: a damaged bundle: {fault}") from None
     models = {name[7:-5]: data for name, data in content.items() if name.startswith("models/")}
-    return verify(records[:-1] if records and not records[-1] else records, notes, models, key, outside)
+    return verify(records[:-1] if records and not records[-1] else records, notes, models, key, outside, kept)
+
+
+def _piece(line: str) -> tuple[int, int, bytes]:
+    found = re.fullmatch(r"(0|[1-9][0-9]{0,15}) (1|256) ([A-Za-z0-9_-]{43})", line)
+    if not found:
+        raise CannotCheck("kept.txt holds a line that is none of a kept hash")
+    return int(found[1]), int(found[2]), from_base64url(found[3])
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,9 +41,10 @@ def verify(log: first.Log, *, key: str | None, outside: Sequence[str] = (), fast
     """`agent.verify.verify`, after both verifiers were found to agree on the log."""
     report = first.verify(log, key=key, outside=outside, fast=fast, **options)
     rows = list(log.payloads())
-    if fast or [n for n, _ in rows] != list(range(len(rows))):
+    kept = {first: size for first, size, _ in log.kept()}
+    if fast or [n for n, _ in rows] != list(islice(second._places({n: (size, b"") for n, size in kept.items()}), len(rows))):
         return report  # a ledger's row numbers are no part of a bundle
-    other = second.verify([payload for _, payload in rows], log.checkpoints(), log.models(), key, outside)
+    other = second.verify([payload for _, payload in rows], log.checkpoints(), log.models(), key, outside, log.kept())
     agree(report, other)
     return report
 

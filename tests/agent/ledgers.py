@@ -105,15 +105,20 @@ class MemoryLog:
     notes: list[str] = field(default_factory=list)
     responses: dict[int, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=lambda: {DIGEST: MODEL})
+    rows: list[int] = field(default_factory=list)  # where some are gone: the n of those that are there
+    gone: list[tuple[int, int, bytes]] = field(default_factory=list)
 
     def size(self) -> int:
         return len(self.records)
 
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
-        yield from list(enumerate(self.records))[start:stop]
+        yield from [(n, self.records[at]) for at, n in enumerate(self.rows or range(len(self.records)))][start:stop]
 
     def checkpoints(self) -> list[str]:
         return list(self.notes)
+
+    def kept(self) -> list[tuple[int, int, bytes]]:
+        return list(self.gone)
 
     def timestamps(self) -> dict[int, bytes]:
         return dict(self.responses)

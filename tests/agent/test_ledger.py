@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -216,9 +216,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", directory], check=True)
 
 
-async def test_a_full_disk_stops_sealing_and_keeps_what_was_sealed(small_disk: Path) -> None:
+async def test_a_full_disk_stops_sealing_keeps_what_was_sealed_and_goes_on_by_itself_when_there_is_room(small_disk: Path) -> None:
     key, clock = new_key(), StillClock()
     path = small_disk / "ledger.sqlite"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(300_000))
     ledger = await begun(path, key, clock)
     batches = 0
 
@@ -228,14 +230,20 @@ async def test_a_full_disk_stops_sealing_and_keeps_what_was_sealed(small_disk: P
             await ledger.append(*(stop(clock, "x" * 40) for _ in range(20)))
             batches += 1
 
-    with pytest.raises(LedgerError, match="nothing more is sealed") as caught:
+    with pytest.raises(LedgerError, match="nothing is sealed") as caught:
         await fill()
     assert "Free space" in caught.value.hint
     assert batches > 0
     with pytest.raises(LedgerError):
         await ledger.append(stop(clock))
+    ballast.unlink()
+    async with asyncio.timeout(30):
+        while ledger.error:
+            with suppress(LedgerError):
+                await ledger.append(stop(clock, "room"))
+            await asyncio.sleep(0.1)
     await ledger.close()
-    assert check_log(path, key.public) == 1 + 20 * batches
+    assert check_log(path, key.public) == 2 + 20 * batches
 
 
 # --- what the clock is worth ----------------------------------------------------------------------------------

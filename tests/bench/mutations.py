@@ -26,7 +26,7 @@ from agent import verify as first
 from agent.bundle import Bundle
 from agent.export import export
 from agent.findings import CannotCheck
-from agent.verify import Log
+from agent.log import Log
 from tests.agent.both import second
 from tests.agent.ledgers import EVERY_S, Gateway, MemoryLog, good_gateway, new_key
 
