@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,17 @@ def simulated(folder: Path) -> Simulator:
 
 
 class Plant:
-    """The site file as it is changed. `seed`: of what becomes of it; `every`: how often the steady meters are read."""
+    """The site file as it is changed.
 
-    def __init__(self, simulator: Simulator, seed: int, every: str = "10s") -> None:
+    Args:
+        seed: of what becomes of it.
+        every, rates: how often the steady meters are read, and the others.
+    """
+
+    def __init__(self, simulator: Simulator, seed: int, every: str = "10s", rates: Sequence[str] = ("5s", "10s")) -> None:
         self._at = {name: simulator.address_of(name) for name in LINES}
         self._chance = random.Random(seed)
-        self._every = every
+        self._every, self._rates = every, rates
         self.timeouts = {"hall": 300, "yard": 300}
         self.meters: dict[str, dict[str, Any]] = {name: {"link": "hall", "every": "5s"} for name in _MOVING[:4]}
 
@@ -87,7 +93,7 @@ class Plant:
             elif name in self.meters:
                 written: dict[str, Any] = {
                     "place": {"place": f"cabinet {chance.randrange(100)}"},
-                    "every": {"every": chance.choice(["1s", "2s", "5s"])},
+                    "every": {"every": chance.choice(self._rates)},
                     "quantities": {"quantities": chance.sample(["active_energy_import", "voltage.l1", "frequency"], 2)},
                     "link": {"link": chance.choice(["hall", "yard"])},
                 }.get(what, {})

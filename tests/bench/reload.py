@@ -35,7 +35,7 @@ async def _run(folder: Path, times: int, seed: int) -> None:
     began, longest = time.monotonic(), 0.0
     told = {"site.reloaded": 0, "site.unchanged": 0}
     async with simulated(folder) as simulator:
-        plant = Plant(simulator, seed, every="2s")
+        plant = Plant(simulator, seed, every="2s", rates=("1s", "2s", "5s"))
         async with at_work(folder, plant.text(), FastClock(5.0)) as agent:
             for _ in range(times):
                 plant.change()
