@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations reload clean
+.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,9 @@ year: $(VENV)/test.stamp
 
 reload: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.reload
+
+scan-cabinet: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.cabinet
 
 mutations: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.mutations

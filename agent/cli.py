@@ -18,6 +18,7 @@ import click
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
 from agent.cli_consumption import consumption
+from agent.cli_doctor import doctor
 from agent.cli_explain import explain
 from agent.cli_fault import fault
 from agent.cli_key import init, key
@@ -25,6 +26,7 @@ from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_models import models
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
+from agent.cli_scan import scan
 from agent.cli_try import try_
 from agent.cli_witness import witness
 from agent.faults import with_code
@@ -231,4 +233,6 @@ def demo() -> None:
 for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse, fault):
     main.add_command(_verb)
 for _verb in (correct, replace, confirm, pair, manual, spot, models):
+    main.add_command(_verb)
+for _verb in (scan, doctor):
     main.add_command(_verb)

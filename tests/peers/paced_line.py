@@ -2,6 +2,8 @@
 
     python -m tests.peers.paced_line BAUD BITS STATIONS [--echo] [--noise P]
 
+BAUD 0 lets each station send at the speed its own port is set to; who is set to another speed hears garbage.
+
 It is a program of its own, so that a busy test cannot slow it down, and asks the kernel for real-time priority and
 exact timers where it may. It prints the names of its ports, one for each station. A character written to one port
 arrives at all others when its last bit would have passed; what two stations send at the same time is garbled for
@@ -23,6 +25,7 @@ import select
 import shutil
 import subprocess
 import sys
+import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
@@ -35,6 +38,7 @@ COUNTER = 1000  # `units.c`: the registers 1000 and 1001 count the requests that
 _SAME_FRAME = 1.5  # characters of silence that still belong to a frame (Serial Line V1.02, 2.5.1.1)
 _MOST_BYTES = 4096
 _PRIORITY = 20
+_SPEEDS = {getattr(termios, f"B{baud}"): baud for baud in (300, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)}
 _SET_TIMER_SLACK = 29  # PR_SET_TIMERSLACK, prctl(2)
 
 
@@ -86,7 +90,7 @@ class PacedLine:
     def __init__(self, process: subprocess.Popen[str], baud: int, bits: int) -> None:
         self._process = process
         self.baud = baud
-        self.character_s = bits / baud
+        self.character_s = bits / baud if baud else 0.0
         self.ports = tuple(self._said().split())
 
     def traffic(self) -> Traffic:
@@ -111,7 +115,7 @@ def paced_line(baud: int, bits: int = 10, stations: int = 2, *, echo: bool = Fal
     """A line at work.
 
     Args:
-        baud, bits: its speed, and the bits of a character with start and stop bits: 10 for 8N1.
+        baud, bits: its speed, and the bits of a character with start and stop bits: 10 for 8N1. 0: each port's own speed.
         stations: how many ports it has.
         echo: whether a station hears itself.
         noise: the probability that a character arrives with a bit flipped.
@@ -175,6 +179,12 @@ class _Station:
         self.waiting = bytearray()
         self.sent = bytearray()
         self.begun = self.next = self.ended = 0.0
+        self.character = 0.0  # seconds that one takes at the speed it sends at
+
+    @property
+    def speed(self) -> int:
+        """The terminal's word for the speed that its port is set to now."""
+        return int(termios.tcgetattr(self._kept)[5])
 
     def hear(self, data: bytes) -> None:
         """Hands characters over; they are lost, as on a real port, where nobody reads for 4 KB."""
@@ -186,7 +196,7 @@ class _Line:
     """All stations, and the characters between them."""
 
     def __init__(self, baud: int, bits: int, stations: int, echo: bool, noise: float) -> None:
-        self._character = bits / baud
+        self._baud, self._bits = baud, bits
         self._echo, self._noise, self._random = echo, noise, random.Random(485)
         self.stations = [_Station() for _ in range(stations)]
         self._forget()
@@ -219,14 +229,15 @@ class _Line:
         data = os.read(station.end, _MOST_BYTES)
         if not station.waiting:
             begin = max(now, station.ended)
-            if begin > station.ended + _SAME_FRAME * self._character:
+            station.character = self._bits / (self._baud or _SPEEDS[station.speed])
+            if begin > station.ended + _SAME_FRAME * station.character:
                 self._close(station)
                 station.begun = begin
-            station.next = begin + self._character
+            station.next = begin + station.character
         station.waiting += data
 
     def _hand_over(self, station: _Station, now: float) -> None:
-        began = station.next - self._character
+        began = station.next - station.character
         others = [other for other in self.stations if other is not station]
         station.sent.append(character := station.waiting.pop(0))
         if any(other.waiting or other.ended > began for other in others):
@@ -236,13 +247,13 @@ class _Line:
             character ^= 1 << self._random.randrange(8)
         for other in others:
             if self._echo or not other.waiting:  # who sends does not hear
-                other.hear(bytes([character]))
+                other.hear(bytes([character if self._baud or other.speed == station.speed else self._random.randrange(256)]))
         if self._echo:
             station.hear(bytes([character]))
         late = now - station.next
         self._late, self._latest, self._handed_over = self._late + late, max(self._latest, late), self._handed_over + 1
         station.ended = station.next if station.waiting else now
-        station.next += self._character
+        station.next += station.character
 
     def _close(self, station: _Station) -> None:
         if station.sent:

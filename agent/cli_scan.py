@@ -1,0 +1,250 @@
+"""The verb `scan`: who answers on a line, which models they are likely to be, and the lines of a site file for them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.terminal import failure, read_settings, site_options, told
+
+if TYPE_CHECKING:
+    from agent.scan import Found, Progress
+    from agent.scan_write import Place
+
+_PROTOCOLS = ("modbus", "dlt645", "cjt188", "mbus", "iec62056_21")
+
+
+@click.command(short_help="Find the meters on a line and write their site file.")
+@click.argument("link", required=False)
+@click.option("--serial", "port", metavar="PORT", help="A port in place of a link, such as /dev/ttyUSB0 or rfc2217://host:port.")
+@click.option("--tcp", "endpoint", metavar="HOST:PORT", help="A Modbus TCP device or a serial server in place of a link.")
+@click.option(
+    "--framing", type=click.Choice(["tcp", "rtu", "ascii"]), help="rtu with --tcp: a serial server that passes bytes on."
+)
+@click.option("--protocol", "protocols", multiple=True, type=click.Choice(_PROTOCOLS), help="Only this one; may be given again.")
+@click.option("--baud", "bauds", multiple=True, type=click.IntRange(300, 921600), help="Only this speed; may be given again.")
+@click.option(
+    "--format", "formats", multiple=True, metavar="8N1", help="Format of Modbus characters; may be given again. [8N1, 8E1]"
+)
+@click.option(
+    "--addresses", default="1-247", show_default=True, help="Modbus addresses and M-Bus primary ones, such as 1-32,100."
+)
+@click.option("--timeout", type=click.IntRange(20, 5000), default=200, show_default=True, help="Milliseconds a Modbus meter has.")
+@click.option("--write", "target", type=click.Path(path_type=Path, dir_okay=False), help="A site file to write, or to add to.")
+@site_options
+def scan(link: str | None, port: str | None, endpoint: str | None, framing: str | None, target: Path | None,
+         site: Path | None, state: Path | None, **asked: Any) -> None:  # fmt: skip
+    """Find the meters on a LINK of the site file, or on a bare port, and write the lines of a site file for them.
+
+    It asks in all protocols at all usual speeds, and only reads: nothing in a meter is changed. It takes some minutes; Ctrl-C
+    ends it and keeps what was found. Exit code 1 if nobody answers.
+    """
+    with told():
+        from agent.scan_plan import Wanted
+        from agent.scan_write import Place
+
+        settings = read_settings(site, state)
+        place = _place_of(link, port, endpoint, framing, settings)
+        _refuse_held(place, settings)
+        modbus = place.framing or ("tcp" if place.tcp else "rtu")
+        chosen = {"formats": tuple(asked["formats"])} if asked["formats"] else {}
+        wanted = Wanted(
+            tuple(asked["protocols"]) or _PROTOCOLS, tuple(asked["bauds"]), units=_units(asked["addresses"]),
+            timeout_s=asked["timeout"] / 1000, **chosen,
+        )  # fmt: skip
+        found = _searched(place, wanted, modbus)
+    known = {name: each.declared for name, each in _models().items()}
+    click.echo("\n".join(_told_of(found)), err=True)
+    if any(each.model for each in found.meters):
+        with told():
+            _write(target, Place(place.link, place.serial, place.tcp, place.framing), found, known)
+    if not found.meters:
+        raise click.exceptions.Exit(1)
+
+
+def _place_of(link: str | None, port: str | None, endpoint: str | None, framing: str | None, settings: Any) -> Place:
+    from agent.scan_write import Place
+    from config.links import load_links
+    from config.mistake import did_you_mean
+
+    if sum(each is not None for each in (link, port, endpoint)) != 1:
+        raise failure("Say where to search: a link of the site file, --serial /dev/ttyUSB0 or --tcp 192.168.1.20:502.")
+    if link is None:
+        name = "line1" if port else "net1"
+        return Place(name, port, endpoint, framing if framing != ("tcp" if endpoint else "rtu") else None)
+    links = load_links(settings.site).links
+    if link not in links:
+        raise failure(f"There is no link {link} in the site file.{did_you_mean(link, links)}")
+    if links[link].opcua:
+        raise failure(f"{link} is an OPC UA server: `meterseal browse {link}` shows what it has.")
+    return Place(link, links[link].serial, links[link].tcp, framing or links[link].framing)
+
+
+def _refuse_held(place: Place, settings: Any) -> None:
+    """Two programs that ask on one line spoil each other's answers, so the agent has to give it up first."""
+    import os
+
+    from agent.state import is_running
+    from config.links import load_links
+    from config.mistake import ConfigError
+
+    if not is_running(settings.state):
+        return
+    try:
+        links = load_links(settings.site).links
+    except ConfigError:
+        return
+    wanted = os.path.realpath(place.serial) if place.serial else place.tcp
+    for name, link in links.items():
+        held = os.path.realpath(link.serial) if link.serial else link.tcp
+        if name == place.link or held == wanted:
+            where = place.serial or place.tcp
+            raise failure(
+                f"The running agent holds {where} (link {name}): two programs on one line spoil each other's answers.\n"
+                "Stop it (systemctl stop meterseal), search, and start it again."
+            )
+
+
+def _units(text: str) -> tuple[int, ...]:
+    units: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()) or not int(first) <= int(last or first) <= 255:
+            raise failure(f"--addresses {text} are no addresses; write for example --addresses 1-32,100")
+        units += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(units))
+
+
+def _models() -> Any:
+    from config.check import load_models
+
+    return load_models(())
+
+
+def _searched(place: Place, wanted: Any, framing: str) -> Found:
+    from agent.clock import Clock
+    from agent.scan import CountedLink, Scan
+    from config.protocols import spoken
+    from drivers.link_settings import LinkSettings
+
+    settable = place.serial is not None and not place.serial.startswith("socket://")
+    rounds = wanted.rounds(settable=settable, framing=framing)
+    if not rounds:
+        raise failure("There is nothing to ask: on Modbus TCP no other protocol is spoken.")
+    first = rounds[0]
+    link = CountedLink(
+        LinkSettings(
+            place.link, framing, tcp=place.tcp, serial=place.serial, baud=first.baud or 9600, character=first.character or "8N1"
+        ),
+        Clock(),
+    )
+    told_of = _Progress()
+    scan_of = Scan(link, rounds, [each.declared for each in _models().values()], told_of.tell)
+
+    async def once() -> None:
+        await link.open()
+        try:
+            await scan_of.run(lambda here: f"{spoken(here.protocol, framing)}{f' at {here.speed}' if here.speed else ''}")
+        finally:
+            await link.close()
+
+    try:
+        asyncio.run(once())
+    except KeyboardInterrupt:
+        click.echo("\nBroken off: what was found until now stands below.", err=True)
+    told_of.end()
+    return scan_of.found
+
+
+class _Progress:
+    """How far a search is: a bar on a terminal, else a line for each round."""
+
+    def __init__(self) -> None:
+        self._bar = sys.stderr.isatty()
+        self._round = ""
+
+    def tell(self, now: Progress) -> None:
+        left = _span(now.left_s)
+        if self._bar:
+            done = 20 * now.asked // max(1, now.questions)
+            bar = "#" * done + "." * (20 - done)
+            text = f"[{bar}] {now.at}/{now.rounds} {now.round}, {now.found} found, about {left} left"
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        elif now.round != self._round:
+            click.echo(f"{now.at}/{now.rounds} {now.round}, {now.found} found, about {left} left", err=True)
+        self._round = now.round
+
+    def end(self) -> None:
+        if self._bar:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _told_of(found: Found) -> list[str]:
+    lines: list[str] = []
+    for each in found.meters:
+        met = each.met
+        speed = f" at {met.baud} {met.character}" if met.baud else ""
+        lines.append(f"{met.protocol} address {met.address or '(none)'}{speed}: {each.model or 'no model fits'} ({each.sure})")
+        lines += [f"    {why}" for why in each.why]
+        lines += [f"    fits as well: {', '.join(each.others)}"] if each.others else []
+        lines += [f"    reads {', '.join(each.shown)}"] if each.shown else []
+    lines += [f"LOOK: {doubt}" for doubt in found.doubts]
+    if not found.meters:
+        lines.append("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's.")
+    lines.append(
+        f"{len(found.meters)} found with {found.questions} questions in {found.took_s:.1f} s; bytes, silences and timeouts alone "
+        f"take {found.least_s:.1f} s ({found.took_s / max(found.least_s, 0.001):.2f} times that)."
+    )
+    return lines
+
+
+def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
+    from agent.scan_write import added, new_site
+    from config.check import load_site
+    from config.text import read_text
+
+    gateway = f"my-plant/{_host()}"
+    if target is None:
+        click.echo(new_site(gateway, place, found.meters, known), nl=False)
+        return
+    if not target.exists():
+        with target.open("x", encoding="utf-8") as file:
+            file.write(new_site(gateway, place, found.meters, known))
+        load_site(target)
+        click.echo(f"Wrote {target}. Change its first lines, then: meterseal check --site {target}", err=True)
+        return
+    data = target.read_bytes()
+    try:
+        text, count = added(data.decode("utf-8"), read_text(data, str(target)), place, found.meters, known)
+    except ValueError as error:
+        raise failure(f"{target} was left as it is: {error}. Without --write the lines are shown.") from None
+    if not count:
+        click.echo(f"{target} has all of them already and was left as it is.", err=True)
+        return
+    draft = target.with_name(f"{target.name}.new")
+    with draft.open("x", encoding="utf-8") as file:
+        file.write(text)
+    try:
+        load_site(draft)
+    except BaseException:
+        draft.unlink()
+        raise
+    draft.chmod(target.stat().st_mode & 0o777)
+    draft.replace(target)
+    click.echo(
+        f"Added {count} meters to {target}; nothing else in it was changed. Now: meterseal check --site {target}", err=True
+    )
+
+
+def _host() -> str:
+    name = "".join(each if each.isascii() and each.isalnum() else "-" for each in socket.gethostname().lower()).strip("-")
+    return name[:40].strip("-") or "gateway-1"

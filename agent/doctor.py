@@ -1,0 +1,177 @@
+"""What can be wrong around the agent on this machine: ports, clock, disk, key, database. Looks only, changes nothing.
+
+Every finding has a place, what was found, and what to do. `wrong` keeps meters from being read or readings from being
+kept or believed; `look` is worth a person's eye; `ok` is said too, so that one sees what was looked at.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent.clock import Trust
+from agent.key_change import key_in_force
+from agent.keys import KeyFileError, source_of
+from agent.ledger_file import LedgerError
+from agent.state import LEDGER_FILE
+from drivers.adapter import SYSFS, adapter_of
+
+Level = Literal["ok", "look", "wrong"]
+_STRICT_SINCE = (3, 37, 0)  # the first SQLite that knows the ledger's STRICT tables
+_LITTLE, _FULL = 2**30, 200 * 2**20
+_FEW_DAYS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found at a place.
+
+    Attributes:
+        level: `ok`, `look` or `wrong`.
+        place: what was looked at, such as `port line1`.
+        words: what was found.
+        todo: what to do about it; empty where there is nothing to do.
+    """
+
+    level: Level
+    place: str
+    words: str
+    todo: str = ""
+
+
+def port_findings(link: str, name: str, sysfs: Path = SYSFS) -> Iterator[Finding]:
+    """A serial port: whether it is there, may be opened, has a lasting name, and hands bytes over quickly.
+
+    Args:
+        link: the link's name.
+        name: the port as in the site file; one behind a serial server has nothing to look at here.
+        sysfs: where the kernel tells of adapters.
+    """
+    place = f"port of {link}"
+    if "://" in name:
+        return
+    path = Path(name)
+    if not path.exists():
+        yield Finding(
+            "wrong", place, f"{name} does not exist", "Plug the adapter in; `ls -l /dev/serial/by-id` shows those there are."
+        )
+        return
+    seen = path.stat()
+    if not stat.S_ISCHR(seen.st_mode):
+        yield Finding("wrong", place, f"{name} is no serial port", "Write the port's path under links.")
+        return
+    if not os.access(path, os.R_OK | os.W_OK):
+        group = _group(seen.st_gid)
+        todo = f"Run: usermod -a -G {group} ACCOUNT (the one the agent runs under), then start it anew."
+        yield Finding("wrong", place, f"{name} may not be opened by this account; it belongs to the group {group}", todo)
+    else:
+        yield Finding("ok", place, f"{name} may be opened")
+    lasting = adapter_of(name)
+    if lasting and str(lasting) != name:
+        yield Finding("look", place, f"{name} may have another number when it is plugged in again", f"Write  serial: {lasting}")
+    yield from _latency(place, os.path.realpath(name), sysfs)
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _latency(place: str, device: str, sysfs: Path) -> Iterator[Finding]:
+    """FTDI adapters keep what arrives for up to 16 ms unless they are told not to."""
+    file = sysfs / Path(device).name / "device" / "latency_timer"
+    try:
+        milliseconds = int(file.read_text("ascii"))
+    except (OSError, ValueError):
+        return
+    if milliseconds > 1:
+        todo = f"Run: echo 1 > {file}  (lasting: a udev rule with ATTR{{latency_timer}}=1)."
+        yield Finding("look", place, f"its adapter holds answers back for {milliseconds} ms", todo)
+    else:
+        yield Finding("ok", place, "its adapter hands answers over at once (latency timer 1 ms)")
+
+
+def clock_findings(trust: Trust) -> Iterator[Finding]:
+    """Whether the wall clock can be believed."""
+    todo = "Set up a time server: timedatectl set-ntp true, or chrony with the plant's own server."
+    if trust.state == "synchronized":
+        yield Finding("ok", "clock", f"kept by a time server, at most {trust.error_ms} ms off")
+    elif trust.state == "unsynchronized":
+        yield Finding("wrong", "clock", "nothing keeps it: every reading says so, and its time proves little", todo)
+    else:
+        yield Finding("look", "clock", "the kernel does not tell whether anything keeps it", todo)
+
+
+def disk_findings(state: Path, bytes_a_day: float | None) -> Iterator[Finding]:
+    """Room for the ledger. `bytes_a_day`: how fast it grows; None: not known yet."""
+    free = shutil.disk_usage(state).free
+    days = free / bytes_a_day if bytes_a_day else None
+    words = f"{free / 2**30:.1f} GB free" + (f", enough for about {min(days, 36500):.0f} days" if days else "")
+    todo = f"Make room on the disk of {state}, or prune old readings (docs/ledger.md)."
+    if free < _FULL:
+        yield Finding("wrong", "disk", words, todo)
+    elif free < _LITTLE or (days is not None and days < _FEW_DAYS):
+        yield Finding("look", "disk", words, todo)
+    else:
+        yield Finding("ok", "disk", words)
+
+
+def sqlite_findings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Iterator[Finding]:
+    """Whether this machine's SQLite can keep the ledger."""
+    words = f"version {'.'.join(map(str, version))}"
+    if version < _STRICT_SINCE:
+        yield Finding("wrong", "SQLite", words, "Install a Python whose SQLite is 3.37 or newer.")
+    else:
+        yield Finding("ok", "SQLite", words)
+
+
+def state_findings(state: Path) -> Iterator[Finding]:
+    """The state directory and the key in it."""
+    if not state.is_dir():
+        yield Finding("wrong", "state directory", f"there is no {state}", "Run `meterseal init`, under the account of the agent.")
+        return
+    seen = state.stat()
+    if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding("wrong", "state directory", f"others may write into {state}", f"Run: chmod 700 {state}")
+    elif not os.access(state, os.W_OK | os.X_OK):
+        todo = "Run this as the account that the agent runs under, or hand the directory over to it with chown."
+        yield Finding("wrong", "state directory", f"this account may not write into {state}", todo)
+    elif seen.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield Finding("look", "state directory", f"others may look into {state}", f"Run: chmod 700 {state}")
+    else:
+        yield Finding("ok", "state directory", f"{state} is this account's alone")
+    yield from _key_findings(state)
+
+
+def _key_findings(state: Path) -> Iterator[Finding]:
+    try:
+        key = key_in_force(state)
+    except KeyFileError as error:
+        yield Finding("wrong", "key", str(error), error.hint)
+    except LedgerError as error:
+        yield Finding("wrong", "ledger", str(error), error.hint)
+    else:
+        yield Finding("ok", "key", f"key {key.name}, {source_of(state)}, and it is the ledger's")
+    if not (state / LEDGER_FILE).exists():
+        yield Finding("look", "ledger", "there is none yet", "It is made when the agent runs for the first time.")
+
+
+def report(findings: list[Finding], write: Callable[[str], None]) -> bool:
+    """Writes findings one below the other, what to do under each; returns whether nothing is wrong."""
+    width = max((len(each.place) for each in findings), default=0)
+    for each in findings:
+        write(f"{each.level:<5}  {each.place:<{width}}  {each.words}")
+        if each.todo:
+            write(f"{'':<5}  {'':<{width}}  -> {each.todo}")
+    wrong, look = (sum(each.level == level for each in findings) for level in ("wrong", "look"))
+    write(f"{wrong} wrong, {look} to look at, {len(findings) - wrong - look} ok")
+    return not wrong

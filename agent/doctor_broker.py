@@ -1,0 +1,82 @@
+"""Whether a broker can be reached, takes the login, and lets this gateway publish under its topics.
+
+One message is published: a line of text to `<topics of this gateway>/doctor`, not retained, under a client name of its
+own, so that the connection of a running agent is not taken over. Nothing that is delivered passes through here.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import time
+from collections.abc import Iterator
+
+from agent.doctor import Finding
+from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
+from agent.topics import TEXT, base_of
+from config.site import Mqtt
+
+_SECONDS = 15.0
+_REFUSED = 128
+
+
+def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: float = _SECONDS) -> Iterator[Finding]:
+    """Connects once and publishes once.
+
+    Args:
+        broker: as in the site file.
+        gateway: site and gateway.
+        password: of the user; None without one.
+        seconds: how long each step may take.
+    """
+    place = f"broker {broker.name}"
+    where = f"{broker.host}:{port_of(broker)}"
+    if not broker.tls and not on_this_machine(broker.host):
+        words = "the connection is not encrypted: whoever listens reads the readings" + (" and the password" if password else "")
+        yield Finding("look", place, words, "Write  tls: {}  (or with ca:) for this broker, if it can do TLS.")
+    events: queue.Queue[Event] = queue.Queue()
+    connection = Connection(broker, f"meterseal-doctor-{secrets.token_hex(4)}", password, None, events.put)
+    try:
+        connection.open()
+        met = _next(events, seconds)
+        if isinstance(met, Lost):
+            yield Finding("wrong", place, _words(met), met.trouble.hint)
+            return
+        if not isinstance(met, Connected):
+            yield Finding("wrong", place, f"{where} does not answer", "Check its address, the cable and the firewall.")
+            return
+        yield Finding("ok", place, f"{where} takes the connection{f' of {broker.username}' if broker.username else ''}")
+        topic = f"{base_of(broker.topic, gateway)}/doctor"
+        connection.publish(Message(topic, b"meterseal doctor was here", TEXT))
+        yield _published(place, topic, _next(events, seconds))
+    finally:
+        connection.drop()
+
+
+def _published(place: str, topic: str, answer: Event | None) -> Finding:
+    todo = f"Give this gateway's user the right to publish to {topic.removesuffix('/doctor')}/# in the broker's access list."
+    if isinstance(answer, Acknowledged) and answer.code < _REFUSED:
+        return Finding("ok", place, f"publishing to {topic} is allowed")
+    if isinstance(answer, Acknowledged):
+        return Finding("wrong", place, f"it refuses what is published to {topic}: {answer.words or answer.code}", todo)
+    if isinstance(answer, Lost):
+        return Finding("wrong", place, f"it ended the connection when something was published: {_words(answer)}", todo)
+    return Finding("wrong", place, f"it does not acknowledge what is published to {topic}", todo)
+
+
+def _words(lost: Lost) -> str:
+    """Why there is no connection, with what the broker says itself."""
+    return f"{lost.trouble.why}: {lost.trouble.words}" if lost.trouble.words else lost.trouble.why
+
+
+def _next(events: queue.Queue[Event], seconds: float) -> Event | None:
+    """The next event that says how it went; None: there was none in time."""
+    end = time.monotonic() + seconds
+    while (rest := end - time.monotonic()) > 0:
+        try:
+            event = events.get(timeout=rest)
+        except queue.Empty:
+            return None
+        if isinstance(event, Connected | Lost | Acknowledged):
+            return event
+    return None
