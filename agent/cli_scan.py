@@ -106,7 +106,8 @@ def _refuse_held(place: Place, settings: Any) -> None:
             where = place.serial or place.tcp
             raise failure(
                 f"The running agent holds {where} (link {name}): two programs on one line spoil each other's answers.\n"
-                "Stop it (systemctl stop meterseal), search, and start it again."
+                "Stop it (systemctl stop meterseal), search, and start it again.",
+                "MS-903",
             )
 
 
