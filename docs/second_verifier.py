@@ -952,7 +952,7 @@ class Verifier:
                 self.blind -= {n for n in self.blind if each["first"] <= n < each["end"]}
 
     def _signature(self, place: int, fields: dict[str, Any], body: bytes) -> None:
-        if not self.names:
+        if place == 0 or (self.holes and not self.names):
             self._first(place, fields)
         if not isinstance(fields.get("sig"), str):
             self.report.found("UNSIGNED", place, "carries no signature")
