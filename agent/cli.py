@@ -61,6 +61,7 @@ def check(site: Path | None, state: Path | None) -> None:
     with told():
         from datetime import datetime
 
+        from agent.broker_words import broker_words
         from agent.forecast import described, line_times
         from agent.polled import polled_meters
         from agent.server_way import described_server
@@ -99,6 +100,8 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(f"  {meter.id}: {words}")
     for line in lines:
         click.echo("\n".join(described(line)))
+    for broker in plan.mqtt:
+        click.echo("".join(f"  {broker.name}: {words}\n" for words in broker_words(broker)), nl=False)
     for name in (name for name, link in plan.links.items() if link.opcua):
         click.echo("\n".join(described_server(loaded, name, meters_of[name], settings.state, settings)))
 

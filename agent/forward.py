@@ -52,6 +52,7 @@ class State:
         next_n: the first record that it has not acknowledged.
         why, hint: what is in the way at present and what to do; empty while all is well.
         words: what the broker says about it itself; empty if it says nothing.
+        beyond: how many records behind that one it has acknowledged.
     """
 
     connected: bool
@@ -59,6 +60,7 @@ class State:
     why: str
     hint: str
     words: str
+    beyond: int = 0
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ class Forwarder:
     def state(self) -> State:
         """How delivery stands."""
         trouble = self._fault or self._refusal or Trouble("", "")
-        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words)
+        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words, self._has.beyond)
 
     def hurry(self) -> None:
         """Sends what is being gathered for a batch, now and from now on."""

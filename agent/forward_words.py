@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from structlog.typing import FilteringBoundLogger
 
+from agent.broker_words import BLIND, BLIND_HINT
 from agent.mqtt import Message, on_this_machine, port_of
 from agent.mqtt_words import NOBODY_LISTENS, Trouble
 from agent.topics import Tree
@@ -63,7 +64,3 @@ class Teller:
             return False
         self._said.add((place, code))
         return True
-
-
-BLIND = "MQTT 3.1.1 has no way to refuse: a reading that this broker refuses or nobody collects looks as if it were delivered"
-BLIND_HINT = "Take a broker with MQTT 5 and take `version` out of site.yaml, or have a collector send receipts."

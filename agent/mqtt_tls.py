@@ -64,13 +64,25 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
 
 def own_expired(tls: Tls | None) -> Trouble | None:
     """That the gateway's own certificate has expired or is not valid yet, if so. A broker only breaks off without a word then."""
-    if tls is None or tls.certificate is None:
+    certificate = _own(tls)
+    if tls is None or certificate is None:
         return None
-    try:
-        certificate = x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes())
-    except (OSError, ValueError):
-        return None  # told by whoever wants to use it
     begin, end, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, datetime.now(UTC)
     if begin <= now <= end:
         return None
-    return own_certificate_expired(tls.certificate, f"{end if now > end else begin:%Y-%m-%d %H:%M} UTC", over=now > end)
+    return own_certificate_expired(str(tls.certificate), f"{end if now > end else begin:%Y-%m-%d %H:%M} UTC", over=now > end)
+
+
+def valid_until(tls: Tls | None) -> datetime | None:
+    """When the gateway's own certificate expires; None where it has none, or none that can be read."""
+    certificate = _own(tls)
+    return certificate.not_valid_after_utc if certificate else None
+
+
+def _own(tls: Tls | None) -> x509.Certificate | None:
+    if tls is None or tls.certificate is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes())
+    except (OSError, ValueError):
+        return None  # told by whoever wants to use it

@@ -156,7 +156,8 @@ def broker_closed(code: int, was_connected: bool, version: str = "5") -> Trouble
     if code == 141:
         return no_answer()
     if was_connected:
-        return Trouble("the connection broke off", "Check the network and that the broker is running.")
+        again = "If it comes back again and again, two agents have the same `gateway:` in their site.yaml."
+        return Trouble("the connection broke off", f"Check the network and that the broker is running. {again}")
     return Trouble(
         "the broker closed the connection without a word",
         f"Check that the port is the right one with or without `tls:`, and that the broker speaks MQTT {version}.",

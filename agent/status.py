@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.account import READ, Tally, percent
+from agent.broker_words import broker_words
 from agent.clock import stamp
 from agent.glance import frames_in, glance
 from agent.ledger_file import LedgerReader
@@ -30,6 +31,7 @@ from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
 from config.check import SiteFile
 from config.plate import certificate_words
+from config.site import Mqtt
 from config.zone import zone_of
 
 _FLOWS = ("active_power", "volume_flow", "thermal_power", "mass_flow")
@@ -126,7 +128,8 @@ class Status:
     Attributes:
         running: whether an agent holds the state directory.
         records, checkpoint: how many records there are, how many of them the newest checkpoint covers.
-        delivered: how many of them each broker has.
+        delivered: how many of them each broker has, up to the first that it has not.
+        delivery: what else is to be said of a broker; none while all is well.
         zone: the site's.
         since, until: the time that `today` is about.
         cut: whether it begins later than midnight, because there are too many records.
@@ -145,6 +148,7 @@ class Status:
     meters: tuple[MeterStatus, ...]
     lines: tuple[LineStatus, ...]
     papers: dict[str, str] = field(default_factory=dict)
+    delivery: dict[str, list[str]] = field(default_factory=dict)
     live: Mapping[str, Any] | None = None
 
     @property
@@ -188,8 +192,14 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
         meters=tuple(meters),
         lines=tuple(LineStatus(name, percent(min(busy[name], hour), hour)) for name in site.site.links),
         papers=_papers(site, now_ns),
+        delivery={broker.name: words for broker in site.site.mqtt if (words := _delivery(reader, broker))},
         live=live,
     )
+
+
+def _delivery(reader: LedgerReader, broker: Mqtt) -> list[str]:
+    beyond = sum(stop - first for first, stop in reader.delivered_ahead(broker.name))
+    return ([f"{beyond} newer ones are there already: new records go first"] if beyond else []) + broker_words(broker)
 
 
 def _papers(site: SiteFile, now_ns: int) -> dict[str, str]:

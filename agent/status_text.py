@@ -114,7 +114,10 @@ def _lines(status: Status) -> list[str]:
 def _agent(status: Status) -> list[str]:
     lines = [f"agent       {'running' if status.running else with_code('not running', 'MS-902')}"]
     lines.append(f"ledger      {status.records} records, checkpoint over {status.checkpoint}")
-    return [*lines, *(f"{name:<11} {delivery_text(count, status.records)}" for name, count in status.delivered.items())]
+    for name, count in status.delivered.items():
+        lines.append(f"{name:<11} {delivery_text(count, status.records)}")
+        lines += [f"{'':<11} {words}" for words in status.delivery.get(name, ())]
+    return lines
 
 
 def _table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -19,7 +19,7 @@ from agent.forward import Forwarder
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.seal import Key, base64url
-from config.site import Mqtt
+from config.site import Mqtt, Site
 from tests.agent.gateway import GATEWAY, StillClock, begun, new_key
 from tests.brokers import Seen, Subscriber
 
@@ -80,10 +80,12 @@ class Plant:
         clock = {"state": "synchronized", "error_ms": 8, "boot": self.clock.boot, "uptime_ms": 5_000_000}
         return {"kind": kind, "time": "2026-03-01T00:00:00.000Z", "clock": clock, **fields}
 
-    def forwarder(self, port: int, clock: Clock | None = None, password: str | None = None, **site: Any) -> Forwarder:
+    def forwarder(
+        self, port: int, clock: Clock | None = None, password: str | None = None, site_file: Site | None = None, **site: Any
+    ) -> Forwarder:
         destination = Mqtt(**({"host": "127.0.0.1", "port": port, "keepalive": 30} | site))
         log = structlog.wrap_logger(None, processors=[self.events], wrapper_class=structlog.make_filtering_bound_logger(0))
-        return Forwarder(destination, self.ledger, GATEWAY, clock or FastClock(), password, log)
+        return Forwarder(destination, self.ledger, GATEWAY, clock or FastClock(), password, log, site_file)
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """What stands in the journal under a name."""

@@ -251,3 +251,10 @@ def test_a_certificate_that_has_expired_is_told_by_check_and_by_status(counted: 
     assert told in counted.type("check", expect=0)
     assert told in counted.type("status", expect=1)
     assert json.loads(counted.type("status", "--json", expect=1))["papers"]["EM-001"].startswith("its certificate DL2019-1")
+
+
+def test_a_broker_with_mqtt_3_1_1_is_warned_of_by_check_and_by_status(counted: Terminal) -> None:
+    counted.site.write_text(counted.site.read_text("utf-8") + 'mqtt: [{host: 127.0.0.1, version: "3.1.1"}]\n', "utf-8")
+    told = "MQTT 3.1.1 has no way to refuse"
+    assert told in counted.type("check", expect=0)
+    assert told in counted.type("status", expect=1)
