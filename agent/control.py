@@ -3,6 +3,7 @@
 One line of JSON asks, one line answers:
 
     {"do": "live"}                                     how every line and meter stands at this moment
+    {"do": "condition"}                                whether the agent is well, and what ails it (`agent.condition`)
     {"do": "read", "meter": "EM-1", "introduce": false}   one meter, read now, between the agent's own polls
     {"do": "spot", "meter": "EM-1", "nonce": "k3Jd8sPq", "who": "li.na"}   the same, and it is sealed
     {"do": "seal", "kind": "correction", "record": {...}}   a person's record is sealed (`agent.by_person` says which may be)
@@ -27,6 +28,7 @@ from agent.book import Book
 from agent.by_person import account_of
 from agent.faults import code_of_error
 from agent.polled import Polled
+from agent.progress import Progress
 from agent.read_once import read_meter
 from agent.spot import take_spot
 from drivers import Exchange, Request
@@ -39,6 +41,7 @@ _CREDENTIALS = struct.Struct("3i")  # process, account, group (unix(7), SO_PEERC
 
 # Seals a person's record: its kind, its fields and the account that asks; what is told of it.
 Sealing = Callable[[object, object, str], Awaitable[dict[str, Any]]]
+Condition = Callable[[], dict[str, Any]]
 
 
 class ControlError(Exception):
@@ -47,10 +50,15 @@ class ControlError(Exception):
 
 @asynccontextmanager
 async def listening(
-    state: Path, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing, book: Book
+    state: Path,
+    pollers: Mapping[str, Poller],
+    meters: Mapping[str, Sequence[Polled]],
+    sealing: Sealing,
+    book: Book,
+    condition: Condition,
 ) -> AsyncIterator[None]:
     """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
-    ear = _Ear(pollers, meters, sealing, book)
+    ear = _Ear(pollers, meters, sealing, book, condition)
     with _reached(state) as path:
         path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
         server = await asyncio.start_unix_server(ear.hear, path, limit=_LONGEST)
@@ -86,6 +94,13 @@ class Poller(Protocol):
     def by_hand(self) -> Reading:
         """Who reads them by hand."""
 
+    @property
+    def progress(self) -> Progress:
+        """How far it has got."""
+
+    def stalled_s(self) -> float:
+        """For how many seconds nothing has moved, where that is too long; else 0."""
+
     async def run(self) -> None:
         """Polls until `finish` is called, or for ever."""
 
@@ -98,9 +113,15 @@ class Poller(Protocol):
 
 class _Ear:
     def __init__(
-        self, pollers: Mapping[str, Poller], meters: Mapping[str, Sequence[Polled]], sealing: Sealing, book: Book
+        self,
+        pollers: Mapping[str, Poller],
+        meters: Mapping[str, Sequence[Polled]],
+        sealing: Sealing,
+        book: Book,
+        condition: Condition,
     ) -> None:
         self._pollers = pollers
+        self._condition = condition
         self._meters = meters
         self._sealing = sealing
         self._book = book
@@ -125,6 +146,8 @@ class _Ear:
             return {"error": "there is no such command"}
         if asked.get("do") == "live":
             return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
+        if asked.get("do") == "condition":
+            return self._condition()
         if asked.get("do") == "read":
             return await self._read(str(asked.get("meter")), introduce=asked.get("introduce") is True)
         if asked.get("do") == "seal" and asked.keys() == {"do", "kind", "record"}:
@@ -171,15 +194,15 @@ def whole(schedules: Sequence[Polled]) -> Polled:
     return Polled(first.id, first.driver, first.target, points, first.every_ms, first.port)
 
 
-def ask(state: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The running agent's answer to a command; None where no agent listens.
+def ask(state: Path, question: Mapping[str, Any], seconds: float = _ASK_SECONDS) -> dict[str, Any] | None:
+    """The running agent's answer to a command; None where no agent listens. `seconds`: how long it is waited for.
 
     Raises:
         ControlError: it listens and does not answer.
     """
     try:
         with _reached(state) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_ASK_SECONDS)
+            connection.settimeout(seconds)
             try:
                 connection.connect(str(path))
             except (FileNotFoundError, ConnectionRefusedError):

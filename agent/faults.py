@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.fault import Fault
-from agent.faults_agent import CLOCK, DELIVERY, KEYS, LEDGER, SYSTEM, WITNESS
+from agent.faults_agent import CLOCK, DELIVERY, KEYS, LEDGER, WITNESS
 from agent.faults_line import LINE, METER, SITE
+from agent.faults_system import SYSTEM
 from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
 
 GROUPS = {
@@ -63,6 +64,7 @@ EVENTS = {
     "witness.no_connection": "MS-803",
     "witness.ahead": "MS-804",
     "timestamp.failed": "MS-805",
+    "agent.stalled": "MS-907",
 }
 
 _BY_CAUSE = {

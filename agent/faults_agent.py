@@ -1,4 +1,4 @@
-"""The faults of ledger, delivery, clock, keys, witnesses and the agent itself (MS-4xx to MS-9xx).
+"""The faults of ledger, delivery, clock, keys and witnesses (MS-4xx to MS-8xx).
 
 The texts are English here and translated where they are shown; `agent.faults` looks them up.
 """
@@ -55,6 +55,17 @@ LEDGER = (
             "The key line is incomplete.",
         ),
         "Size and SHA-256 of the file where it was exported and where it is checked.",
+    ),
+    Fault(
+        "MS-405",
+        "disk nearly full",
+        "df -h of the state directory: what else fills this disk?",
+        "Sealing goes on until the disk is full; then nothing is sealed.",
+        (
+            "Journals, logs or exports fill it: journalctl --vacuum-size=100M.",
+            "The ledger has grown for years on a small card.",
+        ),
+        "du -xh --max-depth=2 / and look for what is large.",
     ),
 )
 
@@ -168,6 +179,18 @@ DELIVERY = (
         ("`version: 3.1.1` is written for this broker in site.yaml.",),
         "The broker's documentation: does it speak MQTT 5? With a collector that gives receipts nothing is missed either way.",
     ),
+    Fault(
+        "MS-511",
+        "delivery behind",
+        "`meterseal status`: how many records wait, and is that number falling?",
+        "Records have waited for a broker for more than a quarter of an hour. They lie in the ledger; none is lost.",
+        (
+            "The network is slower than what is sealed: read less often, or less.",
+            "The broker takes records slowly: its disk, its limits.",
+            "After a long absence the backlog is just being sent.",
+        ),
+        "`meterseal status` twice, a minute apart.",
+    ),
 )
 
 CLOCK = (
@@ -181,6 +204,17 @@ CLOCK = (
             "Somebody set the clock, or two programs set it.",
         ),
         "timedatectl; the `clock` records with their steps.",
+    ),
+    Fault(
+        "MS-602",
+        "clock not kept",
+        "timedatectl: does it say that the clock is synchronised?",
+        "Nothing keeps the gateway's clock. Records are sealed, and each says that its time may be wrong.",
+        (
+            "No time service runs: start chrony or systemd-timesyncd.",
+            "No time server can be reached: the plant's firewall closes port 123, or the server's name is wrong.",
+        ),
+        "chronyc tracking, or timedatectl timesync-status.",
     ),
 )
 
@@ -266,73 +300,5 @@ WITNESS = (
             "The address is wrong, or the authority wants an account.",
         ),
         "curl to the address under `timestamp:` from this gateway.",
-    ),
-)
-
-SYSTEM = (
-    Fault(
-        "MS-901",
-        "command not used as it can be",
-        "Read the message; the verb with --help shows what it takes.",
-        "The command cannot do what was asked in this way. Nothing was changed.",
-        (
-            "A name, number or option is mistyped.",
-            "Two options that exclude each other, or one too few.",
-        ),
-        "The example in README.md.",
-    ),
-    Fault(
-        "MS-902",
-        "agent is not running",
-        "systemctl start meterseal, then `meterseal status`.",
-        "No agent runs on this state directory: nothing is read.",
-        (
-            "It was stopped, or did not start because of a mistake in site.yaml.",
-            "--state names another directory than the agent's.",
-        ),
-        "journalctl -u meterseal -n 50.",
-    ),
-    Fault(
-        "MS-903",
-        "agent is already running",
-        "Stop it first (systemctl stop meterseal), or take another --state.",
-        "Another agent holds this state directory; two would break one chain.",
-        ("The service runs while the command is given by hand.",),
-        "systemctl status meterseal.",
-    ),
-    Fault(
-        "MS-904",
-        "running agent cannot be asked",
-        "Give the command under the account that the agent runs under (sudo -u meterseal).",
-        "An agent runs, but does not answer this command.",
-        (
-            "Another account than the agent's.",
-            "The agent was started with another site file, or is older than this program.",
-            "The agent is overloaded.",
-        ),
-        "ls -ld of the state directory; journalctl -u meterseal -n 50.",
-    ),
-    Fault(
-        "MS-905",
-        "system refuses",
-        "Look at the file or address in the message: does it exist, and may this account use it?",
-        "The operating system did not allow an operation.",
-        (
-            "The file or directory is missing or belongs to another account.",
-            "The disk is full or read-only.",
-            "A port is taken by another program.",
-        ),
-        "ls -l, df -h, dmesg.",
-    ),
-    Fault(
-        "MS-906",
-        "installation incomplete",
-        "Install as the message says, into a virtual environment of its own.",
-        "A package that this command needs is missing, or a foreign package hides ours.",
-        (
-            "An extra (opcua, timestamp) was not installed.",
-            "Another package named agent, drivers or config is in the same environment.",
-        ),
-        "pip list in the environment of meterseal.",
     ),
 )

@@ -53,6 +53,7 @@ class State:
         why, hint: what is in the way at present and what to do; empty while all is well.
         words: what the broker says about it itself; empty if it says nothing.
         beyond: how many records behind that one it has acknowledged.
+        code: the MQTT reason code of what is in the way; 0 where there is none.
     """
 
     connected: bool
@@ -61,6 +62,7 @@ class State:
     hint: str
     words: str
     beyond: int = 0
+    code: int = 0
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class Forwarder:
     def state(self) -> State:
         """How delivery stands."""
         trouble = self._fault or self._refusal or Trouble("", "")
-        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words, self._has.beyond)
+        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words, self._has.beyond, trouble.code)
 
     def hurry(self) -> None:
         """Sends what is being gathered for a batch, now and from now on."""

@@ -1,7 +1,8 @@
 """The journal: every event the agent tells, under a stable name, one line each.
 
-On a terminal the lines are coloured; under systemd each begins with its priority (`<4>`), which journald reads; else
-they are JSON. Names never change meaning; `docs/events.md` lists them for the operator.
+On a terminal the lines are coloured; under systemd each event goes to journald with its fields (`agent.journald`), or, where
+that cannot be reached, as a line that begins with its priority (`<4>`); else they are JSON. What repeats is counted
+(`agent.repeats`). Names never change meaning; `docs/events.md` lists them for the operator, docs/journal.md how to ask for them.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 from agent.faults import code_of_event
+from agent.journald import PRIORITY, fields_of, is_here, send
+from agent.repeats import Repeats
 
 EVENTS = {
     "agent.started": "the agent is up: how many meters, links and brokers",
@@ -64,9 +68,16 @@ EVENTS = {
     "timestamp.failed": "a timestamp authority did not answer or refused; it is asked again by itself",
     "forward.nobody_listens": "the broker takes records, but no one has subscribed to them",
     "forward.old_version": "the site file asks for MQTT 3.1.1, where a broker's refusals cannot be seen",
+    "agent.stalled": "the ledger's thread or the polling of a link stands still; systemd ends the agent and starts it anew",
+    "poll.round": "at debug: all that was due on a link has been asked; how many polls were read and missed, how long it took",
 }
 
-_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_repeats = Repeats()
+
+
+def _words(event: MutableMapping[str, Any]) -> str:
+    fields = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "level"))
+    return f"{event['event']} {fields}".rstrip()
 
 
 def _with_code(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -78,27 +89,51 @@ def _with_code(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 def _systemd_line(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
-    name = event.pop("event")
-    event.pop("level", None)
-    words = " ".join(f"{key}={value}" for key, value in event.items())
-    return f"<{_PRIORITY.get(level, 6)}>{name} {words}".rstrip()
+    return f"<{PRIORITY.get(level, 6)}>{_words(event)}"
+
+
+def _to_journald(logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
+    """Sends an event with its fields; what the journal does not take becomes a line."""
+    try:
+        send(fields_of(event, level, _words(event)))
+    except OSError:
+        return _systemd_line(logger, level, event)
+    raise structlog.DropEvent
+
+
+def _few(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Lets through what was not told often lately."""
+    if level != "debug" and "repeated" not in event and not _repeats.may_be_told({**event, "level": level}, time.monotonic()):
+        raise structlog.DropEvent
+    return event
+
+
+def tell_repeats(*, all_of_them: bool = False) -> None:
+    """Tells how often was repeated what was counted only: of the minutes that are over, or of all."""
+    for event in _repeats.over(time.monotonic(), all_of_them=all_of_them):
+        name, level = event.pop("event"), event.pop("level")
+        getattr(journal(), level)(name, **event)
+
+
+def _renderer(stream: str, *, terminal: bool) -> Any:
+    if stream and is_here(sys.stderr, stream):
+        return _to_journald
+    if stream:
+        return _systemd_line
+    if terminal:
+        return structlog.dev.ConsoleRenderer(pad_event_to=24)
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
 def configure(level: str = "info") -> None:
     """Sets up the journal for this process: which level, and how lines look where they go (standard error)."""
     terminal = sys.stderr.isatty()
-    renderer: Any
-    if os.environ.get("JOURNAL_STREAM"):
-        renderer = _systemd_line
-    elif terminal:
-        renderer = structlog.dev.ConsoleRenderer(pad_event_to=24)
-    else:
-        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    processors: list[Any] = [structlog.processors.add_log_level, _with_code]
-    if not os.environ.get("JOURNAL_STREAM"):
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    processors: list[Any] = [structlog.processors.add_log_level, _with_code, _few]
+    if not stream:
         processors.append(structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal))
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=[*processors, _renderer(stream, terminal=terminal)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,

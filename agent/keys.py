@@ -163,6 +163,15 @@ def read_recovery(state: Path, gateway: str) -> bytes | None:
     return public
 
 
+def readable_key(state: Path) -> Key:
+    """The key that the next start would take first. Changes nothing.
+
+    Raises:
+        KeyFileError: there is none, or as `read_key`.
+    """
+    return read_key(next(_present(state), state / KEY_FILE))
+
+
 def _present(state: Path) -> Iterator[Path]:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     paths = [Path(credentials) / CREDENTIAL] if credentials else []

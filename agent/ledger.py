@@ -69,6 +69,7 @@ class Ledger:
         self.follow: Follow | None = None
         """What has to be sealed right behind a record; asked in the writing thread. Set before the first record of a meter."""
         self._grown: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
+        self._asked: dict[int, float] = {}
 
     @classmethod
     async def open(cls, path: Path, gateway: str, key: Key, commit_seconds: float = 1.0, room: Room | None = None) -> Ledger:
@@ -168,9 +169,17 @@ class Ledger:
     async def _do(self, job: Job) -> Job:
         if not self._thread.is_alive():
             raise self._error or LedgerError("the ledger is closed")
+        self._asked[id(job)] = time.monotonic()
         self._jobs.put(job)
-        await job.done
+        try:
+            await job.done
+        finally:
+            del self._asked[id(job)]
         return job
+
+    def waited_s(self) -> float:
+        """For how many seconds the oldest of what is to be written has been waiting; 0 where nothing is."""
+        return max(0.0, time.monotonic() - min(self._asked.values(), default=time.monotonic()))
 
     # --- the writing thread -----------------------------------------------------------------------------------
 

@@ -107,6 +107,11 @@ class Line:
         """Whether it can be used."""
         return self._open.is_set()
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it was told to be gone and nothing was heard on it since; one that is idle is not."""
+        return self._told == "down"
+
     async def keep_open(self, needed_in: Callable[[], float], wake: asyncio.Event) -> None:
         """Keeps the link open for ever. `needed_in`: in how many seconds it is used next; `wake` is set when it is open."""
         while True:

@@ -25,6 +25,7 @@ from agent.by_hand import Readers
 from agent.clock import Clock
 from agent.line import Line
 from agent.polled import Polled
+from agent.progress import Progress
 from agent.reading import serial_in, tells
 from agent.schedule import SECOND
 from agent.telling import Overruns, Telling, tell_reading
@@ -45,6 +46,7 @@ class LinkPoller:
     Attributes:
         line: its line.
         by_hand: who reads meters by hand over it.
+        progress: how far it has got.
     """
 
     def __init__(self, link: Link, polled: Sequence[Polled], clock: Clock, book: Book, log: Any) -> None:
@@ -62,6 +64,8 @@ class LinkPoller:
         self._opened = 0
         self._overruns = Overruns(link.settings.name, log)
         self._finishing = False
+        longest_s = max((link.settings.times(request)[1] for _, request in asked), default=0.0)
+        self.progress = Progress(link.settings.name, log, len(polled), longest_s)
 
     async def run(self) -> None:
         """Polls until `finish` is called, or for ever."""
@@ -87,17 +91,23 @@ class LinkPoller:
         }
         return {
             "open": self._link.is_open,
+            "down": self.line.is_down,
             "busy_percent": self.line.busy_percent(),
             "waiting": sum(schedule.turn is not None for schedule in self._agenda.schedules),
             "overruns": self._overruns.count,
             "meters": meters,
         }
 
+    def stalled_s(self) -> float:
+        """For how many seconds nothing has moved, where that is too long; else 0."""
+        return self.progress.stalled_s(self._link.heard_at)
+
     def _left_out(self, meter: PolledMeter) -> list[str]:
         return sorted(name for each in self._agenda.schedules if each.meter is meter for name in each.plan.left_out)
 
     async def _poll(self) -> None:
         while True:
+            self.progress.turned()
             if self._book.steps.pending():
                 await self._book.clock_was_set()
             if self._epoch != self._book.steps.count:
@@ -170,6 +180,8 @@ class LinkPoller:
     async def _rest(self) -> None:
         """Returns when something may have come up: an instant, an answer that is no longer owed, a reader by hand."""
         self._wake.clear()
+        if not self._agenda.is_wanted:
+            self.progress.rests()
         now_ns, now = self._clock.now_ns(), self._clock.monotonic()
         ready_at = [self._ready_at(schedule) for schedule in self._agenda.waiting(now_ns, now)]
         ready_at += [self.by_hand.ready_at()] if self.by_hand else []
@@ -247,6 +259,7 @@ class LinkPoller:
 
     def _taken(self, schedule: Schedule, turn: Turn) -> None:
         schedule.missing = False
+        self.progress.read()
         self._tell_refusals(schedule, turn)
         left_out = frozenset(schedule.plan.left_out)
         schedule.meter.telling.begin(tell_reading(self._book, turn.meter, turn.due_ns, turn.epoch, turn.exchanges, left_out))
@@ -270,6 +283,7 @@ class LinkPoller:
         self, schedule: Schedule, due_ns: int, epoch: int, cause: str, hint: str, exchanges: Sequence[Exchange] = ()
     ) -> None:
         polled = schedule.polled
+        self.progress.missed()
         told = self._book.missed(polled.id, polled.every_ms, due_ns, cause, hint, epoch, tuple(exchanges))
         schedule.meter.telling.begin(told)
 

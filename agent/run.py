@@ -31,10 +31,12 @@ from agent.courses import Courses
 from agent.declaring import declaring
 from agent.forecast import line_times
 from agent.forward import Forwarder
+from agent.journal import tell_repeats
 from agent.key_change import key_in_force
 from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
+from agent.notify import notify, status
 from agent.parts import Parts, password_of
 from agent.polled import polled_meters
 from agent.receipt_desk import ReceiptDesk
@@ -42,6 +44,7 @@ from agent.record import parse
 from agent.reload import Reload
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
+from agent.watch import Watch
 from agent.ways import way_to
 from agent.witness_desk import WitnessDesk
 from config.check import SiteFile
@@ -79,17 +82,19 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             await closing.close()
             parts = Parts(settings, ledger, clock, book, log)
             aside = partial(_aside, settings=settings, ledger=ledger, forwarders=parts.forwarders, clock=clock, log=log)
+            watch = Watch(state, parts.pollers, parts.forwarders, ledger, clock, log)
             reload = Reload(site, state, settings, parts, book, closing, ledger, clock, log, models, aside, signals.reload)
             brokers = len(site.site.mqtt)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=brokers, records=ledger.size)
             by_hand = sealing(past, clock, book.clock_was_set, by_person(book, ledger, past))
-            async with listening(state, parts.pollers, parts.meters, by_hand, book):
+            async with listening(state, parts.pollers, parts.meters, by_hand, book, watch.condition):
                 for name, way in ways.items():
                     parts.poll(name, way, meters[name])
                 for destination in site.site.mqtt:
                     parts.deliver(destination, site.site)
                 parts.beside(aside(site))
-                reason = await _work(parts, reload, signals.stopped, closing, ledger, book, clock)
+                reason = await _work(parts, reload, watch, signals.stopped, closing, ledger, book, clock)
+            tell_repeats(all_of_them=True)
             log.info("agent.stopped", reason=reason, records=ledger.size)
         finally:
             past.close()
@@ -174,6 +179,7 @@ def _signals() -> _Signals:
 async def _work(
     parts: Parts,
     reload: Reload,
+    watch: Watch,
     stopped: asyncio.Future[str],
     closing: Closing,
     ledger: Ledger,
@@ -181,10 +187,11 @@ async def _work(
     clock: Clock,
 ) -> str:
     """Works until a signal comes, then seals the end and lets brokers take it; the signal in lower case."""
-    own = [asyncio.create_task(work) for work in (closing.run(), reload.run())]
+    own = [asyncio.create_task(work) for work in (closing.run(), reload.run(), watch.run())]
     ended = asyncio.create_task(parts.ended.wait())
     ends: list[asyncio.Future[Any]] = [stopped, ended, *own]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    notify("STOPPING=1", status("stopping: the end is sealed, and brokers get what is under way"))
     broken = [*parts.broken(), *(task for task in own if task.done())]
     if not broken:
         await reload.until_idle()

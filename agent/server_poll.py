@@ -17,7 +17,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from agent.attestation import settings_read
@@ -26,10 +26,12 @@ from agent.changes import Changes
 from agent.clock import Clock
 from agent.line import Line, Way
 from agent.polled import Polled
+from agent.progress import Progress
 from agent.reading import tells
-from agent.schedule import MILLISECOND, SECOND, first_due, newest_due, next_due
+from agent.schedule import SECOND, first_due, newest_due, next_due
 from agent.server_changes import Kept, follow_changes
 from agent.server_changes import Session as Following
+from agent.server_schedule import MeterOfServer, Scheduled
 from agent.telling import Overruns, Telling, tell_reading
 from drivers import Exchange, Request
 from drivers.debt import checked
@@ -53,46 +55,6 @@ class Session(Way, Following, Protocol):
 
     async def read(self, requests: Sequence[bytes]) -> list[Exchange]:
         """The exchange of each request, in order. Raises LinkDown."""
-
-
-@dataclass(slots=True, eq=False)
-class _Meter:
-    """What the poller knows of one meter, whatever its schedules.
-
-    Attributes:
-        telling: what is being written of it.
-        asked_s: when it was last asked how it is set, monotonic seconds; None: not in this session.
-    """
-
-    telling: Telling = field(default_factory=Telling)
-    asked_s: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Schedule:
-    """One schedule of one meter.
-
-    Attributes:
-        polled: what is read.
-        requests: what asks for it, in the form that needs the server's table of namespaces.
-        meter: its meter.
-        changes: what its server told of its points and is not sealed yet.
-        due_ns: the instant that waits to be read; None: none does.
-        missing: whether the newest instant told of was missed.
-        failures: how many were in a row.
-    """
-
-    polled: Polled
-    requests: tuple[bytes, ...]
-    meter: _Meter
-    changes: Kept
-    due_ns: int | None = None
-    missing: bool = False
-    failures: int = 0
-
-    @property
-    def every_ns(self) -> int:
-        return self.polled.every_ms * MILLISECOND
 
 
 class ServerReaders:
@@ -124,6 +86,7 @@ class ServerPoller:
     Attributes:
         line: whether the server can be read, and since when.
         by_hand: who reads its meters by hand.
+        progress: how far it has got.
     """
 
     def __init__(self, session: Session, polled: Sequence[Polled], clock: Clock, book: Book, log: Any) -> None:
@@ -133,10 +96,11 @@ class ServerPoller:
         self._log = log
         self.line = Line(session, clock, log, 0.0)
         self.by_hand = ServerReaders(session, self.line)
-        self._meters = {each.id: _Meter() for each in polled}
-        self._schedules = [_Schedule(each, _requests(each), self._meters[each.id], Kept(each, log)) for each in polled]
+        self._meters = {each.id: MeterOfServer() for each in polled}
+        self._schedules = [Scheduled(each, _requests(each), self._meters[each.id], Kept(each, log)) for each in polled]
         self._due: list[tuple[int, int]] = []
         self._overruns = Overruns(session.settings.name, log)
+        self.progress = Progress(session.settings.name, log, len(polled))
         self._epoch = -1
         self._opened = 0
         self._finishing = False
@@ -167,14 +131,20 @@ class ServerPoller:
             failures[each.polled.id] = max(failures.get(each.polled.id, 0), each.failures)
         return {
             "open": self._session.is_open,
+            "down": self.line.is_down,
             "busy_percent": self.line.busy_percent(),
             "waiting": sum(each.due_ns is not None for each in self._schedules),
             "overruns": self._overruns.count,
             "meters": {name: {"failures": count, "dead": False, "left_out": []} for name, count in failures.items()},
         }
 
+    def stalled_s(self) -> float:
+        """For how many seconds nothing has moved, where that is too long; else 0."""
+        return self.progress.stalled_s(self._session.heard_at)
+
     async def _poll(self) -> None:
         while not self._finishing:
+            self.progress.turned()
             if self._book.steps.pending():
                 await self._book.clock_was_set()
             if self._epoch != self._book.steps.count:
@@ -222,7 +192,7 @@ class ServerPoller:
                 self._miss(schedule, due, self._down)  # they came while the server did not answer
             schedule.due_ns = newest
 
-    def _lapse(self, schedule: _Schedule) -> None:
+    def _lapse(self, schedule: Scheduled) -> None:
         """The instant that waits was not read."""
         if schedule.due_ns is not None:
             due_ns, schedule.due_ns = schedule.due_ns, None
@@ -242,13 +212,15 @@ class ServerPoller:
     async def _rest(self, *, waiting: bool) -> None:
         """Returns when something may have come up: an instant, or a session."""
         self._session.heard.clear()
+        if not waiting:
+            self.progress.rests()
         naps = [(self._due[0][0] - self._clock.now_ns()) / SECOND] if self._due else []
         naps += [self.line.ready_at() - time.monotonic()] if waiting else []
         await self._clock.wait(self._session.heard, max(0.0, min([*naps, _LONGEST_NAP])))
 
     # --- what is done in it -----------------------------------------------------------------------------------
 
-    async def _read(self, waiting: Sequence[_Schedule]) -> None:
+    async def _read(self, waiting: Sequence[Scheduled]) -> None:
         """Reads all that waits, and tells the book of each."""
         due = [(each, each.due_ns or 0) for each in waiting]
         for schedule in waiting:
@@ -270,7 +242,7 @@ class ServerPoller:
         for schedule in waiting:
             await schedule.meter.telling.let_write(schedule.polled.every_ms)
 
-    async def _asked(self, waiting: Sequence[_Schedule]) -> list[list[Exchange]]:
+    async def _asked(self, waiting: Sequence[Scheduled]) -> list[list[Exchange]]:
         """The exchanges of each schedule; twice those of all, if the server has changed its table in between."""
         made = await self._exchanges(waiting)
         table = self._table(made)
@@ -280,12 +252,12 @@ class ServerPoller:
             made = [before + after for before, after in zip(made, again, strict=True)]
         return made
 
-    async def _exchanges(self, waiting: Sequence[_Schedule]) -> list[list[Exchange]]:
+    async def _exchanges(self, waiting: Sequence[Scheduled]) -> list[list[Exchange]]:
         asked = [_as_sent(self._session, each.requests) for each in waiting]
         exchanges = iter(await self._session.read([request for each in asked for request in each]))
         return [[_judged(schedule.polled, next(exchanges)) for _ in each] for schedule, each in zip(waiting, asked, strict=True)]
 
-    async def _settle(self, waiting: Sequence[_Schedule], made: Sequence[Sequence[Exchange]]) -> None:
+    async def _settle(self, waiting: Sequence[Scheduled], made: Sequence[Sequence[Exchange]]) -> None:
         """Asks meters how they are set, before what was read of them is sealed: in each session, and every day."""
         now = self._clock.monotonic()
         for schedule, exchanges in zip(waiting, made, strict=True):
@@ -304,11 +276,12 @@ class ServerPoller:
         good = next((each for exchanges in reversed(made) for each in reversed(exchanges) if not each.error), None)
         return tuple(namespaces_in(good.answer) or ()) if good else ()
 
-    def _finish(self, schedule: _Schedule, due_ns: int, epoch: int, exchanges: Sequence[Exchange]) -> None:
+    def _finish(self, schedule: Scheduled, due_ns: int, epoch: int, exchanges: Sequence[Exchange]) -> None:
         """A poll is over: its answers become a reading, or its instant is missed."""
         polled = schedule.polled
         if tells(polled.driver, polled.target, polled.points, exchanges):
             schedule.missing, schedule.failures = False, 0
+            self.progress.read()
             changes = schedule.changes.take(exchanges)
             schedule.meter.telling.begin(self._tell(schedule, due_ns, epoch, exchanges, changes))
             return
@@ -316,16 +289,17 @@ class ServerPoller:
         self._miss(schedule, due_ns, error or self._down, exchanges, epoch)
 
     async def _tell(
-        self, schedule: _Schedule, due_ns: int, epoch: int, exchanges: Sequence[Exchange], changes: Changes | None
+        self, schedule: Scheduled, due_ns: int, epoch: int, exchanges: Sequence[Exchange], changes: Changes | None
     ) -> None:
         if not await tell_reading(self._book, schedule.polled, due_ns, epoch, exchanges, changes=changes):
             schedule.changes.not_sealed(changes)
 
     def _miss(
-        self, schedule: _Schedule, due_ns: int, error: MeterError, exchanges: Sequence[Exchange] = (), epoch: int | None = None
+        self, schedule: Scheduled, due_ns: int, error: MeterError, exchanges: Sequence[Exchange] = (), epoch: int | None = None
     ) -> None:
         polled = schedule.polled
         schedule.missing = True
+        self.progress.missed()
         schedule.failures += 1
         epoch = self._epoch if epoch is None else epoch
         hint = f"{polled.id} on {self._session.settings.name}: {error}. {error.hint}"

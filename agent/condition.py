@@ -1,0 +1,231 @@
+"""How the running agent is: well, or what ails it, each with the place, the reason and what to do.
+
+One judgement, told in four ways: systemd's STATUS line and watchdog (`agent.watch`), `meterseal status --health`, the
+metrics, and the journal. What ails it has a stable name (`AILMENTS`); docs/install.md lists them for the operator.
+
+ 1. A meter that is silent among others that answer is the plant's matter: `meterseal status` tells it. When nobody on a
+    line answers, the line or the gateway is at fault.
+ 2. A broker that is away for a while is what the ledger is for: it is told after a minute, a backlog after a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.clock import Trust
+from agent.keys import KeyFileError, readable_key
+from agent.ledger_file import LedgerError
+
+AILMENTS = {
+    "not_running": "no agent runs on this state directory",
+    "site_mistake": "the site file has a mistake, and the agent cannot start with it",
+    "key_unreadable": "the signing key is missing, damaged, open to others, or another account's: the next start fails",
+    "not_answering": "an agent holds the state directory and does not answer: it hangs, or is just starting or stopping",
+    "first_round": "the agent is up and has not finished its first poll round yet",
+    "ledger_failed": "the disk refused a record: nothing is sealed",
+    "writer_stalled": "the thread that writes the ledger stands still: nothing is sealed",
+    "polling_stalled": "the polling of a link stands still",
+    "line_down": "a port or connection cannot be opened",
+    "line_silent": "a line is open, and none of its meters answers",
+    "disk_nearly_full": "the disk of the state directory is nearly full",
+    "clock_unsynchronised": "nothing keeps the gateway's clock: times in records may be wrong, and say so",
+    "broker_unreachable": "a broker has not been reached for more than a minute; records wait in the ledger",
+    "broker_refuses": "a broker does not let the gateway in, or does not take a record",
+    "delivery_behind": "records have been waiting for a broker for more than a quarter of an hour",
+}
+
+CODES = {
+    "not_running": "MS-902",
+    "site_mistake": "MS-102",
+    "key_unreadable": "MS-701",
+    "not_answering": "MS-904",
+    "ledger_failed": "MS-401",
+    "writer_stalled": "MS-907",
+    "polling_stalled": "MS-907",
+    "line_down": "MS-202",
+    "line_silent": "MS-204",
+    "disk_nearly_full": "MS-405",
+    "clock_unsynchronised": "MS-602",
+    "broker_unreachable": "MS-502",
+    "broker_refuses": "MS-503",
+    "delivery_behind": "MS-511",
+}
+"""The fault of each, as `meterseal fault` explains it; before the first round is over nothing is wrong yet."""
+
+STALLED = ("writer_stalled", "polling_stalled")
+UNREACHED_S = 60.0
+BEHIND_S = 900.0
+WRITER_PATIENCE_S = 30.0
+_FIRST_REFUSAL = 128  # MQTT 5.0, section 2.4
+_FEW_BYTES = 100 * 2**20
+_LOW_BYTES, _LOW_SHARE = 2**30, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """Something that is wrong.
+
+    Attributes:
+        name: one of AILMENTS.
+        text: the place, the reason and what to do, for a person.
+        place: the link, the broker or the directory it is about.
+    """
+
+    name: str
+    text: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How delivery to a broker stands.
+
+    Attributes:
+        broker: its name.
+        connected: whether it has taken the connection.
+        waiting: how many records it has not acknowledged.
+        why, hint: what is in the way and what to do; empty while all is well.
+        code: the MQTT reason code of that; 0 where there is none.
+        away_s: for how many seconds it has not been connected.
+        behind_s: for how many seconds it has not had all records.
+    """
+
+    broker: str
+    connected: bool
+    waiting: int
+    why: str = ""
+    hint: str = ""
+    code: int = 0
+    away_s: float = 0.0
+    behind_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that is looked at.
+
+    Attributes:
+        started: whether the first poll round is over.
+        records: how many are sealed.
+        ledger: why nothing is sealed any more; None while all is well.
+        writer_s: for how many seconds the oldest record has been waiting to be written.
+        links: each link as its poller tells it for people (`Poller.live`).
+        stalled: for how many seconds the polling of a link has stood still, by link; none that works.
+        deliveries: one for each broker.
+        trust: what the clock is worth.
+        state: the state directory.
+        free, size: of its disk, bytes.
+        key: why the key cannot be read; None while it can.
+    """
+
+    started: bool
+    records: int
+    ledger: LedgerError | None
+    writer_s: float
+    links: Mapping[str, Mapping[str, Any]]
+    stalled: Mapping[str, float]
+    deliveries: Sequence[Delivery]
+    trust: Trust
+    state: Path
+    free: int
+    size: int
+    key: KeyFileError | None = None
+
+
+def ailments_of(seen: Seen) -> list[Ailment]:
+    """What ails the agent, the worst first; none: it is well."""
+    found = [*_writing(seen), *_polling(seen), *_machine(seen)]
+    return found + [ailment for delivery in seen.deliveries if (ailment := _delivery(delivery))]
+
+
+def in_words(seen: Seen, ailments: Sequence[Ailment]) -> str:
+    """The agent's condition in one line."""
+    meters = [(name, link["down"] or told["failures"]) for link in seen.links.values() for name, told in link["meters"].items()]
+    silent = [name for name, unheard in meters if unheard]
+    read = f"{len(meters) - len(silent)} of {len(meters)} meters answer"
+    sealed = f"{read}{f' (silent: {_few(silent)})' if silent else ''}, {seen.records} records sealed"
+    if not ailments:
+        return f"healthy: {sealed}"
+    return f"{'; '.join(ailment.text for ailment in ailments)} [{sealed}]"
+
+
+def disk_of(state: Path) -> tuple[int, int]:
+    """Free bytes, and the size, of the disk a directory lies on."""
+    usage = shutil.disk_usage(state)
+    return usage.free, usage.total
+
+
+def key_trouble(state: Path) -> KeyFileError | None:
+    """Why the signing key could not be read at the next start; None if it can be."""
+    return _caught(lambda: readable_key(state))
+
+
+def _caught(look: Callable[[], object]) -> KeyFileError | None:
+    try:
+        look()
+    except KeyFileError as error:
+        return error
+    return None
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _writing(seen: Seen) -> list[Ailment]:
+    if seen.ledger:
+        return [Ailment("ledger_failed", f"{seen.ledger}. {seen.ledger.hint}".strip(), str(seen.state))]
+    if seen.writer_s > WRITER_PATIENCE_S:
+        text = f"the ledger has not been written for {seen.writer_s:.0f} s: the disk hangs. See `dmesg`; change a worn-out card."
+        return [Ailment("writer_stalled", text, str(seen.state))]
+    return []
+
+
+def _polling(seen: Seen) -> list[Ailment]:
+    found = [
+        Ailment("polling_stalled", f"{link} has not been polled for {still_s:.0f} s. Restart the agent.", link)
+        for link, still_s in seen.stalled.items()
+    ]
+    for name, link in seen.links.items():
+        meters = link["meters"]
+        if link["down"]:
+            text = f"{name} cannot be opened. Check the plug of its adapter, or its address, network and power."
+            found.append(Ailment("line_down", text, name))
+        elif meters and all(told["failures"] for told in meters.values()):
+            text = f"{name}: none of its {len(meters)} meters answers. Check its cable, its speed and that the meters have power."
+            found.append(Ailment("line_silent", text, name))
+    if not seen.started:
+        found.append(Ailment("first_round", "the first poll round is not over yet. Wait until the first readings are due."))
+    return found
+
+
+def _machine(seen: Seen) -> list[Ailment]:
+    found = []
+    if seen.key:
+        found.append(Ailment("key_unreadable", f"{seen.key}. {seen.key.hint}", str(seen.state)))
+    if seen.free < _FEW_BYTES or (seen.free < _LOW_BYTES and seen.free < _LOW_SHARE * seen.size):
+        text = f"the disk of {seen.state} has {seen.free // 2**20} MB left. Make room, or take a larger one."
+        found.append(Ailment("disk_nearly_full", text, str(seen.state)))
+    if seen.trust.state == "unsynchronized":
+        text = (
+            "nothing keeps this gateway's clock. Start chrony or systemd-timesyncd, and check that a time server can be reached."
+        )
+        found.append(Ailment("clock_unsynchronised", text))
+    return found
+
+
+def _delivery(delivery: Delivery) -> Ailment | None:
+    name = delivery.broker
+    why = f"{delivery.why}. {delivery.hint}".strip(". ") if delivery.why else "it gives no reason"
+    if delivery.code >= _FIRST_REFUSAL:
+        return Ailment("broker_refuses", f"broker {name}: {why}. {delivery.waiting} records wait.", name)
+    if not delivery.connected and delivery.away_s > UNREACHED_S:
+        return Ailment("broker_unreachable", f"broker {name}: {why}. {delivery.waiting} records wait.", name)
+    if delivery.waiting and delivery.behind_s > BEHIND_S:
+        text = f"broker {name}: {delivery.waiting} records wait for it, the first for {delivery.behind_s / 60:.0f} minutes."
+        return Ailment("delivery_behind", f"{text} Check the network's speed and what the broker's log says.", name)
+    return None
