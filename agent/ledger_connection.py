@@ -33,16 +33,3 @@ def _make(path: Path) -> None:
     database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
     database.close()
     unfinished.replace(path)
-
-
-def row_of(record: Record) -> tuple[int, bytes, str, str | None, bytes]:
-    """A sealed record as it stands in the table `record`."""
-    meter = record.fields["meter"]["id"] if "meter" in record.fields else None
-    return record.n, record.leaf, record.fields["kind"], meter, record.payload
-
-
-def disk_hint(error: Exception) -> str:
-    """What a person can do about a disk that refuses."""
-    if "full" in str(error):
-        return "Free space on the disk of the state directory, then restart the agent."
-    return "Check the disk of the state directory (dmesg), then restart the agent."

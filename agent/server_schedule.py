@@ -47,4 +47,5 @@ class Scheduled:
 
     @property
     def every_ns(self) -> int:
+        """The interval in nanoseconds."""
         return self.polled.every_ms * MILLISECOND
