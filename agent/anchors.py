@@ -19,6 +19,7 @@ from agent.checkpoint import CheckpointError
 from agent.cosignature import Witness, cosigned_at, signature_lines
 from agent.findings import Findings
 from agent.timeline import BACK_MS, milliseconds
+from config.language import _
 
 OLDEST_MS = 300_000  # how long a checkpoint may be the newest
 
@@ -106,16 +107,24 @@ class Anchors:
             return  # malformed, which is a finding of its own
         early = self._after_ms - OLDEST_MS - BACK_MS - time_ms
         if self._after_ms and early > 0:
-            yield "TIME-WINDOW", f"is dated {_span(early)} before the earliest moment at which it can have been sealed"
+            yield (
+                "TIME-WINDOW",
+                _("is dated {span} before the earliest moment at which it can have been sealed", span=_span(early)),
+            )
         if self._before and time_ms - self._before[-1][1] > BACK_MS:
             late = time_ms - self._before[-1][1]
-            yield "TIME-WINDOW", f"is dated {_span(late)} after a checkpoint that covers it was seen by others"
+            yield (
+                "TIME-WINDOW",
+                _("is dated {span} after a checkpoint that covers it was seen by others", span=_span(late)),
+            )
 
     def end(self) -> None:
         """The records have gone by: findings for witnesses that vouch for none of them."""
         for witness in self._witnesses:
             if witness.name not in self.proven:
-                self._findings.add("WITNESS", None, f"{witness.name} has cosigned no checkpoint that these records lead to")
+                self._findings.add(
+                    "WITNESS", None, _("{name} has cosigned no checkpoint that these records lead to", name=witness.name)
+                )
 
 
 def _span(ms: int) -> str:

@@ -21,6 +21,7 @@ from agent.seal import Record
 from agent.settings import settings_in
 from agent.standing import UNREAD, standing_in, told_settings
 from agent.turn import Turn
+from config.language import _
 from drivers import Exchange
 from drivers.errors import Refused
 from drivers.link import Link
@@ -60,7 +61,7 @@ async def settle(turn: Turn, meter: PolledMeter, book: Book, link: Link, now: fl
     if complete:
         await settings_read(book, turn.meter, exchanges, log)
     elif meter.unset == _MOST_UNREAD:
-        hint = "Its readings are sealed, but they are not evidence grade until it tells. Tried again tomorrow."
+        hint = _("Its readings are sealed, but they are not evidence grade until it tells. Tried again tomorrow.")
         log.warning("meter.settings_unread", meter=turn.meter.id, reason=str(exchanges[-1].error), hint=hint)
     if complete or meter.unset >= _MOST_UNREAD:
         meter.asked_s = now
@@ -82,8 +83,8 @@ async def _settings_read(book: Book, polled: Polled, exchanges: Sequence[Exchang
     if standing.alarm or standing.changed(found):
         if found == in_force or not await book.alarm(polled.id, settings, frames):
             return
-        todo = f"If it is meant to be so, run  meterseal confirm {polled.id}"
-        hint = f"Look at the meter. {todo}; until then its readings are not evidence grade."
+        todo = _("If it is meant to be so, run  meterseal confirm {id}", id=polled.id)
+        hint = _("Look at the meter. {todo}; until then its readings are not evidence grade.", todo=todo)
         log.error("meter.settings_changed", meter=polled.id, changed=_difference(standing.pinned or {}, found), hint=hint)
     elif told_settings(standing.declared.get("settings", ())) != found:
         await book.declare(polled.id, {**standing.declared, "settings": settings}, frames)
@@ -91,7 +92,7 @@ async def _settings_read(book: Book, polled: Polled, exchanges: Sequence[Exchang
 
 def _difference(pinned: Mapping[str, str | None], found: Mapping[str, str | None]) -> str:
     told = [f"{name} {pinned.get(name) or 'not known'} -> {value}" for name, value in found.items() if value != pinned.get(name)]
-    return ", ".join(told) or "as they were before"
+    return ", ".join(told) or _("as they were before")
 
 
 def by_person(book: Book, ledger: Ledger, past: LedgerReader) -> Callable[[Fields], Awaitable[Record]]:

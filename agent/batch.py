@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Literal
 
+from config.language import _
+
 LARGEST = 262_145
 """How many bytes a batch has unpacked at most: the largest record and its line feed."""
 MOST_RECORDS = 1000
@@ -41,11 +43,11 @@ def unpack(payload: bytes) -> list[bytes]:
         try:
             lines = inflate.decompress(payload, LARGEST + 1)
         except zlib.error as error:
-            raise BatchError(f"the batch cannot be unpacked: {error}") from None
+            raise BatchError(_("the batch cannot be unpacked: {error}", error=error)) from None
         if len(lines) <= LARGEST and (not inflate.eof or inflate.unused_data):
-            raise BatchError("the batch is not whole, or something stands behind it")
+            raise BatchError(_("the batch is not whole, or something stands behind it"))
     if len(lines) > LARGEST:
-        raise BatchError(f"the batch holds more than {LARGEST} bytes")
+        raise BatchError(_("the batch holds more than {largest} bytes", largest=LARGEST))
     if not lines.endswith(b"\n"):
-        raise BatchError("the batch ends in the middle of a line")
+        raise BatchError(_("the batch ends in the middle of a line"))
     return lines[:-1].split(b"\n")

@@ -31,6 +31,7 @@ from agent.record import parse
 from agent.schedule import MILLISECOND, newest_due
 from agent.seal import base64url
 from agent.standing import Standing, standing_in
+from config.language import _
 from drivers import Exchange, Instant
 
 __all__ = ["AGENT_STOPPED", "OVERRUN", "Book"]
@@ -84,7 +85,7 @@ class Book(Entries):
         entered = EnteredMeter(source, resumed(past, meter, intervals_ms, self._restart(past)))
         standing = standing or Standing()
         entered.standing = standing_in(past, meter, standing.watched, standing.codes)
-        for _, payload in past.meter_records(meter, "identity", newest_first=True):
+        for _unused, payload in past.meter_records(meter, "identity", newest_first=True):
             fields = parse(payload)
             entered.told = entered.told or fields["found"]
             if fields["match"]:
@@ -119,7 +120,7 @@ class Book(Entries):
         """What was read once and is not any more, with the meter as its records must name it."""
         for meter in past.meters():
             declared = list(islice(past.meter_records(meter, "meter", newest_first=True), 2))
-            intervals = {each["every_ms"] for _, payload in declared for each in parse(payload)["meter"]["schedules"]}
+            intervals = {each["every_ms"] for _unused, payload in declared for each in parse(payload)["meter"]["schedules"]}
             entered = self._meters.get(meter)
             left_over = intervals - set(entered.pages if entered else ())
             if not left_over:
@@ -261,7 +262,7 @@ class Book(Entries):
             meter.source = meter.source | {"serial": expected or found, "serial_from": way}
         elif meter.strange != found:
             meter.strange = found
-            hint = f"Another meter answers under this address. If it was replaced, run  meterseal replace {name}."
+            hint = _("Another meter answers under this address. If it was replaced, run  meterseal replace {name}.", name=name)
             self._log.error("meter.exchanged", meter=name, expected=expected, found=found, hint=hint)
         return match
 
@@ -289,7 +290,7 @@ class Book(Entries):
         drafts.append(draft.clock_set(self._clock, before, after))
         self.steps.accept(after)
         step_ms = (after.wall_ns - before.wall_ns) // MILLISECOND
-        self._log.warning("clock.set", seconds=step_ms / 1000, hint="All meters are read by the new time from now on.")
+        self._log.warning("clock.set", seconds=step_ms / 1000, hint=_("All meters are read by the new time from now on."))
         await self._append(None, "", drafts)
         return True
 
@@ -342,6 +343,6 @@ def _source(past: LedgerReader, meter: str, n: int, declaration: bytes) -> dict[
 
 def _counted(past: LedgerReader, meter: str) -> Iterator[dict[str, Any]]:
     """A meter's newest records that name it as a source."""
-    for _, payload in past.meter_records(meter, newest_first=True):
+    for _unused, payload in past.meter_records(meter, newest_first=True):
         if (fields := parse(payload))["kind"] != "meter":
             yield fields

@@ -19,6 +19,7 @@ from agent.reading import Reading
 from agent.record import RecordError
 from agent.seal import Record, base64url
 from agent.standing import Standing, spend
+from config.language import _
 
 LEDGER_FAILED = "ledger_failed"
 REFUSED_BY_LEDGER = "refused_by_ledger"
@@ -130,7 +131,7 @@ class Entries:
                 self._log.critical("ledger.failed", **told, reason=str(error), hint=error.hint)
             hole = LEDGER_FAILED
         except RecordError as error:
-            self._log.error("ledger.refused", **told, reason=str(error), hint="Report this: the reading is not sealed.")
+            self._log.error("ledger.refused", **told, reason=str(error), hint=_("Report this: the reading is not sealed."))
             hole = REFUSED_BY_LEDGER
         if page:
             page.hole = hole

@@ -5,18 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from agent.mqtt_tls import valid_until
+from config.language import N_, _
 from config.site import Mqtt
 
-BLIND = "MQTT 3.1.1 has no way to refuse: a reading that the broker refuses or nobody collects looks as if it were delivered"
-BLIND_HINT = "Take a broker with MQTT 5 and take `version` out of site.yaml, or have a collector send receipts."
+BLIND = N_("MQTT 3.1.1 has no way to refuse: a reading that the broker refuses or nobody collects looks as if it were delivered")
+BLIND_HINT = N_("Take a broker with MQTT 5 and take `version` out of site.yaml, or have a collector send receipts.")
 _SOON = timedelta(days=30)
 
 
 def broker_words(broker: Mqtt) -> list[str]:
     """Sentences to print beside a broker; none while all is well. Reads the gateway's own certificate, if it has one."""
-    words = [f"{BLIND}. {BLIND_HINT}"] if broker.version != "5" else []
+    words = [f"{_(BLIND)}. {_(BLIND_HINT)}"] if broker.version != "5" else []
     until = valid_until(broker.tls)
     if until and until - datetime.now(UTC) < _SOON:
-        state = "expires" if until > datetime.now(UTC) else "has expired"
-        words.append(f"this gateway's own certificate {state} on {until:%Y-%m-%d}: renew it; it is taken without a restart.")
+        state = "expires" if until > datetime.now(UTC) else _("has expired")
+        words.append(
+            _(
+                "this gateway's own certificate {state} on {until:%Y-%m-%d}: renew it; it is taken without a restart.",
+                state=state,
+                until=until,
+            )
+        )
     return words

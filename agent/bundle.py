@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from agent.findings import CannotCheck
+from config.language import _
 
 README = "README.txt"
 RECORDS = "records.jsonl"
@@ -66,7 +67,7 @@ class Bundle:
     def size(self) -> int:
         """How many records there are, with those that are gone; counted once."""
         if self._size is None:
-            self._size = next((n + 1 for n, _ in deque(self.payloads(), maxlen=1)), 0)
+            self._size = next((n + 1 for n, _unused in deque(self.payloads(), maxlen=1)), 0)
         return self._size
 
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -88,12 +89,12 @@ class Bundle:
     def _piece(self, line: bytes) -> tuple[int, int, bytes]:
         found = _PIECE.fullmatch(line)
         if not found:
-            raise CannotCheck(f"{self._path}: a line of {KEPT} is not one that an export writes")
+            raise CannotCheck(_("{path}: a line of {kept} is not one that an export writes", path=self._path, kept=KEPT))
         return int(found[1]), int(found[2]), base64.urlsafe_b64decode(found[3] + b"=")
 
     def _numbers(self) -> Iterator[int]:
         """The n of each line of the records: those that are gone have none."""
-        gone = {first: size for first, size, _ in self.kept()}
+        gone = {first: size for first, size, _unused in self.kept()}
         n = 0
         while True:
             while n in gone:
@@ -121,25 +122,43 @@ class Bundle:
         members = self._zip.infolist()
         names = [member.filename for member in members]
         if RECORDS not in names:
-            raise CannotCheck(f"{self._path} is not a meterseal bundle: there is no {RECORDS} in it")
+            raise CannotCheck(
+                _("{path} is not a meterseal bundle: there is no {records} in it", path=self._path, records=RECORDS)
+            )
         if len(names) > _MOST_MEMBERS or len(set(names)) != len(names):
-            raise CannotCheck(f"{self._path} is not a meterseal bundle: it holds one name twice, or too many")
+            raise CannotCheck(_("{path} is not a meterseal bundle: it holds one name twice, or too many", path=self._path))
         other = next((name for name in names if not _is_written(name)), None)
         if other is not None:
-            raise CannotCheck(f"{self._path}: holds {_shown(other)}, which no export writes; ask for the file as it was exported")
+            raise CannotCheck(
+                _(
+                    "{path}: holds {other}, which no export writes; ask for the file as it was exported",
+                    path=self._path,
+                    other=_shown(other),
+                )
+            )
         for member in members:
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise CannotCheck(f"{self._path}: {_shown(member.filename)} is encrypted or packed in an unknown way")
+                raise CannotCheck(
+                    _(
+                        "{path}: {filename} is encrypted or packed in an unknown way",
+                        path=self._path,
+                        filename=_shown(member.filename),
+                    )
+                )
             if member.file_size > _LARGEST_RATIO * (member.compress_size + 1024):
                 raise CannotCheck(
-                    f"{self._path}: {_shown(member.filename)} would unpack to far too much; no export looks like this"
+                    _(
+                        "{path}: {filename} would unpack to far too much; no export looks like this",
+                        path=self._path,
+                        filename=_shown(member.filename),
+                    )
                 )
 
     def _small(self, name: str) -> bytes:
         with self._readable(), self._zip.open(name) as member:
             data = member.read(_LARGEST_SMALL_MEMBER + 1)
         if len(data) > _LARGEST_SMALL_MEMBER:
-            raise CannotCheck(f"{self._path}: {_shown(name)} is too large")
+            raise CannotCheck(_("{path}: {name} is too large", path=self._path, name=_shown(name)))
         return data
 
     @contextmanager
@@ -147,17 +166,19 @@ class Bundle:
         try:
             yield
         except FileNotFoundError:
-            raise CannotCheck(f"there is no file {self._path}") from None
+            raise CannotCheck(_("there is no file {path}", path=self._path)) from None
         except OSError as error:
-            raise CannotCheck(f"{self._path} cannot be read: {error.strerror or error}") from None
+            raise CannotCheck(_("{path} cannot be read: {strerror}", path=self._path, strerror=error.strerror or error)) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise CannotCheck(f"{self._path} is damaged or no bundle ({str(error)[:100]}); ask for it again") from None
+            raise CannotCheck(
+                _("{path} is damaged or no bundle ({error}); ask for it again", path=self._path, error=str(error)[:100])
+            ) from None
 
 
 def _lines(member: IO[bytes], path: Path) -> Iterator[bytes]:
     while line := member.readline(_LONGEST_LINE + 1):
         if len(line) > _LONGEST_LINE:
-            raise CannotCheck(f"{path}: a line of {RECORDS} is longer than a record can be")
+            raise CannotCheck(_("{path}: a line of {records} is longer than a record can be", path=path, records=RECORDS))
         yield line.rstrip(b"\r\n")
 
 

@@ -25,6 +25,7 @@ from agent.record import RecordError, parse
 from agent.schema import HEADER
 from agent.seal import Record
 from agent.standing import standing_in
+from config.language import _
 
 Fields = Mapping[str, Any]
 Judge = Callable[[Fields, LedgerReader], None]
@@ -59,20 +60,20 @@ def known_meter(fields: Fields, past: LedgerReader) -> None:
     """Raises NotSealed: nothing was ever declared of the meter that a record names."""
     meter = fields.get("meter")
     named = str(meter.get("id")) if isinstance(meter, Mapping) else ""
-    if not any(True for _ in past.meter_records(named, "meter")):
-        raise NotSealed(f"There is no meter {named[:40]} in the ledger. Write its id as it stands in site.yaml.")
+    if not any(True for _unused in past.meter_records(named, "meter")):
+        raise NotSealed(_("There is no meter {named} in the ledger. Write its id as it stands in site.yaml.", named=named[:40]))
 
 
 def _correction(fields: Fields, past: LedgerReader) -> None:
     known_meter(fields, past)
     if str(fields.get("from", "")) >= str(fields.get("to", "")):
-        raise NotSealed("The correction ends before it begins: give --from a time before --to.")
+        raise NotSealed(_("The correction ends before it begins: give --from a time before --to."))
     try:
         factor, shift_ms = factor_and_shift(str(fields.get("what")), str(fields.get("old")), str(fields.get("new")))
     except ValueError as error:
-        raise NotSealed(f"Not sealed: {error}.") from None
+        raise NotSealed(_("Not sealed: {error}.", error=error)) from None
     if factor == 1 and not shift_ms:
-        raise NotSealed("Old and new are the same: there is nothing to correct.")
+        raise NotSealed(_("Old and new are the same: there is nothing to correct."))
 
 
 def _fitting(kind: str) -> Judge:
@@ -84,9 +85,9 @@ def _fitting(kind: str) -> Judge:
         try:
             problem = next(standing.take(past.size(), {**fields, "kind": kind}), None)
         except (KeyError, TypeError, ValueError, ArithmeticError):
-            raise NotSealed(f"This is no {kind} record: a field is missing or malformed.") from None
+            raise NotSealed(_("This is no {kind} record: a field is missing or malformed.", kind=kind)) from None
         if problem:
-            raise NotSealed(f"Not sealed, because it {problem[1]}.")
+            raise NotSealed(_("Not sealed, because it {problem}.", problem=problem[1]))
 
     return judge
 
@@ -109,12 +110,12 @@ def drafted(clock: Clock, kind: object, given: object, account: str, past: Ledge
         NotSealed: it is not for a person to have sealed, or does not fit the ledger.
     """
     if not isinstance(kind, str) or kind not in JUDGES or not isinstance(given, dict):
-        raise NotSealed(f"{str(kind)[:40]} is nothing that a person can have sealed.")
+        raise NotSealed(_("{kind} is nothing that a person can have sealed.", kind=str(kind)[:40]))
     taken = sorted({"account", "sig", "x", *HEADER} & given.keys())
     if taken:
-        raise NotSealed(f"{', '.join(taken)} is given by the agent, not by who asks.")
+        raise NotSealed(_("{taken} is given by the agent, not by who asks.", taken=", ".join(taken)))
     if not str(given.get("who", "")).strip():
-        raise NotSealed("Say who you are: --who and a name.")
+        raise NotSealed(_("Say who you are: --who and a name."))
     JUDGES[kind](given, past)
     return draft.by_person(clock, kind, {**given, "account": account})
 
@@ -141,4 +142,4 @@ def last_of_agent(past: LedgerReader, n: int) -> Fields | None:
 
 def why_refused(error: RecordError) -> NotSealed:
     """A record that has not the form of its kind, in words for who asked."""
-    return NotSealed(f"This cannot be sealed: {error}.")
+    return NotSealed(_("This cannot be sealed: {error}.", error=error))

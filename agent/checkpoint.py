@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.seal import Key
+from config.language import _
 
 ED25519 = b"\x01"
 _DASH = "\u2014"
@@ -60,13 +61,13 @@ def read_verifier_key(line: str, kind: bytes = ED25519) -> tuple[str, bytes]:
         origin, hashed, encoded = line.strip().split("+", 2)  # base64 may hold a plus itself
         data = base64.b64decode(encoded, validate=True)
     except ValueError:
-        raise CheckpointError("not a key line of the form meterseal/site/gateway+12345678+AbCd…") from None
+        raise CheckpointError(_("not a key line of the form meterseal/site/gateway+12345678+AbCd…")) from None
     if len(data) == 33 and data[:1] != kind and key_hash(origin, data[1:], data[:1]).hex() == hashed:
         raise CheckpointError(
-            "this is a witness's key line, not a gateway's" if kind == ED25519 else "this is no witness's key line"
+            _("this is a witness's key line, not a gateway's") if kind == ED25519 else _("this is no witness's key line")
         )
     if len(data) != 33 or data[:1] != kind or key_hash(origin, data[1:], kind).hex() != hashed:
-        raise CheckpointError("the key line is damaged: its parts do not belong together")
+        raise CheckpointError(_("the key line is damaged: its parts do not belong together"))
     return origin, data[1:]
 
 
@@ -95,16 +96,16 @@ def write(origin: str, size: int, root: bytes, key: Key) -> str:
 
 def claimed(note: str, origin: str) -> Checkpoint:
     """What a note says, whoever signed it. Raises CheckpointError: not a checkpoint of this log."""
-    text, separator, _ = note.partition("\n\n")
+    text, separator, _unused = note.partition("\n\n")
     lines = text.split("\n")
     if not separator or len(lines) < 3 or lines[0] != origin or not _SIZE.fullmatch(lines[1]):
-        raise CheckpointError(f"not a checkpoint of {origin}")
+        raise CheckpointError(_("not a checkpoint of {origin}", origin=origin))
     try:
         root = base64.b64decode(lines[2], validate=True)
     except ValueError:
         root = b""
     if len(root) != 32:
-        raise CheckpointError("the root hash is damaged")
+        raise CheckpointError(_("the root hash is damaged"))
     return Checkpoint(origin, int(lines[1]), root)
 
 
@@ -115,9 +116,9 @@ def read(note: str, origin: str, public: bytes) -> Checkpoint:
         CheckpointError: not a checkpoint, another log's, or not signed by the key.
     """
     checkpoint = claimed(note, origin)
-    text, _, signatures = note.partition("\n\n")
+    text, _unused, signatures = note.partition("\n\n")
     if not any(is_signed_by(line, f"{text}\n", origin, public) for line in signatures.split("\n")):
-        raise CheckpointError("the gateway's key did not sign it")
+        raise CheckpointError(_("the gateway's key did not sign it"))
     return checkpoint
 
 

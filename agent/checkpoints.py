@@ -17,6 +17,7 @@ from agent.findings import CannotCheck
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.timestamp import NoTimestamp, ask
+from config.language import _
 from config.site import Timestamp
 
 _EVERY_SECONDS = 300.0
@@ -48,7 +49,7 @@ async def keep_timestamped(authority: Timestamp, ledger: Ledger, clock: Clock, l
             size = await _stamp(authority.url, ledger)
             log.info("timestamp.taken", authority=authority.url, records=size)
         except (NoTimestamp, CannotCheck, LedgerError) as error:
-            log.warning("timestamp.failed", authority=authority.url, why=str(error), hint="It is asked again in ten minutes.")
+            log.warning("timestamp.failed", authority=authority.url, why=str(error), hint=_("It is asked again in ten minutes."))
             seconds = min(seconds, _AGAIN_SECONDS)
         await clock.sleep(seconds)
 
@@ -58,7 +59,7 @@ async def _stamp(url: str, ledger: Ledger) -> int:
     with closing(LedgerReader(ledger.path)) as reader:
         note = reader.newest_checkpoint()
     if note is None:
-        raise NoTimestamp("there is no checkpoint yet")
+        raise NoTimestamp(_("there is no checkpoint yet"))
     size = int(note.split("\n")[1])
     await ledger.keep_timestamp(size, await asyncio.to_thread(ask, url, note))
     return size

@@ -32,6 +32,7 @@ from agent.cli_try import try_
 from agent.cli_witness import witness
 from agent.faults import with_code
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -49,8 +50,10 @@ def _only_our_packages() -> None:
         parents.add(Path(found.origin).parent.parent if found and found.origin else None)
     if len(parents) != 1:
         raise failure(
-            "Another package named agent, drivers or config is installed here.\n"
-            "Install meterseal into a virtual environment of its own.",
+            _(
+                "Another package named agent, drivers or config is installed here.\n"
+                "Install meterseal into a virtual environment of its own."
+            ),
             "MS-906",
         )
 
@@ -82,7 +85,7 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(str(mistake), err=True)
     plan = loaded.site
     today = datetime.now(zone_of(plan.timezone)).date()
-    click.echo(f"{settings.site}: no mistakes.")
+    click.echo(_("{site}: no mistakes.", site=settings.site))
     for name, link in plan.links.items():
         meters = [meter.id for meter in plan.meters if meter.link == name]
         where = link.opcua or link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
@@ -90,13 +93,17 @@ def check(site: Path | None, state: Path | None) -> None:
         click.echo(f"  {name} ({', '.join([where, *titles])}): {', '.join(meters) or 'no meters'}")
         lasting = adapter_of(link.serial) if link.serial else None
         if lasting and str(lasting) != link.serial:
-            advice = f"write  serial: {lasting}  there, for {link.serial} may have another number when it is plugged in again."
+            advice = _(
+                "write  serial: {lasting}  there, for {serial} may have another number when it is plugged in again.",
+                lasting=lasting,
+                serial=link.serial,
+            )
             click.echo(f"  {name}: {advice}")
     for meter in plan.meters:
         model = loaded.model_of(meter).declared
         if model.trust.level in "CD":
-            map_trust = f"the register map of {model.model} is trust level {model.trust.level}"
-            click.echo(f"  {meter.id}: {map_trust}: compare its display: `meterseal pair {meter.id}`.")
+            map_trust = _("the register map of {model} is trust level {level}", model=model.model, level=model.trust.level)
+            click.echo(_("  {id}: {map_trust}: compare its display: `meterseal pair {id}`.", id=meter.id, map_trust=map_trust))
         if words := certificate_words(meter.certificate, today):
             click.echo(f"  {meter.id}: {words}")
     for line in lines:
@@ -145,7 +152,13 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
         found = next((each for each in loaded.site.meters if each.id == meter), None)
         if found is None:
             names = [each.id for each in loaded.site.meters]
-            raise failure(f"There is no meter {meter} in the site file.{did_you_mean(meter, names)}")
+            raise failure(
+                _(
+                    "There is no meter {meter} in the site file.{did_you_mean}",
+                    meter=meter,
+                    did_you_mean=did_you_mean(meter, names),
+                )
+            )
         polled = whole([each for each in polled_meters(loaded, found.link) if each.id == meter])
 
         async def once() -> tuple[str, bool]:

@@ -16,14 +16,15 @@ from typing import Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import N_, _
 
 _LONGEST_NAME = 1024
 _PATH = click.Path(path_type=Path)
 _KEY_HELP = (
     "The key line of the enrolment form, or a file that holds it; on the gateway itself it is taken from the state directory."
 )
-_WITNESS_HELP = "The key line of a witness whose cosignatures count, or a file that holds it; may be given several times."
-_AUTHORITY_HELP = "A file with the certificate (PEM) of a timestamp authority; may be given several times."
+_WITNESS_HELP = N_("The key line of a witness whose cosignatures count, or a file that holds it; may be given several times.")
+_AUTHORITY_HELP = N_("A file with the certificate (PEM) of a timestamp authority; may be given several times.")
 _OUTSIDE_HELP = "A file with a checkpoint that was kept outside; may be given several times."
 
 
@@ -154,7 +155,7 @@ def trace(
         if path and path.suffix == ".json":
             story = trace_record(path.read_bytes(), key=confirmed)
         elif meter is None and n is None:
-            raise failure("Say which meter, such as EM-001, or --record and a number.")
+            raise failure(_("Say which meter, such as EM-001, or --record and a number."))
         else:
             when = read_time(time, zone) if time else None
             with closing(opened(path, settings.state)) as log:
@@ -198,7 +199,7 @@ def completeness(
         with closing(opened(path, settings.state)) as log:
             newest = day.date() if day else last_day(log, tz)
             if newest is None:
-                raise failure(f"{path or settings.state}: there is no record in it")
+                raise failure(_("{path}: there is no record in it", path=path or settings.state))
             first = newest - timedelta(days=(days or (1 if day else 7)) - 1)
             seen = count(log, tz, name, first, newest, meters)
         all_known(meters, seen.meters)
@@ -210,7 +211,7 @@ def path_among(words: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     """The path and the meters among words; a meter's id has neither a slash nor a dot."""
     paths = [word for word in words if "/" in word or "." in word]
     if len(paths) > 1:
-        raise failure(f"Give one file or directory, not {len(paths)}: {', '.join(paths)}")
+        raise failure(_("Give one file or directory, not {paths}: {paths_2}", paths=len(paths), paths_2=", ".join(paths)))
     return Path(paths[0]) if paths else None, [word for word in words if word not in paths]
 
 
@@ -220,8 +221,15 @@ def all_known(meters: list[str], known: list[str]) -> None:
 
     for meter in meters:
         if meter not in known:
-            path = f"\nIf it is a file or a directory, write ./{meter}" if Path(meter).exists() else ""
-            raise failure(f"There is no record of a meter {meter}.{did_you_mean(meter, known)}{path}")
+            path = _("\nIf it is a file or a directory, write ./{meter}", meter=meter) if Path(meter).exists() else ""
+            raise failure(
+                _(
+                    "There is no record of a meter {meter}.{did_you_mean}{path}",
+                    meter=meter,
+                    did_you_mean=did_you_mean(meter, known),
+                    path=path,
+                )
+            )
 
 
 @click.command(short_help="Write a bundle for an auditor.")
@@ -234,16 +242,21 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
 
     with told():
         if file.suffix != ".zip":
-            raise failure(f"{file}: call it something that ends in .zip")
+            raise failure(_("{file}: call it something that ends in .zip", file=file))
         with closing(opened(None, read_settings(site, state).state)) as log:
             try:
                 summary = write(log, file, until)
             except ValueError as error:
                 raise failure(str(error)) from None
-    counts = f"{summary.records} records, {summary.checkpoints} checkpoints, {summary.models} meter models"
+    counts = _(
+        "{records} records, {checkpoints} checkpoints, {models} meter models",
+        records=summary.records,
+        checkpoints=summary.checkpoints,
+        models=summary.models,
+    )
     click.echo(f"{summary.path}: {counts}, {summary.size} bytes")
     click.echo(f"SHA-256 {summary.sha256}")
-    click.echo(f'To verify: meterseal verify {summary.path.name} --key "the key line of the enrolment form"')
+    click.echo(_('To verify: meterseal verify {name} --key "the key line of the enrolment form"', name=summary.path.name))
 
 
 def site_zone(site: Path) -> tzinfo:

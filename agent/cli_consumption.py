@@ -11,6 +11,7 @@ import click
 
 from agent.cli_audit import all_known, named_zone, opened, path_among
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m", "%Y"])
 
@@ -50,15 +51,15 @@ def consumption(
         with closing(opened(path, settings.state)) as log:
             newest = last_day(log, tz)
             if newest is None:
-                raise failure(f"{path or settings.state}: there is no record in it")
+                raise failure(_("{path}: there is no record in it", path=path or settings.state))
             known = meters_in(log)
             all_known(meters, known)
             last = end.date() if end else newest
             first = begin.date() if begin else max(first_day(log, tz), last.replace(day=1) if per == "day" else date.min)
             if last < first:
-                raise failure(f"--to {last} lies before --from {first}")
+                raise failure(_("--to {last} lies before --from {first}", last=last, first=first))
             if (last - first).days > 40_000:
-                raise failure("That is more than a hundred years: give --from and --to.")
+                raise failure(_("That is more than a hundred years: give --from and --to."))
             periods = summed(log, meters or known, tz, first, last, per)  # type: ignore[arg-type]  # click gives one of the choices
     told_as = {"consumption": 1, "zone": name, "periods": [period.fields() for period in periods]}
     click.echo(json.dumps(told_as, indent=2) if as_json else consumption_text(periods, tz, name))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.terminal import read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from agent.doctor import Finding
@@ -48,14 +49,16 @@ def _all(settings: Any, offline: bool) -> Iterator[Finding]:
     loaded: SiteFile | None = None
     try:
         loaded = load_site(settings.site)
-        yield Finding("ok", "site file", f"{settings.site}: no mistakes, {len(loaded.site.meters)} meters")
+        yield Finding(
+            "ok", _("site file"), _("{site}: no mistakes, {meters} meters", site=settings.site, meters=len(loaded.site.meters))
+        )
     except ConfigError as error:
         count = len(error.mistakes)
         words = f"{settings.site} has {count} mistake{'s' * (count != 1)}"
-        yield Finding("wrong", "site file", words, "`meterseal check` tells all of them.")
+        yield Finding("wrong", _("site file"), words, _("`meterseal check` tells all of them."))
     running = is_running(settings.state)
-    todo = "" if running else "Start it: systemctl start meterseal"
-    yield Finding("ok" if running else "look", "agent", "it runs" if running else "it does not run", todo)
+    todo = "" if running else _("Start it: systemctl start meterseal")
+    yield Finding("ok" if running else "look", "agent", _("it runs") if running else _("it does not run"), todo)
     yield from state_findings(settings.state)
     yield from sqlite_findings()
     yield from clock_findings(Clock().trust())
@@ -120,7 +123,7 @@ def _lines(loaded: SiteFile, reader: LedgerReader) -> Iterator[Finding]:
                     fields = glance(payload)
                 except RecordError:
                     continue  # `meterseal verify` tells
-                for _, fault, _answered in frames_in(fields) if fields["kind"] in COUNTED else ():
+                for _unused, fault, _answered in frames_in(fields) if fields["kind"] in COUNTED else ():
                     answers.good += not fault
                     answers.faults.update([fault] if fault else [])
         if meters and not link.opcua:
@@ -164,9 +167,9 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
             yield Finding("wrong", place, str(error))
             continue
         if exchange is not None and exchange.answer.startswith(exchange.request):
-            yield Finding("ok", place, "the adapter hears its own requests (echo); that is passed over")
+            yield Finding("ok", place, _("the adapter hears its own requests (echo); that is passed over"))
         elif exchange is None or exchange.answer:
-            yield Finding("ok", place, "it can be opened" + (", and something answers" if exchange else ""))
+            yield Finding("ok", place, _("it can be opened") + (_(", and something answers") if exchange else ""))
 
 
 def _brokers(loaded: SiteFile, settings: Any) -> Iterator[Finding]:

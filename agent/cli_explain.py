@@ -10,6 +10,7 @@ import click
 
 from agent.cli_audit import opened, site_zone
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 _PATH = click.Path(path_type=Path)
 
@@ -55,7 +56,12 @@ def explain(
             found = found.only(quantity)
             if not found.frames:
                 raise failure(
-                    f"Record {found.fields['n']}: no good answer in it holds {quantity}. Show all: meterseal explain {what}"
+                    _(
+                        "Record {n}: no good answer in it holds {quantity}. Show all: meterseal explain {what}",
+                        n=found.fields["n"],
+                        quantity=quantity,
+                        what=what,
+                    )
                 )
     if as_json:
         click.echo(json.dumps(explain_fields(found), indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agent.terminal import failure
+from config.language import _
 
 
 @click.command(short_help="Explain a fault code, or list them all.")
@@ -19,5 +20,5 @@ def fault(code: str | None) -> None:
         return
     found = fault_of(code)
     if found is None:
-        raise failure(f"There is no fault code {code[:40]}. See them all: meterseal fault")
+        raise failure(_("There is no fault code {code}. See them all: meterseal fault", code=code[:40]))
     click.echo(fault_text(found))

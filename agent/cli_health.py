@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from config.language import _
+
 _PATIENCE_S = 8.0  # a container's health check waits ten seconds
 
 
@@ -34,9 +36,9 @@ def _judged(site: Path, state: Path) -> tuple[str, str]:
     try:
         answer = ask(state, {"do": "condition"}, _PATIENCE_S)
     except ControlError as error:
-        return "not_answering", f"{error}. Restart it (systemctl restart meterseal) if it stays so for a minute."
+        return "not_answering", _("{error}. Restart it (systemctl restart meterseal) if it stays so for a minute.", error=error)
     if answer is None:
-        return "not_answering", "an agent holds the state directory and is just starting or stopping. Ask again in a minute."
+        return "not_answering", _("an agent holds the state directory and is just starting or stopping. Ask again in a minute.")
     found = [each["name"] for each in answer["ailments"]]
     return (found[0] if found else ""), answer["words"]
 
@@ -49,7 +51,7 @@ def _not_running(site: Path, state: Path) -> tuple[str, str]:
     try:
         load_site(site)
     except ConfigError as error:
-        return "site_mistake", f"no agent runs, and none can start: {'; '.join(str(error).split(chr(10)))}"
+        return "site_mistake", _("no agent runs, and none can start: {split}", split="; ".join(str(error).split(chr(10))))
     if trouble := key_trouble(state):
-        return "key_unreadable", f"no agent runs, and none can start: {trouble}. {trouble.hint}"
-    return "not_running", f"no agent runs on {state}. Start it: systemctl start meterseal"
+        return "key_unreadable", _("no agent runs, and none can start: {trouble}. {hint}", trouble=trouble, hint=trouble.hint)
+    return "not_running", _("no agent runs on {state}. Start it: systemctl start meterseal", state=state)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from agent.seal import Key, Record
@@ -43,7 +44,10 @@ def init(sheet: Path | None, only_opcua: bool, site: Path | None, state: Path | 
         if not settings.site.exists():
             settings.site.parent.mkdir(parents=True, exist_ok=True)
             settings.site.write_bytes((files("config") / EXAMPLE).read_bytes())
-            click.echo(f"Wrote a first {settings.site}: change it to your meters, then run `meterseal check`.", err=True)
+            click.echo(
+                _("Wrote a first {site}: change it to your meters, then run `meterseal check`.", site=settings.site),
+                err=True,
+            )
         declared = load_links(settings.site)
         gateway = declared.gateway
         if only_opcua:
@@ -60,7 +64,10 @@ def init(sheet: Path | None, only_opcua: bool, site: Path | None, state: Path | 
         if any(link.opcua for link in declared.links.values()):
             own_certificate(settings.state, gateway)
     page = settings.state / f"{_FORM}.html"
-    click.echo(f"The key lies in {settings.state}. Print {page} (or .txt) and have it signed by two people.", err=True)
+    click.echo(
+        _("The key lies in {state}. Print {page} (or .txt) and have it signed by two people.", state=settings.state, page=page),
+        err=True,
+    )
 
 
 @click.group(short_help="The gateway's signing key: show, rotate, revoke.")
@@ -85,12 +92,14 @@ def show(site: Path | None, state: Path | None) -> None:
         held, ring = key_in_force(settings.state), keys_in_ledger(settings.state)
         recovery = ring.recovery if ring else read_recovery(settings.state, gateway)
         terms = [(term.first, term.public) for term in ring.terms] if ring else [(0, held.public)]
-        lasts = [f"record {first - 1}" for first, _ in terms[1:]] + ["now"]
+        lasts = [f"record {first - 1}" for first, _unused in terms[1:]] + ["now"]
         for (first, public), last in zip(terms, lasts, strict=True):
-            click.echo(f"key {key_name(public)}   signs from record {first} to {last}")
+            click.echo(
+                _("key {key_name}   signs from record {first} to {last}", key_name=key_name(public), first=first, last=last)
+            )
             click.echo(f"    fingerprint  {fingerprint(public)}")
-            click.echo(f"    key line     {verifier_key(origin_of(gateway), public)}")
-    click.echo(f"private key  {source_of(settings.state)}")
+            click.echo(_("    key line     {verifier_key}", verifier_key=verifier_key(origin_of(gateway), public)))
+    click.echo(_("private key  {source_of}", source_of=source_of(settings.state)))
     click.echo(f"recovery     {'key ' + key_name(recovery) if recovery else 'none: a lost key cannot be replaced in this log'}")
 
 
@@ -125,8 +134,8 @@ def revoke(code: Path | None, sheet: Path | None, who: str | None, site: Path | 
     with told():
         ring = keys_in_ledger(settings.state)
         if ring is None:
-            raise failure("The log has not begun: there is no key to revoke. Take a new --state and run `meterseal init`.")
-        typed = code.read_text("utf-8", "replace").split("\n")[0] if code else click.prompt("Recovery code", hide_input=True)
+            raise failure(_("The log has not begun: there is no key to revoke. Take a new --state and run `meterseal init`."))
+        typed = code.read_text("utf-8", "replace").split("\n")[0] if code else click.prompt(_("Recovery code"), hide_input=True)
         try:
             recovery = read_recovery_code(typed)
         except RecoveryCodeError as error:
@@ -135,9 +144,9 @@ def revoke(code: Path | None, sheet: Path | None, who: str | None, site: Path | 
         following = new_recovery_key()
         _hand_over(following, gateway, sheet)
         if not sheet:
-            click.confirm("Is the new recovery code written down? The old one is worth nothing afterwards", abort=True)
+            click.confirm(_("Is the new recovery code written down? The old one is worth nothing afterwards"), abort=True)
         record = asyncio.run(change(settings.state, gateway, who or _account(), Clock(), recovery, following))
-    _tell_change(record, settings.state, f"key {record.fields['revoked']} revoked, replaced")
+    _tell_change(record, settings.state, _("key {revoked} revoked, replaced", revoked=record.fields["revoked"]))
 
 
 def _tell_change(record: Record, state: Path, how: str) -> None:
@@ -146,12 +155,20 @@ def _tell_change(record: Record, state: Path, how: str) -> None:
     from agent.seal import from_base64url, key_name
 
     public = from_base64url(record.fields["public"])
-    click.echo(f"{how}: from record {record.n + 1} on key {key_name(public)} signs")
-    click.echo(f"    key line     {verifier_key(origin_of(record.fields['gateway']), public)}")
-    click.echo("The signed enrolment form stays valid: it names the log's first key, and the records lead from it to this one.")
-    click.echo("Give the new key line to whoever runs a witness for this gateway.")
+    click.echo(_("{how}: from record {n} on key {key_name} signs", how=how, n=record.n + 1, key_name=key_name(public)))
+    click.echo(_("    key line     {verifier_key}", verifier_key=verifier_key(origin_of(record.fields["gateway"]), public)))
+    click.echo(
+        _("The signed enrolment form stays valid: it names the log's first key, and the records lead from it to this one.")
+    )
+    click.echo(_("Give the new key line to whoever runs a witness for this gateway."))
     if os.environ.get("CREDENTIALS_DIRECTORY"):
-        click.echo(f"The new key is {state / KEY_FILE}: put it in the place of systemd's credential {CREDENTIAL}.")
+        click.echo(
+            _(
+                "The new key is {state}: put it in the place of systemd's credential {credential}.",
+                state=state / KEY_FILE,
+                credential=CREDENTIAL,
+            )
+        )
 
 
 def _gateway(site: Path | None, state: Path | None) -> tuple[Any, str]:
@@ -173,9 +190,11 @@ def _elsewhere(sheet: Path | None, state: Path) -> None:
     if sheet is None:
         return
     if sheet.resolve().is_relative_to(state.resolve()):
-        raise failure(f"{sheet} lies in the state directory, beside the key that it is to revoke. Choose a place elsewhere.")
+        raise failure(
+            _("{sheet} lies in the state directory, beside the key that it is to revoke. Choose a place elsewhere.", sheet=sheet)
+        )
     if sheet.exists():
-        raise failure(f"There is a file {sheet} already; choose a new name.")
+        raise failure(_("There is a file {sheet} already; choose a new name.", sheet=sheet))
 
 
 def _hand_over(recovery: Key, gateway: str, sheet: Path | None) -> None:
@@ -183,9 +202,9 @@ def _hand_over(recovery: Key, gateway: str, sheet: Path | None) -> None:
     from agent.recovery import recovery_code
 
     lines = [
-        f"RECOVERY CODE of gateway {gateway}   (recovery key {recovery.name})",
-        "Keep it in the safe, away from the gateway. It is not stored and will not be shown again.",
-        "Whoever has it can put a key of his own into force; without it a lost or stolen key cannot be replaced.",
+        _("RECOVERY CODE of gateway {gateway}   (recovery key {name})", gateway=gateway, name=recovery.name),
+        _("Keep it in the safe, away from the gateway. It is not stored and will not be shown again."),
+        _("Whoever has it can put a key of his own into force; without it a lost or stolen key cannot be replaced."),
     ]
     if sheet is None:
         click.echo("\n".join([*lines[:1], "", f"    {recovery_code(recovery)}", "", *lines[1:], ""]))
@@ -194,4 +213,4 @@ def _hand_over(recovery: Key, gateway: str, sheet: Path | None) -> None:
         file.write("\n".join([recovery_code(recovery), "", *lines, ""]))
         file.flush()
         os.fsync(file.fileno())
-    click.echo(f"The recovery code is in {sheet}: bring it to the safe, away from the gateway.", err=True)
+    click.echo(_("The recovery code is in {sheet}: bring it to the safe, away from the gateway.", sheet=sheet), err=True)

@@ -14,6 +14,7 @@ import click
 
 from agent.cli_person import reason_option, seal_or_fail, utc, who_option
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 
 @click.command(short_help="Say that a meter was exchanged.")
@@ -43,12 +44,20 @@ def replace(
         except ValueError as error:
             raise failure(str(error), "MS-307") from None
     sealed = seal_or_fail("replacement", {**fields, "reason": reason, "who": who}, site, state)
-    click.echo(f"Sealed as record {sealed['n']}: {meter} was {fields['old'] or 'not known'} and is {fields['new']} from now on.")
+    click.echo(
+        _(
+            "Sealed as record {n}: {meter} was {old} and is {new} from now on.",
+            n=sealed["n"],
+            meter=meter,
+            old=fields["old"] or _("not known"),
+            new=fields["new"],
+        )
+    )
     for title, values in (("last", fields["last"]), ("first", fields["first"])):
         for value in values:
             where = f" (record {value['record']})" if "record" in value else ""
             click.echo(f"  {title:<5}  {value['quantity']} {value['value']}{where}")
-    click.echo(f"Write  serial: {fields['new']}  for {meter} into site.yaml, so that it says the same.")
+    click.echo(_("Write  serial: {new}  for {meter} into site.yaml, so that it says the same.", new=fields["new"], meter=meter))
 
 
 @click.command(short_help="Confirm a meter's changed settings.")
@@ -63,11 +72,11 @@ def confirm(meter: str, reason: str, who: str, site: Path | None, state: Path | 
     with told(), closing(_past(site, state)) as past:
         alarm = standing_in(past, meter).alarm
     if alarm is None:
-        raise failure(f"There is nothing to confirm: no changed settings of {meter} are told of.")
+        raise failure(_("There is nothing to confirm: no changed settings of {meter} are told of.", meter=meter))
     n, settings = alarm
     fields = {"command": "confirm", "meter": {"id": meter}, "record": n, "reason": reason, "who": who}
     sealed = seal_or_fail("audit", fields, site, state)
-    click.echo(f"Sealed as record {sealed['n']}. It confirms record {n}, in which {meter} told:")
+    click.echo(_("Sealed as record {n}. It confirms record {n_2}, in which {meter} told:", n=sealed["n"], n_2=n, meter=meter))
     for name, value in settings.items():
         click.echo(f"  {name.replace('_', ' ')}: {value if value is not None else 'not told'}")
 
@@ -94,13 +103,20 @@ def pair(meter: str, display: str, quantity: str | None, who: str, site: Path | 
     if "value" not in stated.get(name, {}):
         known = ", ".join(each for each in stated if "value" in stated[each])
         raise failure(
-            f"{meter} told no {name or 'value'} just now. It told {known or 'nothing'}: give one of them as --quantity."
+            _(
+                "{meter} told no {name} just now. It told {known}: give one of them as --quantity.",
+                meter=meter,
+                name=name or "value",
+                known=known or "nothing",
+            )
         )
     decoded = stated[name]
     try:
         same = agrees(display, decoded["value"])
     except ArithmeticError:
-        raise failure(f"{display} is not a number: write the digits on the display, such as 184223.5") from None
+        raise failure(
+            _("{display} is not a number: write the digits on the display, such as 184223.5", display=display)
+        ) from None
     fields: dict[str, Any] = {"meter": {"id": meter}, "quantity": name, "value": display, "unit": decoded["unit"]}
     fields |= {"read_at": read["time"], "reference": "display", "compared": read["n"], "agrees": same, "who": who}
     sealed = seal_or_fail("manual", fields, site, state)
@@ -108,9 +124,15 @@ def pair(meter: str, display: str, quantity: str | None, who: str, site: Path | 
         f"display  {display} {decoded['unit']}\nread     {decoded['value']} {decoded['unit']}   {name}, record {read['n']}"
     )
     if same:
-        click.echo(f"They agree: sealed as record {sealed['n']}.")
+        click.echo(_("They agree: sealed as record {n}.", n=sealed["n"]))
         return
-    click.echo(f"They do NOT agree: sealed as record {sealed['n']}. Check unit, transformer ratio and model of {meter}.")
+    click.echo(
+        _(
+            "They do NOT agree: sealed as record {n}. Check unit, transformer ratio and model of {meter}.",
+            n=sealed["n"],
+            meter=meter,
+        )
+    )
     raise click.exceptions.Exit(1)
 
 
@@ -134,12 +156,28 @@ def manual(
     try:
         unit = quantity_of(quantity).unit
     except KeyError:
-        raise failure(f"There is no quantity {quantity}.{did_you_mean(quantity, QUANTITIES)}") from None
+        raise failure(
+            _(
+                "There is no quantity {quantity}.{did_you_mean}",
+                quantity=quantity,
+                did_you_mean=did_you_mean(quantity, QUANTITIES),
+            )
+        ) from None
     now = datetime.now(UTC)
     read_at = utc(at, site, state) if at else f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
     fields = {"meter": {"id": meter}, "quantity": quantity, "value": value, "unit": unit, "read_at": read_at}
     sealed = seal_or_fail("manual", {**fields, "reference": paper, "who": who}, site, state)
-    click.echo(f"Sealed as record {sealed['n']}: {meter} {quantity} {value} {unit}, read by hand at {read_at}.")
+    click.echo(
+        _(
+            "Sealed as record {n}: {meter} {quantity} {value} {unit}, read by hand at {read_at}.",
+            n=sealed["n"],
+            meter=meter,
+            quantity=quantity,
+            value=value,
+            unit=unit,
+            read_at=read_at,
+        )
+    )
 
 
 @click.command(short_help="Read a meter now and seal it, for an auditor.")
@@ -150,9 +188,13 @@ def manual(
 def spot(meter: str, nonce: str, who: str, site: Path | None, state: Path | None) -> None:
     """Read METER now and seal it with an auditor's nonce: no such record can have been made before. The agent must be running."""
     read = _spot(meter, nonce, who, site, state)
-    click.echo(f"Sealed as record {read['n']} at {read['time']}, nonce {nonce}.")
+    click.echo(_("Sealed as record {n} at {time}, nonce {nonce}.", n=read["n"], time=read["time"], nonce=nonce))
     for value in read["values"]:
-        shown = f"{value['value']} {value['unit']}" if "value" in value else f"no value: {value['cause'].replace('_', ' ')}"
+        shown = (
+            f"{value['value']} {value['unit']}"
+            if "value" in value
+            else _("no value: {cause}", cause=value["cause"].replace("_", " "))
+        )
         click.echo(f"  {value['quantity']:<28}{shown}")
 
 
@@ -167,7 +209,7 @@ def _spot(meter: str, nonce: str, who: str, site: Path | None, state: Path | Non
     except ControlError as error:
         raise failure(str(error), "MS-904") from None
     if answer is None:
-        start = "The agent is not running. Start it (systemctl start meterseal): it reads the meter and seals it."
+        start = _("The agent is not running. Start it (systemctl start meterseal): it reads the meter and seals it.")
         raise failure(start, "MS-902")
     if "error" in answer:
         raise failure(f"{answer['error']}. {answer.get('hint', '')}".strip(), answer.get("code", "MS-904"))

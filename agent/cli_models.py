@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from config.model import ModelFile
@@ -29,7 +30,7 @@ def models(context: click.Context, site: Path | None, state: Path | None) -> Non
         known = {name: load_model(path) for name, path in _known(site, state).items()}
     for name in sorted(known):
         declared = known[name].declared
-        own = "" if name in shipped else "  (your own)"
+        own = "" if name in shipped else _("  (your own)")
         click.echo(f"{name:<32} {declared.trust.level}  {declared.medium:<12} {declared.maker} {declared.product}{own}")
 
 
@@ -46,7 +47,7 @@ def show(name: str, as_file: bool, site: Path | None, state: Path | None) -> Non
 
         known = _known(site, state)
         if name not in known:
-            raise failure(f"There is no model {name}.{did_you_mean(name, list(known))}")
+            raise failure(_("There is no model {name}.{did_you_mean}", name=name, did_you_mean=did_you_mean(name, list(known))))
         model = load_model(known[name])
     click.echo(model.text.decode("utf-8") if as_file else described(model, str(known[name])))
 
@@ -71,18 +72,34 @@ def check(file: Path, against: str | None) -> None:
         other = _shipped_like(model, against)
     declared = model.declared
     values = sum(len(example.values) for example in declared.examples)
-    click.echo(f"{file}: no mistakes. {declared.model}, revision {declared.revision}, SHA-256 {model.digest}")
-    click.echo(f"  {len(declared.examples)} examples hold exactly the {values} values they state.")
+    click.echo(
+        _(
+            "{file}: no mistakes. {model}, revision {revision}, SHA-256 {digest}",
+            file=file,
+            model=declared.model,
+            revision=declared.revision,
+            digest=model.digest,
+        )
+    )
+    click.echo(
+        _("  {examples} examples hold exactly the {values} values they state.", examples=len(declared.examples), values=values)
+    )
     if missing := unproven(declared):
-        click.echo(f"  No example shows {', '.join(missing)}: compare them with the display (`meterseal pair`).")
+        click.echo(
+            _("  No example shows {missing}: compare them with the display (`meterseal pair`).", missing=", ".join(missing))
+        )
     if other is None:
-        click.echo("  No shipped model is named like it; compare it with one: --against NAME.")
+        click.echo(_("  No shipped model is named like it; compare it with one: --against NAME."))
         return
     if other.declared.model == declared.model and other.digest != model.digest:
-        click.echo(f"  A shipped model has this name: give yours one of its own, such as {declared.model}-own.")
+        click.echo(_("  A shipped model has this name: give yours one of its own, such as {model}-own.", model=declared.model))
     told_otherwise = list(differences(declared, other.declared))
-    same = f"says the same as the shipped {other.declared.model}, revision {other.declared.revision}"
-    click.echo(f"  It {same}." if not told_otherwise else f"  Otherwise than in the shipped {other.declared.model}:")
+    same = _(
+        "says the same as the shipped {model}, revision {revision}", model=other.declared.model, revision=other.declared.revision
+    )
+    click.echo(
+        f"  It {same}." if not told_otherwise else _("  Otherwise than in the shipped {model}:", model=other.declared.model)
+    )
     for line in told_otherwise:
         click.echo(f"    {line}")
 
@@ -113,7 +130,13 @@ def _shipped_like(model: ModelFile, against: str | None) -> ModelFile | None:
     shipped, name = shipped_models(), model.declared.model
     if against is not None:
         if against not in shipped:
-            raise failure(f"There is no shipped model {against}.{did_you_mean(against, list(shipped))}")
+            raise failure(
+                _(
+                    "There is no shipped model {against}.{did_you_mean}",
+                    against=against,
+                    did_you_mean=did_you_mean(against, list(shipped)),
+                )
+            )
         return load_model(shipped[against])
     near = [each for each in shipped if name == each or name.startswith(f"{each}-")]
     return load_model(shipped[max(near, key=len)]) if near else None

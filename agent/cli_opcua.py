@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from config.site import Link
@@ -31,7 +32,10 @@ def own_certificate(state: Path, gateway: str) -> None:
 
     there = (state / FOLDER / KEY_FILE).exists()
     own = load_certificate(state) if there else make_certificate(state, gateway)
-    click.echo(f"The certificate for OPC UA servers lies in {own.path}: SHA-256 {own.fingerprint}", err=True)
+    click.echo(
+        _("The certificate for OPC UA servers lies in {path}: SHA-256 {fingerprint}", path=own.path, fingerprint=own.fingerprint),
+        err=True,
+    )
 
 
 @click.command(short_help="Confirm which OPC UA server answers on a link.")
@@ -62,12 +66,18 @@ def trust(link: str, fingerprint: str | None, who: str | None, site: Path | None
         kept = trusted_server(settings.state, link)
         changed = changed_text(kept, offer) if kept else ""
         if kept and not changed:
-            click.echo(f"\n{kept.confirmed_by} has confirmed this server on {kept.confirmed_at[:10]}.")
+            click.echo(
+                _(
+                    "\n{confirmed_by} has confirmed this server on {confirmed_at}.",
+                    confirmed_by=kept.confirmed_by,
+                    confirmed_at=kept.confirmed_at[:10],
+                )
+            )
         else:
             click.echo(f"\n{changed}\n" if changed else "")
             _confirm(offer, fingerprint)
             path = keep_trusted(settings.state, _confirmed(link, declared, offer, who))
-            click.echo(f"Kept in {path}. An agent that runs takes it when it is started anew.")
+            click.echo(_("Kept in {path}. An agent that runs takes it when it is started anew.", path=path))
         if own:
             click.echo("\n" + own_text(own))
         reached = server_settings(link, declared, settings.state, settings)
@@ -79,7 +89,7 @@ def _needs_asyncua() -> None:
 
     if find_spec("asyncua") is None:
         raise failure(
-            "OPC UA needs the package asyncua, which is not installed here.\nInstall it with  pip install 'meterseal[opcua]'",
+            _("OPC UA needs the package asyncua, which is not installed here.\nInstall it with  pip install 'meterseal[opcua]'"),
             "MS-906",
         )
 
@@ -98,7 +108,12 @@ def _link_named(site: Path, name: str) -> Link:
     if name not in links:
         advice = did_you_mean(name, list(links)) if links else ""
         raise failure(
-            f"{site}: there is no OPC UA link {name}.{advice} Write  {name}: {{opcua: opc.tcp://host:4840}}  under links."
+            _(
+                "{site}: there is no OPC UA link {name}.{advice} Write  {name}: {{opcua: opc.tcp://host:4840}}  under links.",
+                site=site,
+                name=name,
+                advice=advice,
+            )
         )
     return links[name]
 
@@ -110,8 +125,8 @@ def _offer_asked_for(found: list[Offer], link: Link) -> Offer:
         if is_asked_for(offer, link):
             return offer
     asked = link.policy if link.policy == "None" else f"{link.policy} {link.protection}"
-    advice = "Switch it on in the server, or write security: and mode: of what it offers."
-    raise failure(f"It does not offer {asked}, which site.yaml asks for.\n{advice}")
+    advice = _("Switch it on in the server, or write security: and mode: of what it offers.")
+    raise failure(_("It does not offer {asked}, which site.yaml asks for.\n{advice}", asked=asked, advice=advice))
 
 
 def _confirm(offer: Offer, given: str | None) -> None:
@@ -119,21 +134,21 @@ def _confirm(offer: Offer, given: str | None) -> None:
     from agent.opcua_certificate import fingerprint_of
 
     if not offer.certificate:
-        question = "Without security nothing proves who answers. Is this application URI the server's?"
+        question = _("Without security nothing proves who answers. Is this application URI the server's?")
         shown = offer.server
     else:
-        question, shown = "Does the server's own program show the same SHA-256 (or SHA-1)?", fingerprint_of(offer.certificate)
+        question, shown = _("Does the server's own program show the same SHA-256 (or SHA-1)?"), fingerprint_of(offer.certificate)
     if given is not None:
         plain = re.sub(r"[\s:]", "", given.lower().removeprefix("sha256:")) if offer.certificate else given
         if plain != shown:
-            raise failure("The fingerprint is not the one given: nothing was kept. Find out which server answers here.")
+            raise failure(_("The fingerprint is not the one given: nothing was kept. Find out which server answers here."))
         return
     if not sys.stdin.isatty():
         raise failure(
-            "Nobody is here to compare: run it at a terminal, or give --fingerprint with what the server's program shows."
+            _("Nobody is here to compare: run it at a terminal, or give --fingerprint with what the server's program shows.")
         )
     if not click.confirm(question, default=False):
-        raise failure("Nothing was kept.")
+        raise failure(_("Nothing was kept."))
 
 
 def _confirmed(name: str, link: Link, offer: Offer, who: str | None) -> Any:
@@ -154,15 +169,15 @@ async def _tried(reached: Any) -> None:
 
     if reached.login == "user" and not reached.password:
         variable, file = opcua_password_names(reached.name)
-        advice = f"set {variable}, or write it into a file {file} in the secrets folder."
-        raise failure(f"\nThere is no password for {reached.user}: {advice}")
+        advice = _("set {variable}, or write it into a file {file} in the secrets folder.", variable=variable, file=file)
+        raise failure(_("\nThere is no password for {user}: {advice}", user=reached.user, advice=advice))
     try:
         async with looking(reached):
             pass
     except LinkDown as error:
-        click.echo(f"\nNot let in yet: {error}\n{error.hint}")
+        click.echo(_("\nNot let in yet: {error}\n{hint}", error=error, hint=error.hint))
         raise click.exceptions.Exit(1) from None
-    click.echo("\nThe server lets this gateway in.")
+    click.echo(_("\nThe server lets this gateway in."))
 
 
 @click.command(short_help="Show what an OPC UA server holds; write the points to read.")
@@ -197,7 +212,7 @@ def browse(
         name = _NEW_LINK if new_link else link
         reached = server_settings(name, declared, settings.state, settings)
         if not re.fullmatch(_METER, meter):
-            raise failure(f"{meter} is not a meter's name; take letters, digits, - and _, at most 40")
+            raise failure(_("{meter} is not a meter's name; take letters, digits, - and _, at most 40", meter=meter))
         try:
             wanted = [pick_of(each) for each in picks]
             seen = asyncio.run(_look(reached, under, Limits(depth, most), [each.node for each in wanted]))
@@ -209,7 +224,7 @@ def browse(
     for line in tree_text(seen):
         click.echo(line)
     if any(each.note for each in seen):
-        click.echo(f"\nMore: meterseal browse {link} --under 'NODE', or with a larger --depth or --most.", err=True)
+        click.echo(_("\nMore: meterseal browse {link} --under 'NODE', or with a larger --depth or --most.", link=link), err=True)
 
 
 async def _look(reached: Any, under: str, limits: Limits, nodes: list[str]) -> list[Seen]:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 who_option = click.option("--who", required=True, help="Who says so: your name as it stands on the roster.")
 reason_option = click.option("--reason", required=True, help="Why, in a sentence an auditor understands.")
@@ -76,12 +77,12 @@ def correct(
     """
     given = [(name, pair) for name, pair in (("ct", ct), ("vt", vt), ("time", time)) if pair]
     if len(given) != 1:
-        raise failure("Say what was wrong: one of --ct OLD NEW, --vt OLD NEW, --time SHOWN TRUE.")
+        raise failure(_("Say what was wrong: one of --ct OLD NEW, --vt OLD NEW, --time SHOWN TRUE."))
     ((what, (old, new)),) = given
     if what == "time":
         old, new = utc(old, site, state), utc(new, site, state)
     span = {"from": utc(begin, site, state), "to": utc(end, site, state)}
     fields = {"meter": {"id": meter}, **span, "what": what, "old": old, "new": new, "reason": reason, "who": who}
     sealed = seal_or_fail("correction", fields, site, state)
-    click.echo(f"Sealed as record {sealed['n']} at {sealed['time']}. Nothing that was read is changed by it.")
-    click.echo(f"See what it does: meterseal consumption {meter} --per month")
+    click.echo(_("Sealed as record {n} at {time}. Nothing that was read is changed by it.", n=sealed["n"], time=sealed["time"]))
+    click.echo(_("See what it does: meterseal consumption {meter} --per month", meter=meter))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from agent.scan import Found, Progress
@@ -73,15 +74,17 @@ def _place_of(link: str | None, port: str | None, endpoint: str | None, framing:
     from config.mistake import did_you_mean
 
     if sum(each is not None for each in (link, port, endpoint)) != 1:
-        raise failure("Say where to search: a link of the site file, --serial /dev/ttyUSB0 or --tcp 192.168.1.20:502.")
+        raise failure(_("Say where to search: a link of the site file, --serial /dev/ttyUSB0 or --tcp 192.168.1.20:502."))
     if link is None:
         name = "line1" if port else "net1"
         return Place(name, port, endpoint, framing if framing != ("tcp" if endpoint else "rtu") else None)
     links = load_links(settings.site).links
     if link not in links:
-        raise failure(f"There is no link {link} in the site file.{did_you_mean(link, links)}")
+        raise failure(
+            _("There is no link {link} in the site file.{did_you_mean}", link=link, did_you_mean=did_you_mean(link, links))
+        )
     if links[link].opcua:
-        raise failure(f"{link} is an OPC UA server: `meterseal browse {link}` shows what it has.")
+        raise failure(_("{link} is an OPC UA server: `meterseal browse {link}` shows what it has.", link=link))
     return Place(link, links[link].serial, links[link].tcp, framing or links[link].framing)
 
 
@@ -105,8 +108,12 @@ def _refuse_held(place: Place, settings: Any) -> None:
         if name == place.link or held == wanted:
             where = place.serial or place.tcp
             raise failure(
-                f"The running agent holds {where} (link {name}): two programs on one line spoil each other's answers.\n"
-                "Stop it (systemctl stop meterseal), search, and start it again.",
+                _(
+                    "The running agent holds {where} (link {name}): two programs on one line spoil each other's "
+                    "answers.\nStop it (systemctl stop meterseal), search, and start it again.",
+                    where=where,
+                    name=name,
+                ),
                 "MS-903",
             )
 
@@ -114,9 +121,9 @@ def _refuse_held(place: Place, settings: Any) -> None:
 def _units(text: str) -> tuple[int, ...]:
     units: list[int] = []
     for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
+        first, _unused, last = part.partition("-")
         if not (first.isdecimal() and (last or first).isdecimal()) or not int(first) <= int(last or first) <= 255:
-            raise failure(f"--addresses {text} are no addresses; write for example --addresses 1-32,100")
+            raise failure(_("--addresses {text} are no addresses; write for example --addresses 1-32,100", text=text))
         units += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(units))
 
@@ -136,7 +143,7 @@ def _searched(place: Place, wanted: Any, framing: str) -> Found:
     settable = place.serial is not None and not place.serial.startswith("socket://")
     rounds = wanted.rounds(settable=settable, framing=framing)
     if not rounds:
-        raise failure("There is nothing to ask: on Modbus TCP no other protocol is spoken.")
+        raise failure(_("There is nothing to ask: on Modbus TCP no other protocol is spoken."))
     first = rounds[0]
     link = CountedLink(
         LinkSettings(
@@ -157,7 +164,7 @@ def _searched(place: Place, wanted: Any, framing: str) -> Found:
     try:
         asyncio.run(once())
     except KeyboardInterrupt:
-        click.echo("\nBroken off: what was found until now stands below.", err=True)
+        click.echo(_("\nBroken off: what was found until now stands below."), err=True)
     told_of.end()
     return scan_of.found
 
@@ -174,10 +181,28 @@ class _Progress:
         if self._bar:
             done = 20 * now.asked // max(1, now.questions)
             bar = "#" * done + "." * (20 - done)
-            text = f"[{bar}] {now.at}/{now.rounds} {now.round}, {now.found} found, about {left} left"
+            text = _(
+                "[{bar}] {at}/{rounds} {round}, {found} found, about {left} left",
+                bar=bar,
+                at=now.at,
+                rounds=now.rounds,
+                round=now.round,
+                found=now.found,
+                left=left,
+            )
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
         elif now.round != self._round:
-            click.echo(f"{now.at}/{now.rounds} {now.round}, {now.found} found, about {left} left", err=True)
+            click.echo(
+                _(
+                    "{at}/{rounds} {round}, {found} found, about {left} left",
+                    at=now.at,
+                    rounds=now.rounds,
+                    round=now.round,
+                    found=now.found,
+                    left=left,
+                ),
+                err=True,
+            )
         self._round = now.round
 
     def end(self) -> None:
@@ -196,14 +221,21 @@ def _told_of(found: Found) -> list[str]:
         speed = f" at {met.baud} {met.character}" if met.baud else ""
         lines.append(f"{met.protocol} address {met.address or '(none)'}{speed}: {each.model or 'no model fits'} ({each.sure})")
         lines += [f"    {why}" for why in each.why]
-        lines += [f"    fits as well: {', '.join(each.others)}"] if each.others else []
+        lines += [_("    fits as well: {others}", others=", ".join(each.others))] if each.others else []
         lines += [f"    reads {', '.join(each.shown)}"] if each.shown else []
     lines += [f"LOOK: {doubt}" for doubt in found.doubts]
     if not found.meters:
-        lines.append("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's.")
+        lines.append(_("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's."))
     lines.append(
-        f"{len(found.meters)} found with {found.questions} questions in {found.took_s:.1f} s; bytes, silences and timeouts alone "
-        f"take {found.least_s:.1f} s ({found.took_s / max(found.least_s, 0.001):.2f} times that)."
+        _(
+            "{meters} found with {questions} questions in {took_s:.1f} s; bytes, silences and timeouts alone "
+            "take {least_s:.1f} s ({took_s_2:.2f} times that).",
+            meters=len(found.meters),
+            questions=found.questions,
+            took_s=found.took_s,
+            least_s=found.least_s,
+            took_s_2=found.took_s / max(found.least_s, 0.001),
+        )
     )
     return lines
 
@@ -221,15 +253,17 @@ def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
         with target.open("x", encoding="utf-8") as file:
             file.write(new_site(gateway, place, found.meters, known))
         load_site(target)
-        click.echo(f"Wrote {target}. Change its first lines, then: meterseal check --site {target}", err=True)
+        click.echo(_("Wrote {target}. Change its first lines, then: meterseal check --site {target}", target=target), err=True)
         return
     data = target.read_bytes()
     try:
         text, count = added(data.decode("utf-8"), read_text(data, str(target)), place, found.meters, known)
     except ValueError as error:
-        raise failure(f"{target} was left as it is: {error}. Without --write the lines are shown.") from None
+        raise failure(
+            _("{target} was left as it is: {error}. Without --write the lines are shown.", target=target, error=error)
+        ) from None
     if not count:
-        click.echo(f"{target} has all of them already and was left as it is.", err=True)
+        click.echo(_("{target} has all of them already and was left as it is.", target=target), err=True)
         return
     draft = target.with_name(f"{target.name}.new")
     with draft.open("x", encoding="utf-8") as file:
@@ -242,7 +276,12 @@ def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
     draft.chmod(target.stat().st_mode & 0o777)
     draft.replace(target)
     click.echo(
-        f"Added {count} meters to {target}; nothing else in it was changed. Now: meterseal check --site {target}", err=True
+        _(
+            "Added {count} meters to {target}; nothing else in it was changed. Now: meterseal check --site {target}",
+            count=count,
+            target=target,
+        ),
+        err=True,
     )
 
 

@@ -10,6 +10,7 @@ import click
 
 from agent.decoding import Decoding, decodings
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 _SHOWN = 8
 
@@ -43,17 +44,24 @@ def try_(
     elif meter:
         blocks = _read(meter, address, [int(function)] if function else [3, 4], site, state)
     else:
-        raise failure("Say which meter to read, by its id in site.yaml, or give what you have read: --registers '4366 4000'.")
+        raise failure(_("Say which meter to read, by its id in site.yaml, or give what you have read: --registers '4366 4000'."))
     near = [(each, kind) for kind, (first, held) in blocks.items() for each in decodings(held, first, address, expected, share)]
     near.sort(key=lambda pair: pair[0].cost)
     if not near:
-        click.echo(f"Nothing around {address} comes within {within} % of {expect}.")
-        click.echo("Look at the display again: its unit (kWh or MWh), primary or secondary value. Then try other addresses.")
+        click.echo(
+            _("Nothing around {address} comes within {within} % of {expect}.", address=address, within=within, expect=expect)
+        )
+        click.echo(_("Look at the display again: its unit (kWh or MWh), primary or secondary value. Then try other addresses."))
         raise click.exceptions.Exit(1)
     for place, (each, kind) in enumerate(near[:_SHOWN], 1):
         click.echo(f"{place}  {_plain(each.value):<16} {_yaml(each, kind)}{_remark(each)}")
     if len(near) > _SHOWN:
-        click.echo(f"   and {len(near) - _SHOWN} less likely ones; a number with more digits, or a second one, tells them apart")
+        click.echo(
+            _(
+                "   and {near} less likely ones; a number with more digits, or a second one, tells them apart",
+                near=len(near) - _SHOWN,
+            )
+        )
 
 
 def _number(text: str, option: str) -> Decimal:
@@ -62,7 +70,7 @@ def _number(text: str, option: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise failure(f"{option} {text} is not a number; write for example {option} 230.1")
+        raise failure(_("{option} {text} is not a number; write for example {option} 230.1", option=option, text=text))
     return number
 
 
@@ -73,7 +81,9 @@ def _given(text: str) -> list[int | None]:
     except ValueError:
         data = b""
     if not data or len(data) % 2:
-        raise failure(f"--registers {text} is not a row of registers; write four hexadecimal digits each, such as '4366 4000'")
+        raise failure(
+            _("--registers {text} is not a row of registers; write four hexadecimal digits each, such as '4366 4000'", text=text)
+        )
     return [int.from_bytes(data[index : index + 2], "big") for index in range(0, len(data), 2)]
 
 
@@ -95,16 +105,27 @@ def _read(
         loaded = load_site(settings.site)
         found = next((each for each in loaded.site.meters if each.id == meter), None)
         if found is None:
-            raise failure(f"There is no meter {meter} in the site file.{did_you_mean(meter, [m.id for m in loaded.site.meters])}")
+            raise failure(
+                _(
+                    "There is no meter {meter} in the site file.{did_you_mean}",
+                    meter=meter,
+                    did_you_mean=did_you_mean(meter, [m.id for m in loaded.site.meters]),
+                )
+            )
         polled = whole([each for each in polled_meters(loaded, found.link) if each.id == meter])
         if polled.target.model.protocol != "modbus":
             raise failure(
-                f"{meter} has no registers: it speaks another protocol than Modbus. `meterseal read {meter}` shows it all."
+                _(
+                    "{meter} has no registers: it speaks another protocol than Modbus. `meterseal read {meter}` shows it all.",
+                    meter=meter,
+                )
             )
         if is_running(settings.state):
             raise failure(
-                "The running agent holds the line. Stop it for a moment (systemctl stop meterseal), or give what you have read:\n"
-                "--registers and the registers in hexadecimal."
+                _(
+                    "The running agent holds the line. Stop it for a moment (systemctl stop meterseal), "
+                    "or give what you have read:\n--registers and the registers in hexadecimal."
+                )
             )
 
         async def once() -> dict[int, tuple[int, list[int | None]]]:
@@ -136,4 +157,4 @@ def _yaml(each: Decoding, function: int) -> str:
 
 
 def _remark(each: Decoding) -> str:
-    return f"   (or {', '.join(each.alike)}: the same so far)" if each.alike else ""
+    return _("   (or {alike}: the same so far)", alike=", ".join(each.alike)) if each.alike else ""

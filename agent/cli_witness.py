@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agent.terminal import told, until_stopped
+from config.language import _
 
 _PATH = click.Path(path_type=Path)
 _state = click.option("--state", type=_PATH, required=True, help="The witness's own directory: its key and what it has seen.")
@@ -28,11 +29,11 @@ def make(name: str, state: Path) -> None:
     from agent.witness_state import make_witness
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9./-]{0,99}", name):
-        raise failure(f"{name[:100]!r} is not a witness's name; write letters, digits, dots, dashes and slashes.")
+        raise failure(_("{name!r} is not a witness's name; write letters, digits, dots, dashes and slashes.", name=name[:100]))
     with told():
         line = make_witness(state, name)
     click.echo(line)
-    click.echo("Give this line to the gateways (`witnesses:` in site.yaml) and to auditors (verify --witness).", err=True)
+    click.echo(_("Give this line to the gateways (`witnesses:` in site.yaml) and to auditors (verify --witness)."), err=True)
 
 
 @witness.command(short_help="Watch gateways until stopped.")

@@ -19,23 +19,24 @@ from typing import Any
 from agent.clock import Trust
 from agent.keys import KeyFileError, readable_key
 from agent.ledger_file import LedgerError
+from config.language import N_, _
 
 AILMENTS = {
-    "not_running": "no agent runs on this state directory",
-    "site_mistake": "the site file has a mistake, and the agent cannot start with it",
-    "key_unreadable": "the signing key is missing, damaged, open to others, or another account's: the next start fails",
-    "not_answering": "an agent holds the state directory and does not answer: it hangs, or is just starting or stopping",
-    "first_round": "the agent is up and has not finished its first poll round yet",
-    "ledger_failed": "the disk refused a record: nothing is sealed",
-    "writer_stalled": "the thread that writes the ledger stands still: nothing is sealed",
-    "polling_stalled": "the polling of a link stands still",
-    "line_down": "a port or connection cannot be opened",
-    "line_silent": "a line is open, and none of its meters answers",
-    "disk_nearly_full": "the disk of the state directory is nearly full",
-    "clock_unsynchronised": "nothing keeps the gateway's clock: times in records may be wrong, and say so",
-    "broker_unreachable": "a broker has not been reached for more than a minute; records wait in the ledger",
-    "broker_refuses": "a broker does not let the gateway in, or does not take a record",
-    "delivery_behind": "records have been waiting for a broker for more than a quarter of an hour",
+    "not_running": N_("no agent runs on this state directory"),
+    "site_mistake": N_("the site file has a mistake, and the agent cannot start with it"),
+    "key_unreadable": N_("the signing key is missing, damaged, open to others, or another account's: the next start fails"),
+    "not_answering": N_("an agent holds the state directory and does not answer: it hangs, or is just starting or stopping"),
+    "first_round": N_("the agent is up and has not finished its first poll round yet"),
+    "ledger_failed": N_("the disk refused a record: nothing is sealed"),
+    "writer_stalled": N_("the thread that writes the ledger stands still: nothing is sealed"),
+    "polling_stalled": N_("the polling of a link stands still"),
+    "line_down": N_("a port or connection cannot be opened"),
+    "line_silent": N_("a line is open, and none of its meters answers"),
+    "disk_nearly_full": N_("the disk of the state directory is nearly full"),
+    "clock_unsynchronised": N_("nothing keeps the gateway's clock: times in records may be wrong, and say so"),
+    "broker_unreachable": N_("a broker has not been reached for more than a minute; records wait in the ledger"),
+    "broker_refuses": N_("a broker does not let the gateway in, or does not take a record"),
+    "delivery_behind": N_("records have been waiting for a broker for more than a quarter of an hour"),
 }
 
 CODES = {
@@ -146,8 +147,13 @@ def in_words(seen: Seen, ailments: Sequence[Ailment]) -> str:
     """The agent's condition in one line."""
     meters = [(name, link["down"] or told["failures"]) for link in seen.links.values() for name, told in link["meters"].items()]
     silent = [name for name, unheard in meters if unheard]
-    read = f"{len(meters) - len(silent)} of {len(meters)} meters answer"
-    sealed = f"{read}{f' (silent: {_few(silent)})' if silent else ''}, {seen.records} records sealed"
+    read = _("{meters} of {meters_2} meters answer", meters=len(meters) - len(silent), meters_2=len(meters))
+    sealed = _(
+        "{read}{value}, {records} records sealed",
+        read=read,
+        value=f" (silent: {_few(silent)})" if silent else "",
+        records=seen.records,
+    )
     if not ailments:
         return f"healthy: {sealed}"
     return f"{'; '.join(ailment.text for ailment in ailments)} [{sealed}]"
@@ -180,26 +186,37 @@ def _writing(seen: Seen) -> list[Ailment]:
     if seen.ledger:
         return [Ailment("ledger_failed", f"{seen.ledger}. {seen.ledger.hint}".strip(), str(seen.state))]
     if seen.writer_s > WRITER_PATIENCE_S:
-        text = f"the ledger has not been written for {seen.writer_s:.0f} s: the disk hangs. See `dmesg`; change a worn-out card."
+        text = _(
+            "the ledger has not been written for {writer_s:.0f} s: the disk hangs. See `dmesg`; change a worn-out card.",
+            writer_s=seen.writer_s,
+        )
         return [Ailment("writer_stalled", text, str(seen.state))]
     return []
 
 
 def _polling(seen: Seen) -> list[Ailment]:
     found = [
-        Ailment("polling_stalled", f"{link} has not been polled for {still_s:.0f} s. Restart the agent.", link)
+        Ailment(
+            "polling_stalled",
+            _("{link} has not been polled for {still_s:.0f} s. Restart the agent.", link=link, still_s=still_s),
+            link,
+        )
         for link, still_s in seen.stalled.items()
     ]
     for name, link in seen.links.items():
         meters = link["meters"]
         if link["down"]:
-            text = f"{name} cannot be opened. Check the plug of its adapter, or its address, network and power."
+            text = _("{name} cannot be opened. Check the plug of its adapter, or its address, network and power.", name=name)
             found.append(Ailment("line_down", text, name))
         elif meters and all(told["failures"] for told in meters.values()):
-            text = f"{name}: none of its {len(meters)} meters answers. Check its cable, its speed and that the meters have power."
+            text = _(
+                "{name}: none of its {meters} meters answers. Check its cable, its speed and that the meters have power.",
+                name=name,
+                meters=len(meters),
+            )
             found.append(Ailment("line_silent", text, name))
     if not seen.started:
-        found.append(Ailment("first_round", "the first poll round is not over yet. Wait until the first readings are due."))
+        found.append(Ailment("first_round", _("the first poll round is not over yet. Wait until the first readings are due.")))
     return found
 
 
@@ -208,10 +225,12 @@ def _machine(seen: Seen) -> list[Ailment]:
     if seen.key:
         found.append(Ailment("key_unreadable", f"{seen.key}. {seen.key.hint}", str(seen.state)))
     if seen.free < _FEW_BYTES or (seen.free < _LOW_BYTES and seen.free < _LOW_SHARE * seen.size):
-        text = f"the disk of {seen.state} has {seen.free // 2**20} MB left. Make room, or take a larger one."
+        text = _(
+            "the disk of {state} has {free} MB left. Make room, or take a larger one.", state=seen.state, free=seen.free // 2**20
+        )
         found.append(Ailment("disk_nearly_full", text, str(seen.state)))
     if seen.trust.state == "unsynchronized":
-        text = (
+        text = _(
             "nothing keeps this gateway's clock. Start chrony or systemd-timesyncd, and check that a time server can be reached."
         )
         found.append(Ailment("clock_unsynchronised", text))
@@ -220,12 +239,25 @@ def _machine(seen: Seen) -> list[Ailment]:
 
 def _delivery(delivery: Delivery) -> Ailment | None:
     name = delivery.broker
-    why = f"{delivery.why}. {delivery.hint}".strip(". ") if delivery.why else "it gives no reason"
+    why = f"{delivery.why}. {delivery.hint}".strip(". ") if delivery.why else _("it gives no reason")
     if delivery.code >= _FIRST_REFUSAL:
-        return Ailment("broker_refuses", f"broker {name}: {why}. {delivery.waiting} records wait.", name)
+        return Ailment(
+            "broker_refuses",
+            _("broker {name}: {why}. {waiting} records wait.", name=name, why=why, waiting=delivery.waiting),
+            name,
+        )
     if not delivery.connected and delivery.away_s > UNREACHED_S:
-        return Ailment("broker_unreachable", f"broker {name}: {why}. {delivery.waiting} records wait.", name)
+        return Ailment(
+            "broker_unreachable",
+            _("broker {name}: {why}. {waiting} records wait.", name=name, why=why, waiting=delivery.waiting),
+            name,
+        )
     if delivery.waiting and delivery.behind_s > BEHIND_S:
-        text = f"broker {name}: {delivery.waiting} records wait for it, the first for {delivery.behind_s / 60:.0f} minutes."
-        return Ailment("delivery_behind", f"{text} Check the network's speed and what the broker's log says.", name)
+        text = _(
+            "broker {name}: {waiting} records wait for it, the first for {behind_s:.0f} minutes.",
+            name=name,
+            waiting=delivery.waiting,
+            behind_s=delivery.behind_s / 60,
+        )
+        return Ailment("delivery_behind", _("{text} Check the network's speed and what the broker's log says.", text=text), name)
     return None

@@ -7,23 +7,27 @@ from datetime import UTC, datetime, tzinfo
 
 from agent.consumption import Edge, Period
 from agent.findings import printable
+from config.language import N_, _
 
-_HEAD = ("PERIOD", "METER", "COUNTER", "CONSUMED", "", "FROM RECORD", "TO RECORD", "")
+_HEAD = ("PERIOD", "METER", "COUNTER", "CONSUMED", "", N_("FROM RECORD"), N_("TO RECORD"), "")
 _RIGHT = (3, 5, 6)
 
 
 def consumption_text(periods: Sequence[Period], zone: tzinfo, name: str) -> str:
     """The page. `name`: the zone's."""
-    lines = [f"Days of {name}. Recomputed from the readings; records by their numbers.", ""]
-    rows = [_HEAD, *(_row(period) for period in periods)]
+    lines = [_("Days of {name}. Recomputed from the readings; records by their numbers.", name=name), ""]
+    rows = [tuple(_(name) for name in _HEAD), *(_row(period) for period in periods)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     for row, period in zip(rows, [None, *periods], strict=True):
         lines.append(_line(row, widths))
         lines += [f"    {note}" for note in _notes(period, zone)] if period else []
     open_ends = sum(period.over and not period.complete for period in periods)
     if open_ends:
-        where = "they begin or end where the lines under them say, and nothing is made up"
-        lines += ["", f"{open_ends} of {len(periods)} are not exact: {where}."]
+        where = _("they begin or end where the lines under them say, and nothing is made up")
+        lines += [
+            "",
+            _("{open_ends} of {periods} are not exact: {where}.", open_ends=open_ends, periods=len(periods), where=where),
+        ]
     return printable("\n".join(lines))
 
 
@@ -36,28 +40,30 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 def _row(period: Period) -> tuple[str, ...]:
     opening = str(period.opening.n) if period.opening else "-"
     closing = str(period.closing.n) if period.closing else "-"
-    mark = "" if period.complete else "NOT EXACT" if period.over else "NOT OVER"
+    mark = "" if period.complete else _("NOT EXACT") if period.over else _("NOT OVER")
     return period.name, period.meter, period.quantity, period.consumption or "-", period.unit, opening, closing, mark
 
 
 def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
     """What a line rests on, where that is not plain."""
     if period.closing is None:
-        yield "no reading says anything about it"
+        yield _("no reading says anything about it")
         return
     yield from _edges(period, zone)
     if period.uncorrected:
-        yield f"{period.uncorrected} {period.unit} as it was read; corrected:"
+        yield _("{uncorrected} {unit} as it was read; corrected:", uncorrected=period.uncorrected, unit=period.unit)
     for n, words in period.corrections:
         yield f"record {n} corrects {words}"
     if period.rounded:
-        yield "the corrected ratio leaves no end of digits: rounded"
+        yield _("the corrected ratio leaves no end of digits: rounded")
     for n, what in period.decisions:
-        yield f"the counter's reading in record {n} was taken for a {what.replace('_', ' ')}: see its counter record"
-    yield from (f"the meter was replaced: record {n}" for n in period.replacements)
-    yield from (f"another series of numbers begins (record {n}): nothing is counted across it" for n in period.series)
+        yield _(
+            "the counter's reading in record {n} was taken for a {what}: see its counter record", n=n, what=what.replace("_", " ")
+        )
+    yield from (_("the meter was replaced: record {n}", n=n) for n in period.replacements)
+    yield from (_("another series of numbers begins (record {n}): nothing is counted across it", n=n) for n in period.series)
     if period.unsure:
-        yield f"{period.unsure} of its readings were stamped by a clock that was not known to be right"
+        yield _("{unsure} of its readings were stamped by a clock that was not known to be right", unsure=period.unsure)
 
 
 def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
@@ -70,12 +76,25 @@ def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
             continue
         at = _local(midnight + edge.away_ms, zone)
         if after:
-            behind = f"; the next one, record {after.n}, {_away(after)} it at {after.value} {period.unit}"
-            yield f"{which} with record {edge.n}, read {_away(edge)} midnight ({at}){behind}"
+            behind = _(
+                "; the next one, record {n}, {away} it at {value} {unit}",
+                n=after.n,
+                away=_away(after),
+                value=after.value,
+                unit=period.unit,
+            )
+            yield _(
+                "{which} with record {n}, read {away} midnight ({at}){behind}",
+                which=which,
+                n=edge.n,
+                away=_away(edge),
+                at=at,
+                behind=behind,
+            )
         elif which == "ends":
-            yield f"goes up to record {edge.n}, the newest that counts ({at})"
+            yield _("goes up to record {n}, the newest that counts ({at})", n=edge.n, at=at)
         else:
-            yield f"{which} with record {edge.n}, the first there is ({at})"
+            yield _("{which} with record {n}, the first there is ({at})", which=which, n=edge.n, at=at)
 
 
 def _away(edge: Edge) -> str:

@@ -31,6 +31,7 @@ from agent.polled import Polled
 from agent.progress import Progress
 from agent.read_once import read_meter
 from agent.spot import take_spot
+from config.language import _
 from drivers import Exchange, Request
 from drivers.errors import LinkDown
 
@@ -141,9 +142,9 @@ class _Ear:
         try:
             asked = json.loads(line)
         except ValueError:
-            return {"error": "the command was not understood"}
+            return {"error": _("the command was not understood")}
         if not isinstance(asked, dict):
-            return {"error": "there is no such command"}
+            return {"error": _("there is no such command")}
         if asked.get("do") == "live":
             return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
         if asked.get("do") == "condition":
@@ -155,7 +156,7 @@ class _Ear:
         if asked.get("do") == "spot" and asked.keys() == {"do", "meter", "nonce", "who"}:
             words = {name: str(asked[name]) for name in ("nonce", "who")}
             return await self._spot(str(asked["meter"]), words | {"account": account})
-        return {"error": "there is no such command"}
+        return {"error": _("there is no such command")}
 
     async def _spot(self, meter: str, asked: dict[str, str]) -> dict[str, Any]:
         for name, polled in self._meters.items():
@@ -177,8 +178,8 @@ class _Ear:
 
 
 def _unknown(meter: str) -> dict[str, Any]:
-    hint = "Was it started with another site file?"
-    return {"error": f"the running agent has no meter {meter}", "hint": hint, "code": "MS-904"}
+    hint = _("Was it started with another site file?")
+    return {"error": _("the running agent has no meter {meter}", meter=meter), "hint": hint, "code": "MS-904"}
 
 
 def _account(writer: asyncio.StreamWriter) -> str:
@@ -213,12 +214,14 @@ def ask(state: Path, question: Mapping[str, Any], seconds: float = _ASK_SECONDS)
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise ControlError(f"only the account that the agent runs under may ask it: see who owns {state}") from None
+        raise ControlError(
+            _("only the account that the agent runs under may ask it: see who owns {state}", state=state)
+        ) from None
     except TimeoutError:
-        raise ControlError("the running agent did not answer in time") from None
+        raise ControlError(_("the running agent did not answer in time")) from None
     except OSError as error:
-        raise ControlError(f"the running agent cannot be asked: {error.strerror or error}") from None
+        raise ControlError(_("the running agent cannot be asked: {strerror}", strerror=error.strerror or error)) from None
     if not line.endswith(b"\n"):
-        raise ControlError("the agent gave no answer: see its journal, and try again")
+        raise ControlError(_("the agent gave no answer: see its journal, and try again"))
     answer: dict[str, Any] = json.loads(line)
     return answer

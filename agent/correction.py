@@ -18,6 +18,7 @@ from typing import Any
 from agent.record import RecordError
 from agent.shape import time as check_time
 from agent.timeline import milliseconds
+from config.language import _
 
 _RATIO = re.compile(r"([1-9][0-9]{0,8})(?:/([1-9][0-9]{0,8}))?")
 ENERGIES = ("kWh", "kvarh", "kVAh")
@@ -53,7 +54,7 @@ def ratio_of(text: str) -> Fraction:
     """A transformer ratio such as `400/5` as a number. Raises ValueError: a sentence."""
     found = _RATIO.fullmatch(text)
     if not found:
-        raise ValueError(f"{text[:40]} is not a ratio; write it as on the plate, such as 400/5")
+        raise ValueError(_("{text} is not a ratio; write it as on the plate, such as 400/5", text=text[:40]))
     return Fraction(int(found[1]), int(found[2] or 1))
 
 
@@ -69,7 +70,7 @@ def factor_and_shift(what: str, old: str, new: str) -> tuple[Fraction, int]:
                 check_time(each, ("time",))
         except RecordError:
             raise ValueError(
-                "a corrected time is written like 2026-03-01T00:16:00.000Z, the shown one and the true one"
+                _("a corrected time is written like 2026-03-01T00:16:00.000Z, the shown one and the true one")
             ) from None
         return Fraction(1), milliseconds(new) - milliseconds(old)
     return ratio_of(new) / ratio_of(old), 0

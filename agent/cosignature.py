@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.checkpoint import CheckpointError, key_hash, read_verifier_key, signature_data, signature_line, verifier_key
 from agent.seal import Key
+from config.language import _
 
 COSIGNATURE = b"\x04"
 _LATEST = 2**40  # the year 36812: what is later was not meant
@@ -41,7 +42,7 @@ def read_witness_key(line: str) -> Witness:
 
 def body_of(note: str) -> str:
     """The text of a note that signatures cover, with its last line feed; empty where it is no note."""
-    text, separator, _ = note.partition("\n\n")
+    text, separator, _unused = note.partition("\n\n")
     return f"{text}\n" if separator else ""
 
 
@@ -69,9 +70,9 @@ def cosigned_at(note: str, line: str, witness: Witness) -> int | None:
     try:
         Ed25519PublicKey.from_public_bytes(witness.public).verify(data[8:], _signed(body_of(note), seconds))
     except (ValueError, InvalidSignature):
-        raise CheckpointError(f"{witness.name} did not cosign this") from None
+        raise CheckpointError(_("{name} did not cosign this", name=witness.name)) from None
     if seconds > _LATEST:
-        raise CheckpointError(f"{witness.name}'s cosignature bears an impossible time")
+        raise CheckpointError(_("{name}'s cosignature bears an impossible time", name=witness.name))
     return seconds
 
 

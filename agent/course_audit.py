@@ -20,6 +20,7 @@ from agent.courses import Courses
 from agent.evidence import Evidence
 from agent.midnight import begin_of, day_of
 from agent.timeline import milliseconds
+from config.language import _
 from config.zone import zone_of
 
 Fields = Mapping[str, Any]
@@ -64,7 +65,7 @@ class CourseAudit:
         if kind in ("reading", "day"):
             for each in waiting.decided:
                 told = f"record {each['after']['n']} was {each['decision']} of {each['quantity']}"
-                yield "COUNTER", f"no counter record in front of this one says that what was read in {told}"
+                yield "COUNTER", _("no counter record in front of this one says that what was read in {told}", told=told)
             waiting.decided = []
         if kind == "day":
             yield from _day(fields, course)
@@ -79,12 +80,27 @@ def _counter(fields: Fields, waiting: _Waiting) -> Iterator[Problem]:
     quantity = fields["quantity"]
     right = next((each for each in waiting.decided if each["quantity"] == quantity), None)
     if right is None:
-        yield "COUNTER", f"decides that {quantity} was {fields['decision']}; by the readings there is nothing to decide here"
+        yield (
+            "COUNTER",
+            _(
+                "decides that {quantity} was {decision}; by the readings there is nothing to decide here",
+                quantity=quantity,
+                decision=fields["decision"],
+            ),
+        )
         return
     waiting.decided.remove(right)
     for name in sorted(right.keys() - {"meter"}):
         if fields[name] != right[name]:
-            yield "COUNTER", f"states {name} {_words(fields[name])}, the readings give {_words(right[name])}"
+            yield (
+                "COUNTER",
+                _(
+                    "states {name} {words}, the readings give {words_2}",
+                    name=name,
+                    words=_words(fields[name]),
+                    words_2=_words(right[name]),
+                ),
+            )
 
 
 def _day(fields: Fields, course: Course) -> Iterator[Problem]:
@@ -94,23 +110,53 @@ def _day(fields: Fields, course: Course) -> Iterator[Problem]:
     right = course.day(fields["day"], fields["zone"], begin, end)
     for name in ("expected", "actual", "resets", "replacements"):
         if fields[name] != right[name]:
-            yield "DAY", f"{fields['day']}: states {fields[name]} {name}, the records give {right[name]}"
+            yield (
+                "DAY",
+                _(
+                    "{day}: states {fields} {name}, the records give {right}",
+                    day=fields["day"],
+                    fields=fields[name],
+                    name=name,
+                    right=right[name],
+                ),
+            )
     stated = {each["quantity"]: each for each in fields["counters"]}
     given = {each["quantity"]: each for each in right["counters"]}
     if len(stated) != len(fields["counters"]) or stated.keys() != given.keys():
-        yield "DAY", f"{fields['day']}: closes {', '.join(stated) or 'no counter'}, declared are {', '.join(given) or 'none'}"
+        yield (
+            "DAY",
+            _(
+                "{day}: closes {stated}, declared are {given}",
+                day=fields["day"],
+                stated=", ".join(stated) or _("no counter"),
+                given=", ".join(given) or "none",
+            ),
+        )
     for quantity in sorted(stated.keys() & given.keys()):
         for name in sorted(stated[quantity].keys() | given[quantity].keys()):
             one, other = stated[quantity].get(name), given[quantity].get(name)
             if one != other:
-                words = f"states {quantity} {name} {_words(one)}, the records give {_words(other)}"
+                words = _(
+                    "states {quantity} {name} {words}, the records give {words_2}",
+                    quantity=quantity,
+                    name=name,
+                    words=_words(one),
+                    words_2=_words(other),
+                )
                 yield "DAY", f"{fields['day']}: {words}"
 
 
 def _midnights(fields: Fields, course: Course, begin: int, end: int) -> Iterator[Problem]:
     """Problems with when a day begins and ends."""
     if course.closed_to is not None and begin != course.closed_to:
-        yield "DAY", f"{fields['day']}: begins {fields['from']}, the day closed before it ended otherwise: days are left out"
+        yield (
+            "DAY",
+            _(
+                "{day}: begins {from_at}, the day closed before it ended otherwise: days are left out",
+                day=fields["day"],
+                from_at=fields["from"],
+            ),
+        )
     try:
         zone = zone_of(fields["zone"])
         day, ends = day_of(end - 1, zone), day_of(end, zone)
@@ -120,14 +166,29 @@ def _midnights(fields: Fields, course: Course, begin: int, end: int) -> Iterator
         yield "DAY", f"{fields['day']}: {error.args[0]}"
         return
     except (ValueError, OverflowError):
-        yield "DAY", f"{fields['day']}: {fields['from']} to {fields['to']} is no day of any calendar"
+        yield (
+            "DAY",
+            _("{day}: {from_at} to {to} is no day of any calendar", day=fields["day"], from_at=fields["from"], to=fields["to"]),
+        )
         return
     if not whole:
-        yield "DAY", f"{fields['day']}: {fields['from']} to {fields['to']} is not that day in {fields['zone']}"
+        yield (
+            "DAY",
+            _(
+                "{day}: {from_at} to {to} is not that day in {zone}",
+                day=fields["day"],
+                from_at=fields["from"],
+                to=fields["to"],
+                zone=fields["zone"],
+            ),
+        )
     elif course.closed_to is None and begin != starts:
-        yield "DAY", f"{fields['day']}: {fields['from']} is no midnight in {fields['zone']}"
+        yield (
+            "DAY",
+            _("{day}: {from_at} is no midnight in {zone}", day=fields["day"], from_at=fields["from"], zone=fields["zone"]),
+        )
     if milliseconds(fields["time"]) < end:
-        yield "DAY", f"{fields['day']}: was closed at {fields['time']}, before it was over"
+        yield "DAY", _("{day}: was closed at {time}, before it was over", day=fields["day"], time=fields["time"])
 
 
 def _overdue(fields: Fields, course: Course, waiting: _Waiting) -> Iterator[Problem]:
@@ -139,7 +200,7 @@ def _overdue(fields: Fields, course: Course, waiting: _Waiting) -> Iterator[Prob
         waiting.overdue = now
     elif waiting.overdue >= 0 and now - waiting.overdue > _NOTICED_MS:
         waiting.overdue = -1  # told once, until a day is closed
-        yield "DAY", "the day before this reading was never closed, though days of this meter were closed before"
+        yield "DAY", _("the day before this reading was never closed, though days of this meter were closed before")
 
 
 def _words(value: object) -> str:

@@ -22,6 +22,7 @@ from agent.midnight import begin_of, day_of
 from agent.record import parse
 from agent.seal import Record, base64url
 from agent.timeline import milliseconds
+from config.language import N_, _
 from config.library import read_model
 from config.model import ModelFile
 from drivers import Driver, load
@@ -31,11 +32,11 @@ _DAY = timedelta(days=1)
 _MARGIN_MS = 3_600_000
 _MOST_LOOKED_AT = 20_000
 _HINTS = {
-    "rollover": "It has passed its highest number; nothing has to be done.",
-    "reset": "Find out who set the counter to 0, or whether another meter hangs there now.",
-    "spurious_zero": "The meter told 0 once; if it does so again, look at it.",
-    "spurious": "The meter told a wrong number once; if it does so again, look at the line and the meter.",
-    "jump": "More than can have flowed: compare the meter's display, its model and its ratio in site.yaml.",
+    "rollover": N_("It has passed its highest number; nothing has to be done."),
+    "reset": N_("Find out who set the counter to 0, or whether another meter hangs there now."),
+    "spurious_zero": N_("The meter told 0 once; if it does so again, look at it."),
+    "spurious": N_("The meter told a wrong number once; if it does so again, look at the line and the meter."),
+    "jump": N_("More than can have flowed: compare the meter's display, its model and its ratio in site.yaml."),
 }
 _MOST_DAYS = 400  # more are closed at once only by a clock that is known to be right
 
@@ -85,7 +86,7 @@ class Courses:
 
     def _declared(self, n: int, fields: Fields, leaf: str) -> None:
         if self._declares:
-            for _ in self._evidence.declare(n, fields, leaf):
+            for _unused in self._evidence.declare(n, fields, leaf):
                 pass  # what is wrong with it is for an audit to tell
         meter = fields["meter"]["id"]
         declaration = self._evidence.in_force.get(meter)
@@ -102,7 +103,7 @@ class Courses:
         for each in followed if log else ():
             told = {"meter": each["meter"]["id"], "quantity": each["quantity"], "decision": each["decision"]}
             stood = {"before": each["before"]["value"], "after": each["after"]["value"], "counted": each["added"]}
-            log.warning("counter.decided", **told, **stood, hint=_HINTS[each["decision"]])
+            log.warning("counter.decided", **told, **stood, hint=_(_HINTS[each["decision"]]))
         return [draft.counter(clock, each) for each in followed]
 
     def resume(self, past: LedgerReader) -> None:
@@ -141,7 +142,7 @@ def _since_last_day(past: LedgerReader, meter: str, course: Course) -> Iterator[
     start = 0
     for n, payload in past.meter_records(meter, "day", newest_first=True):
         day = parse(payload)
-        born = next(milliseconds(parse(first)["time"]) for _, first in past.meter_records(meter, "meter"))
+        born = next(milliseconds(parse(first)["time"]) for _unused, first in past.meter_records(meter, "meter"))
         course.resume(born, day)
         start = min([_first_of_day(past, meter, n, milliseconds(day["to"])), *_closings(day)])
         break

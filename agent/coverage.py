@@ -20,6 +20,7 @@ from typing import Any
 
 from agent.account import LOST, READ, UNTOLD, MeterAccount
 from agent.timeline import milliseconds
+from config.language import _
 
 Problem = tuple[str, str]
 # Is told of polls as they are accounted for: interval, outcome (see `agent.account`), first instant, how many. Both times in
@@ -92,8 +93,17 @@ class Coverage:
     def count(self, stated: int) -> Iterator[Problem]:
         """Takes a record's count."""
         if stated != self._count + 1 and not 0 < stated - self._count - 1 <= self._slack:
-            missing = f"{stated - self._count - 1} records of this meter are missing" if stated > self._count else "counts back"
-            yield "METER-COUNT", f"count {stated} after {self._count}: {missing}" if self._count >= 0 else f"begins with {stated}"
+            missing = (
+                _("{stated} records of this meter are missing", stated=stated - self._count - 1)
+                if stated > self._count
+                else _("counts back")
+            )
+            yield (
+                "METER-COUNT",
+                f"count {stated} after {self._count}: {missing}"
+                if self._count >= 0
+                else _("begins with {stated}", stated=stated),
+            )
         self._count, self._slack = stated, 0
 
     def clock_set(self, after: str) -> None:
@@ -123,9 +133,12 @@ class Coverage:
         due, time = milliseconds(fields["due"]), milliseconds(fields["time"])
         self._mend(schedule, every_ms, due)
         if not schedule.fresh and not -EARLY_MS <= time - due <= every_ms + LATE_MS:
-            yield "CLOCK", f"was read at {fields['time']}, too far from {fields['due']}, which it answers for"
+            yield (
+                "CLOCK",
+                _("was read at {time}, too far from {due}, which it answers for", time=fields["time"], due=fields["due"]),
+            )
         if schedule.gap:
-            yield "GAP", f"is a reading, but the gap since {schedule.gap.told} was never closed"
+            yield "GAP", _("is a reading, but the gap since {told} was never closed", told=schedule.gap.told)
             self._close(schedule, every_ms, due)
         yield from self._advance(schedule, fields["due"], due, every_ms)
         self._tell(every_ms, READ, due, 1)
@@ -164,14 +177,23 @@ class Coverage:
 
     def _opened(self, schedule: _Schedule, gap: _Gap, told: str, due: int, every_ms: int) -> Iterator[Problem]:
         if schedule.gap:
-            yield "GAP", f"opens a gap while the one since {schedule.gap.told} is open"
+            yield "GAP", _("opens a gap while the one since {told} is open", told=schedule.gap.told)
             self._close(schedule, every_ms, gap.since)
         yield from self._advance(schedule, gap.told, gap.since, every_ms)
         between = max(0, (due - gap.since) // every_ms)
         # Up to and with the instant that has just been missed, or up to the one that is read next.
         none = gap.missed == 0 and gap.cause != TAKEN_OUT
         if none or gap.missed not in (between, between + 1) or due < gap.since:
-            yield "GAP", f"counts {gap.missed} missed polls from {gap.told} to {told}, there are {between}"
+            yield (
+                "GAP",
+                _(
+                    "counts {missed} missed polls from {told} to {told_2}, there are {between}",
+                    missed=gap.missed,
+                    told=gap.told,
+                    told_2=told,
+                    between=between,
+                ),
+            )
         self.account.gaps += gap.cause != TAKEN_OUT
         schedule.gap = gap
         schedule.last_due = max(due, gap.since)
@@ -179,13 +201,25 @@ class Coverage:
     def _closed(self, schedule: _Schedule, gap: _Gap, told: str, due: int, every_ms: int) -> Iterator[Problem]:
         between = max(0, (due - gap.since) // every_ms)
         if schedule.gap is None:
-            yield "GAP", f"closes a gap since {gap.told} that never opened"
+            yield "GAP", _("closes a gap since {told} that never opened", told=gap.told)
             self.account.gaps += 1
         elif (gap.since, gap.cause) != (schedule.gap.since, schedule.gap.cause):
             opened = f"began {schedule.gap.told} by {schedule.gap.cause}"
-            yield "GAP", f"closes a gap since {gap.told} by {gap.cause}, the open one {opened}"
+            yield (
+                "GAP",
+                _("closes a gap since {told} by {cause}, the open one {opened}", told=gap.told, cause=gap.cause, opened=opened),
+            )
         if gap.missed != between or due < gap.since:
-            yield "GAP", f"counts {gap.missed} missed polls from {gap.told} to {told}, there are {between}"
+            yield (
+                "GAP",
+                _(
+                    "counts {missed} missed polls from {told} to {told_2}, there are {between}",
+                    missed=gap.missed,
+                    told=gap.told,
+                    told_2=told,
+                    between=between,
+                ),
+            )
         schedule.gap = gap
         self._close(schedule, every_ms, due)
         if gap.cause == TAKEN_OUT:
@@ -199,14 +233,14 @@ class Coverage:
         self.account.last_due = max(self.account.last_due, told)
         fresh, schedule.fresh, schedule.anew = schedule.fresh, False, None
         if due % every_ms:
-            yield "GAP", f"{told} is no instant of a schedule of {every_ms} ms"
+            yield "GAP", _("{told} is no instant of a schedule of {every_ms} ms", told=told, every_ms=every_ms)
         if schedule.last_due is None:
             return
         left = (due - schedule.last_due) // every_ms - 1
         if due <= schedule.last_due and not fresh:
-            yield "GAP", f"{told} was accounted for already"
+            yield "GAP", _("{told} was accounted for already", told=told)
         elif left > 0:
-            yield "GAP", f"nothing is said about {left} scheduled polls before {told}"
+            yield "GAP", _("nothing is said about {left} scheduled polls before {told}", left=left, told=told)
             self._tell(every_ms, UNTOLD, schedule.last_due + every_ms, left)
 
     def _close(self, schedule: _Schedule, every_ms: int, until: int) -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime, tzinfo
 from agent.account import ASKED_PERCENT, UNTOLD, Tally, interval
 from agent.days import Completeness
 from agent.findings import printable
+from config.language import _
 
 _HEAD = ("DAY", "METER", "EVERY", "READ", "DUE", "%", "", "MISSED")
 _RIGHT = (False, False, True, True, True, True, False, False)
@@ -15,17 +16,34 @@ _RIGHT = (False, False, True, True, True, True, False, False)
 def days_text(told: Completeness, zone: tzinfo) -> str:
     """The page."""
     until = _local(told.until, zone)
-    lines = [f"{told.gateway or 'a ledger without records'}: records until {until or 'never'}, days of {told.zone}", ""]
+    lines = [
+        _(
+            "{gateway}: records until {until}, days of {zone}",
+            gateway=told.gateway or _("a ledger without records"),
+            until=until or "never",
+            zone=told.zone,
+        ),
+        "",
+    ]
     if not told.tallies:
-        lines.append(f"No poll was due {_span(told)}, as far as these records tell.")
+        lines.append(_("No poll was due {span}, as far as these records tell.", span=_span(told)))
     else:
         lines += [*_table(told), "", *_low(told)]
     if told.total.untold:
-        lines.append(f"{UNTOLD}: nothing is said about these polls, and that should not be: run `meterseal verify`.")
+        lines.append(
+            _("{untold}: nothing is said about these polls, and that should not be: run `meterseal verify`.", untold=UNTOLD)
+        )
     if until and told.first <= _day(told.until, zone) <= told.last:
-        lines.append(f"{_day(told.until, zone)} is counted up to {until[11:]}.")
+        lines.append(_("{day} is counted up to {until}.", day=_day(told.until, zone), until=until[11:]))
     for step in told.steps:
-        lines.append(f"The clock was set from {_local(step.before, zone)} to {_local(step.after, zone)} (record {step.n}).")
+        lines.append(
+            _(
+                "The clock was set from {local} to {local_2} (record {n}).",
+                local=_local(step.before, zone),
+                local_2=_local(step.after, zone),
+                n=step.n,
+            )
+        )
     return printable("\n".join(lines))
 
 
@@ -38,7 +56,7 @@ def causes_text(tally: Tally) -> str:
 def _table(told: Completeness) -> list[str]:
     rows: list[tuple[str, ...]] = [_HEAD]
     rows += [_row(str(day), meter, interval(every_ms), tally) for (day, meter, every_ms), tally in told.tallies.items()]
-    meters = len({meter for _, meter, _ in told.tallies})
+    meters = len({meter for _day, meter, _every_ms in told.tallies})
     rows.append(_row("TOTAL", f"{meters} meter" + "s" * (meters > 1), "", told.total))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     lines = [_line(row, widths) for row in rows]
@@ -60,10 +78,10 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 def _low(told: Completeness) -> list[str]:
     low = len(told.low)
     if not low:
-        return [f"No line is below {ASKED_PERCENT} %."]
-    asked = f"below {ASKED_PERCENT} %, the least that the monitoring of key energy users asks for"
+        return [_("No line is below {asked_percent} %.", asked_percent=ASKED_PERCENT)]
+    asked = _("below {asked_percent} %, the least that the monitoring of key energy users asks for", asked_percent=ASKED_PERCENT)
     of = f"{low} of {len(told.tallies)} lines {'is' if low == 1 else 'are'}"
-    return [f"LOW: {of} {asked}.", "What each cause means and what to do: docs/causes.md"]
+    return [f"LOW: {of} {asked}.", _("What each cause means and what to do: docs/causes.md")]
 
 
 def _span(told: Completeness) -> str:

@@ -21,6 +21,7 @@ from agent.record import parse
 from agent.settings import codes, watched
 from agent.standing import Standing, standing_in
 from config.check import SiteFile
+from config.language import _
 from config.site import Meter
 
 
@@ -47,7 +48,7 @@ class Declaring:
         if self.standing.is_other(self.fields["serial"]):
             account = own_account()
             words = {"old": self.standing.serial, "new": self.fields["serial"], "last": [], "first": []}
-            why = {"reason": "the site file names another serial number", "who": account, "account": account}
+            why = {"reason": _("the site file names another serial number"), "who": account, "account": account}
             yield draft.by_person(clock, "replacement", {"meter": {"id": self.fields["id"]}, **words, **why})
         yield draft.declared(clock, self.fields, self.frames)
 
@@ -63,7 +64,7 @@ def declaring(site: SiteFile, meter: Meter, past: LedgerReader, log: Any, *, und
     standing = standing_in(past, meter.id, watched(model.declared), codes(model.declared))
     fields["serial"] = standing.serial_by(meter.serial)
     if fields["serial"] != meter.serial:
-        hint = f"Write  serial: {fields['serial']}  into site.yaml: this meter was replaced."
+        hint = _("Write  serial: {serial}  into site.yaml: this meter was replaced.", serial=fields["serial"])
         log.warning("meter.replaced", meter=meter.id, serial=fields["serial"], site=meter.serial, hint=hint)
     leaf = _in_force(past, fields)
     if leaf is None and undisturbed:
@@ -74,7 +75,7 @@ def declaring(site: SiteFile, meter: Meter, past: LedgerReader, log: Any, *, und
 
 def _told(past: LedgerReader, meter: str) -> tuple[draft.Fields, Sequence[draft.Fields]]:
     """The settings that are pinned in a meter's newest declaration, and the frames in which it told them."""
-    for _, payload in past.meter_records(meter, "meter", newest_first=True):
+    for _unused, payload in past.meter_records(meter, "meter", newest_first=True):
         newest = parse(payload)
         told = {"settings": newest["meter"]["settings"]} if "settings" in newest["meter"] else {}
         return told, newest.get("frames", ())

@@ -30,6 +30,7 @@ from agent.state import LEDGER_FILE
 from agent.status import Status, status_of
 from agent.status_text import as_text, delivery_text, notes
 from config.check import SiteFile, load_models, load_site
+from config.language import _
 from config.protocols import PROTOCOLS
 
 FOLDER = Path("demo")
@@ -49,7 +50,7 @@ async def show() -> int:
     try:
         return await _show(_fresh_folder())
     except asyncio.CancelledError:
-        click.echo("\nStopped. Nothing is left running.")
+        click.echo(_("\nStopped. Nothing is left running."))
         return 130
 
 
@@ -57,7 +58,7 @@ def _fresh_folder() -> Path:
     """An empty demo folder; only one that a demo made is ever cleared."""
     folder = FOLDER.absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
-        raise OSError(None, "is not empty and was not made by the demo: move it away", str(folder))
+        raise OSError(None, _("is not empty and was not made by the demo: move it away"), str(folder))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
@@ -70,7 +71,14 @@ async def _show(folder: Path) -> int:
     plant = load_plant(plant_file)
     async with demo_broker(folder) as (broker, port), Simulator(plant, load_models(()), folder) as simulator:
         spoken = dict.fromkeys(_title(simulator.meter(meter.id).model.protocol) for meter in plant.meters)
-        _step(f"{len(plant.meters)} simulated meters are on their lines and speak {_listed(spoken)}; the broker is {broker}.")
+        _step(
+            _(
+                "{meters} simulated meters are on their lines and speak {listed}; the broker is {broker}.",
+                meters=len(plant.meters),
+                listed=_listed(spoken),
+                broker=broker,
+            )
+        )
         site_file = folder / "site.yaml"
         mqtt = f"mqtt:\n  - host: 127.0.0.1\n    port: {port}\n"
         site_file.write_text(site_for(plant, simulator, gateway=_GATEWAY) + "commit_seconds: 0.2\n" + mqtt, "utf-8")
@@ -85,27 +93,38 @@ async def _show(folder: Path) -> int:
 
 async def _audit(folder: Path, newest: tuple[str, str], site: SiteFile) -> int:
     """What an auditor does: trace one value, verify everything, and find a forgery."""
-    _step("One value, traced back to its meter and to the bytes it came from:")
+    _step(_("One value, traced back to its meter and to the bytes it came from:"))
     traced = await _meterseal(folder, "trace", newest[0], _TRACED, newest[1])
-    _step("The whole ledger, verified:")
+    _step(_("The whole ledger, verified:"))
     clean = await _meterseal(folder, "verify")
     forged, changed = _forge(folder)
-    _step(f"A copy of the ledger in which one digit of record {changed} was changed:")
+    _step(_("A copy of the ledger in which one digit of record {changed} was changed:", changed=changed))
     found = await _meterseal(folder, "verify", str(forged), "--key", (folder / "state" / "key.vkey").read_text("utf-8").strip())
     with contextlib.closing(LedgerReader(folder / "state" / LEDGER_FILE)) as reader:
         records, unread = reader.size(), _unread(reader, site)
     click.echo(f"\nShown: {_meters_read(site, unread)};")
-    click.echo(f"       {records} records sealed and delivered, one value traced, the ledger verified,")
-    click.echo(f"       and the forgery in record {changed} {'found and named' if found == 1 else 'NOT FOUND'}.")
-    click.echo(f"Files: {folder} (site.yaml, plant.yaml, state/ with ledger and key, agent.log, forged.sqlite)")
+    click.echo(_("       {records} records sealed and delivered, one value traced, the ledger verified,", records=records))
+    click.echo(
+        _(
+            "       and the forgery in record {changed} {found}.",
+            changed=changed,
+            found=_("found and named") if found == 1 else _("NOT FOUND"),
+        )
+    )
+    click.echo(_("Files: {folder} (site.yaml, plant.yaml, state/ with ledger and key, agent.log, forged.sqlite)", folder=folder))
     return 0 if (traced, clean, found, unread) == (0, 0, 1, []) else 1
 
 
 def _meters_read(site: SiteFile, unread: list[str]) -> str:
     """How many meters were read, by protocol, and which were not."""
     read = Counter(_title(site.model_of(meter).declared.protocol) for meter in site.site.meters if meter.id not in unread)
-    text = f"{read.total()} of {len(site.site.meters)} meters read, {_listed(f'{count} {name}' for name, count in read.items())}"
-    return f"{text}; NOT READ: {_listed(unread)}" if unread else text
+    text = _(
+        "{total} of {meters} meters read, {listed}",
+        total=read.total(),
+        meters=len(site.site.meters),
+        listed=_listed((f"{count} {name}" for name, count in read.items())),
+    )
+    return _("{text}; NOT READ: {listed}", text=text, listed=_listed(unread)) if unread else text
 
 
 def _title(protocol: str) -> str:
@@ -158,7 +177,7 @@ async def _meterseal(folder: Path, *words: str, quiet: bool = False) -> int:
 @contextlib.asynccontextmanager
 async def _agent(folder: Path) -> AsyncIterator[None]:
     """The real agent, a process of its own; its journal goes to agent.log."""
-    click.echo(click.style("$ meterseal run", dim=True))
+    click.echo(click.style(_("$ meterseal run"), dim=True))
     with (folder / "agent.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *_command(folder, "run"),
@@ -171,7 +190,11 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
         try:
             yield
             if process.returncode is not None:
-                raise OSError(None, f"the agent ended too early, with code {process.returncode}", str(folder / "agent.log"))
+                raise OSError(
+                    None,
+                    _("the agent ended too early, with code {returncode}", returncode=process.returncode),
+                    str(folder / "agent.log"),
+                )
         finally:
             await end(process)
 
@@ -184,7 +207,7 @@ async def _watch(folder: Path, site: SiteFile) -> None:
         if sys.stdout.isatty():
             await _live(folder, site, reader, until)
             return
-        for _ in range(3):
+        for _unused in range(3):
             await asyncio.sleep(_WATCHED_SECONDS / 3)
             click.echo(as_text(status_of(reader, site, folder / "state", time.time_ns())) + "\n")
     finally:
@@ -217,9 +240,14 @@ def _table(status: Status, rest: float) -> Any:
     from rich.table import Table
 
     delivered = "; ".join(f"{name}: {delivery_text(count, status.records)}" for name, count in status.delivered.items())
-    title = f"meterseal  {status.records} records sealed, delivered to {delivered}   {rest:.0f} s left"
+    title = _(
+        "meterseal  {records} records sealed, delivered to {delivered}   {rest:.0f} s left",
+        records=status.records,
+        delivered=delivered,
+        rest=rest,
+    )
     table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, min_width=78)  # 20 meters fit into a terminal of 24 lines
-    for column in ("Meter", "Last values", "Age", "Record", ""):
+    for column in ("Meter", _("Last values"), "Age", "Record", ""):
         table.add_column(column, justify="right" if column in ("Age", "Record") else "left", no_wrap=True)
     words = notes(status)
     for meter in status.meters:
@@ -232,11 +260,11 @@ def _last_reading(folder: Path, meter: str) -> tuple[str, str]:
     """A meter and the due time of its newest reading."""
     reader = LedgerReader(folder / "state" / LEDGER_FILE)
     try:
-        for _, payload in reader.meter_records(meter, "reading", newest_first=True):
+        for _unused, payload in reader.meter_records(meter, "reading", newest_first=True):
             return meter, str(parse(payload)["due"])
     finally:
         reader.close()
-    raise OSError(None, f"{meter} was never read", str(folder / "agent.log"))
+    raise OSError(None, _("{meter} was never read", meter=meter), str(folder / "agent.log"))
 
 
 def _unread(reader: LedgerReader, site: SiteFile) -> list[str]:
@@ -246,7 +274,7 @@ def _unread(reader: LedgerReader, site: SiteFile) -> list[str]:
         for meter in site.site.meters
         if not any(
             "quality" not in value
-            for _, payload in reader.meter_records(meter.id, "reading", newest_first=True)
+            for _unused, payload in reader.meter_records(meter.id, "reading", newest_first=True)
             for value in parse(payload)["values"]
         )
     ]

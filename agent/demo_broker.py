@@ -10,6 +10,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from config.language import _
+
 _READY_SECONDS = 10.0
 
 _MOSQUITTO = """listener {port} 127.0.0.1
@@ -50,15 +52,15 @@ async def demo_broker(directory: Path) -> AsyncIterator[tuple[str, int]]:
     port = free_port()
     program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
     if program:
-        name = f"the mosquitto found at {program}"
+        name = _("the mosquitto found at {program}", program=program)
         settings = directory / "mosquitto.conf"
         settings.write_text(_MOSQUITTO.format(port=port), "utf-8")
         command = [program, "-c", str(settings)]
     else:
-        name = "iotcore (no mosquitto was found on this machine)"
+        name = _("iotcore (no mosquitto was found on this machine)")
         settings = directory / "broker.toml"
         settings.write_text(_RUMQTTD.format(port=port), "utf-8")
-        serve = f"import iotcore; iotcore.Broker(config_path={str(settings)!r}).run_forever()"
+        serve = _("import iotcore; iotcore.Broker(config_path={settings!r}).run_forever()", settings=str(settings))
         command = [sys.executable, "-c", serve]
     log = (directory / "broker.log").open("wb")
     process = await asyncio.create_subprocess_exec(
@@ -76,13 +78,13 @@ async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(_READY_SECONDS):
         while process.returncode is None:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _unused, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 await asyncio.sleep(0.05)
                 continue
             writer.close()
             return
-    raise OSError(f"the broker ended with code {process.returncode} before it was ready")
+    raise OSError(_("the broker ended with code {returncode} before it was ready", returncode=process.returncode))
 
 
 async def end(process: asyncio.subprocess.Process) -> int:

@@ -21,6 +21,7 @@ from agent.key_change import key_in_force
 from agent.keys import KeyFileError, source_of
 from agent.ledger_file import LedgerError
 from agent.state import LEDGER_FILE
+from config.language import _
 from drivers.adapter import SYSFS, adapter_of
 
 Level = Literal["ok", "look", "wrong"]
@@ -54,28 +55,41 @@ def port_findings(link: str, name: str, sysfs: Path = SYSFS) -> Iterator[Finding
         name: the port as in the site file; one behind a serial server has nothing to look at here.
         sysfs: where the kernel tells of adapters.
     """
-    place = f"port of {link}"
+    place = _("port of {link}", link=link)
     if "://" in name:
         return
     path = Path(name)
     if not path.exists():
         yield Finding(
-            "wrong", place, f"{name} does not exist", "Plug the adapter in; `ls -l /dev/serial/by-id` shows those there are."
+            "wrong",
+            place,
+            _("{name} does not exist", name=name),
+            _("Plug the adapter in; `ls -l /dev/serial/by-id` shows those there are."),
         )
         return
     seen = path.stat()
     if not stat.S_ISCHR(seen.st_mode):
-        yield Finding("wrong", place, f"{name} is no serial port", "Write the port's path under links.")
+        yield Finding("wrong", place, _("{name} is no serial port", name=name), _("Write the port's path under links."))
         return
     if not os.access(path, os.R_OK | os.W_OK):
         group = _group(seen.st_gid)
-        todo = f"Run: usermod -a -G {group} ACCOUNT (the one the agent runs under), then start it anew."
-        yield Finding("wrong", place, f"{name} may not be opened by this account; it belongs to the group {group}", todo)
+        todo = _("Run: usermod -a -G {group} ACCOUNT (the one the agent runs under), then start it anew.", group=group)
+        yield Finding(
+            "wrong",
+            place,
+            _("{name} may not be opened by this account; it belongs to the group {group}", name=name, group=group),
+            todo,
+        )
     else:
-        yield Finding("ok", place, f"{name} may be opened")
+        yield Finding("ok", place, _("{name} may be opened", name=name))
     lasting = adapter_of(name)
     if lasting and str(lasting) != name:
-        yield Finding("look", place, f"{name} may have another number when it is plugged in again", f"Write  serial: {lasting}")
+        yield Finding(
+            "look",
+            place,
+            _("{name} may have another number when it is plugged in again", name=name),
+            _("Write  serial: {lasting}", lasting=lasting),
+        )
     yield from _latency(place, os.path.realpath(name), sysfs)
 
 
@@ -94,29 +108,31 @@ def _latency(place: str, device: str, sysfs: Path) -> Iterator[Finding]:
     except (OSError, ValueError):
         return
     if milliseconds > 1:
-        todo = f"Run: echo 1 > {file}  (lasting: a udev rule with ATTR{{latency_timer}}=1)."
-        yield Finding("look", place, f"its adapter holds answers back for {milliseconds} ms", todo)
+        todo = _("Run: echo 1 > {file}  (lasting: a udev rule with ATTR{{latency_timer}}=1).", file=file)
+        yield Finding("look", place, _("its adapter holds answers back for {milliseconds} ms", milliseconds=milliseconds), todo)
     else:
-        yield Finding("ok", place, "its adapter hands answers over at once (latency timer 1 ms)")
+        yield Finding("ok", place, _("its adapter hands answers over at once (latency timer 1 ms)"))
 
 
 def clock_findings(trust: Trust) -> Iterator[Finding]:
     """Whether the wall clock can be believed."""
-    todo = "Set up a time server: timedatectl set-ntp true, or chrony with the plant's own server."
+    todo = _("Set up a time server: timedatectl set-ntp true, or chrony with the plant's own server.")
     if trust.state == "synchronized":
-        yield Finding("ok", "clock", f"kept by a time server, at most {trust.error_ms} ms off")
+        yield Finding("ok", "clock", _("kept by a time server, at most {error_ms} ms off", error_ms=trust.error_ms))
     elif trust.state == "unsynchronized":
-        yield Finding("wrong", "clock", "nothing keeps it: every reading says so, and its time proves little", todo)
+        yield Finding("wrong", "clock", _("nothing keeps it: every reading says so, and its time proves little"), todo)
     else:
-        yield Finding("look", "clock", "the kernel does not tell whether anything keeps it", todo)
+        yield Finding("look", "clock", _("the kernel does not tell whether anything keeps it"), todo)
 
 
 def disk_findings(state: Path, bytes_a_day: float | None) -> Iterator[Finding]:
     """Room for the ledger. `bytes_a_day`: how fast it grows; None: not known yet."""
     free = shutil.disk_usage(state).free
     days = free / bytes_a_day if bytes_a_day else None
-    words = f"{free / 2**30:.1f} GB free" + (f", enough for about {min(days, 36500):.0f} days" if days else "")
-    todo = f"Make room on the disk of {state}, or prune old readings (docs/ledger.md)."
+    words = _("{free:.1f} GB free", free=free / 2**30) + (
+        _(", enough for about {min:.0f} days", min=min(days, 36500)) if days else ""
+    )
+    todo = _("Make room on the disk of {state}, or prune old readings (docs/ledger.md).", state=state)
     if free < _FULL:
         yield Finding("wrong", "disk", words, todo)
     elif free < _LITTLE or (days is not None and days < _FEW_DAYS):
@@ -129,7 +145,7 @@ def sqlite_findings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> I
     """Whether this machine's SQLite can keep the ledger."""
     words = f"version {'.'.join(map(str, version))}"
     if version < _STRICT_SINCE:
-        yield Finding("wrong", "SQLite", words, "Install a Python whose SQLite is 3.37 or newer.")
+        yield Finding("wrong", "SQLite", words, _("Install a Python whose SQLite is 3.37 or newer."))
     else:
         yield Finding("ok", "SQLite", words)
 
@@ -137,18 +153,30 @@ def sqlite_findings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> I
 def state_findings(state: Path) -> Iterator[Finding]:
     """The state directory and the key in it."""
     if not state.is_dir():
-        yield Finding("wrong", "state directory", f"there is no {state}", "Run `meterseal init`, under the account of the agent.")
+        yield Finding(
+            "wrong",
+            _("state directory"),
+            _("there is no {state}", state=state),
+            _("Run `meterseal init`, under the account of the agent."),
+        )
         return
     seen = state.stat()
     if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding("wrong", "state directory", f"others may write into {state}", f"Run: chmod 700 {state}")
+        yield Finding(
+            "wrong",
+            _("state directory"),
+            _("others may write into {state}", state=state),
+            _("Run: chmod 700 {state}", state=state),
+        )
     elif not os.access(state, os.W_OK | os.X_OK):
-        todo = "Run this as the account that the agent runs under, or hand the directory over to it with chown."
-        yield Finding("wrong", "state directory", f"this account may not write into {state}", todo)
+        todo = _("Run this as the account that the agent runs under, or hand the directory over to it with chown.")
+        yield Finding("wrong", _("state directory"), _("this account may not write into {state}", state=state), todo)
     elif seen.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        yield Finding("look", "state directory", f"others may look into {state}", f"Run: chmod 700 {state}")
+        yield Finding(
+            "look", _("state directory"), _("others may look into {state}", state=state), _("Run: chmod 700 {state}", state=state)
+        )
     else:
-        yield Finding("ok", "state directory", f"{state} is this account's alone")
+        yield Finding("ok", _("state directory"), _("{state} is this account's alone", state=state))
     yield from _key_findings(state)
 
 
@@ -160,9 +188,11 @@ def _key_findings(state: Path) -> Iterator[Finding]:
     except LedgerError as error:
         yield Finding("wrong", "ledger", str(error), error.hint)
     else:
-        yield Finding("ok", "key", f"key {key.name}, {source_of(state)}, and it is the ledger's")
+        yield Finding(
+            "ok", "key", _("key {name}, {source_of}, and it is the ledger's", name=key.name, source_of=source_of(state))
+        )
     if not (state / LEDGER_FILE).exists():
-        yield Finding("look", "ledger", "there is none yet", "It is made when the agent runs for the first time.")
+        yield Finding("look", "ledger", _("there is none yet"), _("It is made when the agent runs for the first time."))
 
 
 def report(findings: list[Finding], write: Callable[[str], None]) -> bool:
@@ -173,5 +203,5 @@ def report(findings: list[Finding], write: Callable[[str], None]) -> bool:
         if each.todo:
             write(f"{'':<5}  {'':<{width}}  -> {each.todo}")
     wrong, look = (sum(each.level == level for each in findings) for level in ("wrong", "look"))
-    write(f"{wrong} wrong, {look} to look at, {len(findings) - wrong - look} ok")
+    write(_("{wrong} wrong, {look} to look at, {findings} ok", wrong=wrong, look=look, findings=len(findings) - wrong - look))
     return not wrong

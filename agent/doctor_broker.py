@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from agent.doctor import Finding
 from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
 from agent.topics import TEXT, base_of
+from config.language import _
 from config.site import Mqtt
 
 _SECONDS = 15.0
@@ -32,8 +33,10 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
     place = f"broker {broker.name}"
     where = f"{broker.host}:{port_of(broker)}"
     if not broker.tls and not on_this_machine(broker.host):
-        words = "the connection is not encrypted: whoever listens reads the readings" + (" and the password" if password else "")
-        yield Finding("look", place, words, "Write  tls: {}  (or with ca:) for this broker, if it can do TLS.")
+        words = _("the connection is not encrypted: whoever listens reads the readings") + (
+            _(" and the password") if password else ""
+        )
+        yield Finding("look", place, words, _("Write  tls: {}  (or with ca:) for this broker, if it can do TLS."))
     events: queue.Queue[Event] = queue.Queue()
     connection = Connection(broker, f"meterseal-doctor-{secrets.token_hex(4)}", password, None, events.put)
     try:
@@ -43,9 +46,15 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
             yield Finding("wrong", place, _words(met), met.trouble.hint)
             return
         if not isinstance(met, Connected):
-            yield Finding("wrong", place, f"{where} does not answer", "Check its address, the cable and the firewall.")
+            yield Finding(
+                "wrong", place, _("{where} does not answer", where=where), _("Check its address, the cable and the firewall.")
+            )
             return
-        yield Finding("ok", place, f"{where} takes the connection{f' of {broker.username}' if broker.username else ''}")
+        yield Finding(
+            "ok",
+            place,
+            _("{where} takes the connection{value}", where=where, value=f" of {broker.username}" if broker.username else ""),
+        )
         topic = f"{base_of(broker.topic, gateway)}/doctor"
         connection.publish(Message(topic, b"meterseal doctor was here", TEXT))
         yield _published(place, topic, _next(events, seconds))
@@ -54,14 +63,24 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
 
 
 def _published(place: str, topic: str, answer: Event | None) -> Finding:
-    todo = f"Give this gateway's user the right to publish to {topic.removesuffix('/doctor')}/# in the broker's access list."
+    todo = _(
+        "Give this gateway's user the right to publish to {removesuffix}/# in the broker's access list.",
+        removesuffix=topic.removesuffix("/doctor"),
+    )
     if isinstance(answer, Acknowledged) and answer.code < _REFUSED:
-        return Finding("ok", place, f"publishing to {topic} is allowed")
+        return Finding("ok", place, _("publishing to {topic} is allowed", topic=topic))
     if isinstance(answer, Acknowledged):
-        return Finding("wrong", place, f"it refuses what is published to {topic}: {answer.words or answer.code}", todo)
+        return Finding(
+            "wrong",
+            place,
+            _("it refuses what is published to {topic}: {words}", topic=topic, words=answer.words or answer.code),
+            todo,
+        )
     if isinstance(answer, Lost):
-        return Finding("wrong", place, f"it ended the connection when something was published: {_words(answer)}", todo)
-    return Finding("wrong", place, f"it does not acknowledge what is published to {topic}", todo)
+        return Finding(
+            "wrong", place, _("it ended the connection when something was published: {words}", words=_words(answer)), todo
+        )
+    return Finding("wrong", place, _("it does not acknowledge what is published to {topic}", topic=topic), todo)
 
 
 def _words(lost: Lost) -> str:

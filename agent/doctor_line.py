@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.doctor import Finding
+from config.language import _
 
 _DAMAGED = ("bad_checksum", "short_answer", "wrong_length", "bad_parity", "noise")
 _FOREIGN = ("wrong_unit", "wrong_transaction", "wrong_sequence", "wrong_identifier", "other_meter")
@@ -58,7 +59,7 @@ def line_findings(link: str, meters: Mapping[str, Answers], *, serial: bool) -> 
     place = f"line {link}"
     asked = sum(each.asked for each in meters.values())
     if not asked:
-        yield Finding("look", place, "nothing was read over it yet", "Start the agent, and ask again after an hour.")
+        yield Finding("look", place, _("nothing was read over it yet"), _("Start the agent, and ask again after an hour."))
         return
     silent = sorted(name for name, each in meters.items() if each.silent)
     damaged = sorted(name for name, each in meters.items() if each.is_damaged)
@@ -69,25 +70,33 @@ def line_findings(link: str, meters: Mapping[str, Answers], *, serial: bool) -> 
     ]
     yield from found
     if not found:
-        few = "" if asked >= _ENOUGH else "; that is few, ask again later"
+        few = "" if asked >= _ENOUGH else _("; that is few, ask again later")
         spoilt = sum(each.damaged for each in meters.values())
         yield Finding(
             "ok",
             place,
-            f"{asked} questions, {asked - sum(each.good for each in meters.values())} failed, {spoilt} answers spoilt{few}",
+            _(
+                "{asked} questions, {asked_2} failed, {spoilt} answers spoilt{few}",
+                asked=asked,
+                asked_2=asked - sum(each.good for each in meters.values()),
+                spoilt=spoilt,
+                few=few,
+            ),
         )
 
 
 def _silence(place: str, meters: Mapping[str, Answers], silent: list[str], *, serial: bool) -> Iterator[Finding]:
     echo = sum(each.faults["only_echo"] for each in meters.values())
-    heard = " (the adapter hears its own requests, so it sends)" if echo else ""
+    heard = _(" (the adapter hears its own requests, so it sends)") if echo else ""
     if silent and len(silent) == len(meters):
-        todo = "Measure the line's and the meters' power; swap A and B; compare baud rate and format with a meter's display."
+        todo = _("Measure the line's and the meters' power; swap A and B; compare baud rate and format with a meter's display.")
         if not serial:
-            todo = "Check cable, address and port; `meterseal read METER` tells how far it comes."
-        yield Finding("wrong", place, f"none of its {len(meters)} meters has ever answered{heard}", todo)
+            todo = _("Check cable, address and port; `meterseal read METER` tells how far it comes.")
+        yield Finding(
+            "wrong", place, _("none of its {meters} meters has ever answered{heard}", meters=len(meters), heard=heard), todo
+        )
     elif silent:
-        todo = "Look at their power, address and speed, and at their two terminals; the line itself works, others answer."
+        todo = _("Look at their power, address and speed, and at their two terminals; the line itself works, others answer.")
         yield Finding("wrong", place, f"silent: {', '.join(silent)}{heard}", todo)
 
 
@@ -98,23 +107,43 @@ def _damage(place: str, meters: Mapping[str, Answers], damaged: list[str], *, se
     shown = ", ".join(f"{cause.replace('_', ' ')} {causes[cause]}" for cause in _DAMAGED if causes[cause])
     if not serial:
         yield Finding(
-            "look", place, f"spoilt answers ({shown})", "Look at the converter's settings: frame gap, speed, other clients."
+            "look",
+            place,
+            _("spoilt answers ({shown})", shown=shown),
+            _("Look at the converter's settings: frame gap, speed, other clients."),
         )
         return
     answering = [name for name, each in meters.items() if not each.silent]
     if len(damaged) > 1 and len(damaged) * 2 > len(answering):
-        todo = "Measure 60 ohms between A and B without power: 120 ohms at each end, none between; shield grounded at one end."
-        yield Finding("wrong", place, f"spoilt answers from {len(damaged)} of {len(answering)} meters ({shown})", todo)
+        todo = _("Measure 60 ohms between A and B without power: 120 ohms at each end, none between; shield grounded at one end.")
+        yield Finding(
+            "wrong",
+            place,
+            _(
+                "spoilt answers from {damaged} of {answering} meters ({shown})",
+                damaged=len(damaged),
+                answering=len(answering),
+                shown=shown,
+            ),
+            todo,
+        )
     else:
-        todo = "Look at its terminals and stub, and whether a second meter has its address."
-        yield Finding("look", place, f"spoilt answers from {', '.join(damaged)} ({shown}); the others are good", todo)
+        todo = _("Look at its terminals and stub, and whether a second meter has its address.")
+        yield Finding(
+            "look",
+            place,
+            _("spoilt answers from {damaged} ({shown}); the others are good", damaged=", ".join(damaged), shown=shown),
+            todo,
+        )
     if causes["noise"] > causes["bad_checksum"] and causes["noise"] > 2:
-        todo = "Give the line biasing resistors at one place (the adapter's switch), and look for another master on it."
-        yield Finding("look", place, f"bytes arrive that nobody answered with ({causes['noise']})", todo)
+        todo = _("Give the line biasing resistors at one place (the adapter's switch), and look for another master on it.")
+        yield Finding("look", place, _("bytes arrive that nobody answered with ({noise})", noise=causes["noise"]), todo)
 
 
 def _strangers(place: str, meters: Mapping[str, Answers]) -> Iterator[Finding]:
     count = sum(each.faults[cause] for each in meters.values() for cause in _FOREIGN)
     if count > 2:
-        todo = "Raise longest_answer_ms of the link if a meter is slow; look for another master, or two meters with one address."
-        yield Finding("look", place, f"answers of others arrived in place of a meter's own ({count})", todo)
+        todo = _(
+            "Raise longest_answer_ms of the link if a meter is slow; look for another master, or two meters with one address."
+        )
+        yield Finding("look", place, _("answers of others arrived in place of a meter's own ({count})", count=count), todo)

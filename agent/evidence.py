@@ -15,27 +15,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
 
 from agent.declaration import Declaration, Fields, Frames, frames_of
 from agent.evidence_changes import wrong_changes
+from agent.evidence_value import Problem, evaluated, own_number, same_serial, stated_problems, unit_problems
 from agent.settings import wrong_settings
+from config.language import _
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch, ratio_applied
-from config.quantity import quantity_of
 from drivers import Driver, Target
-from drivers.errors import FormulaError, MeterError
-from drivers.formula import Outcome, evaluate
+from drivers.errors import MeterError
 
-Problem = tuple[str, str]
 OTHER_METER = "other_meter"
 LEFT_OUT = "left_out"
 _MOST_CACHED = 4096
-
-
-def same_serial(one: str, other: str) -> bool:
-    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
-    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()
 
 
 class Evidence:
@@ -78,19 +71,25 @@ class Evidence:
             return
         declared = (meter["model"], meter["revision"], meter["trust"])
         if declared != (model.model, model.revision, model.trust.level):
-            yield "DECLARATION", f"declares {declared[0]} revision {declared[1]}, its model file is another"
+            yield (
+                "DECLARATION",
+                _("declares {model} revision {revision}, its model file is another", model=declared[0], revision=declared[1]),
+            )
         told = {point.quantity for point in model.points}
         missing = [name for name in Declaration(n, leaf, meter).quantities() if name not in told]
         if missing:
-            yield "DECLARATION", f"declares {', '.join(missing)}, which the model does not tell"
+            yield "DECLARATION", _("declares {missing}, which the model does not tell", missing=", ".join(missing))
         told_ratios = (point.ratio for point in model.points if point.quantity in Declaration(n, leaf, meter).quantities())
         if "ratio_applied" in meter and meter["ratio_applied"] != ratio_applied(told_ratios):
-            yield "DECLARATION", f"says that the {meter['ratio_applied']} applies the ratio, which its model does not"
+            yield (
+                "DECLARATION",
+                _("says that the {who} applies the ratio, which its model does not", who=meter["ratio_applied"]),
+            )
         try:
             self.in_force[meter["id"]] = self._declaration(n, leaf, meter, model)
         except (KeyError, ValueError) as error:
             self.in_force[meter["id"]] = Declaration(n, leaf, meter)
-            yield "DECLARATION", f"nothing can be asked of a meter declared like this: {error}"
+            yield "DECLARATION", _("nothing can be asked of a meter declared like this: {error}", error=error)
             return
         if "settings" in meter or "frames" in fields:
             yield from self._settings({"frames": [], **fields}, meter.get("settings", ()))
@@ -100,14 +99,18 @@ class Evidence:
         if digest not in self._read:
             text = self._models.get(digest)
             if text is None:
-                self._read[digest] = f"the model file {digest[:16]}… is not in this log"
+                self._read[digest] = _("the model file {digest}… is not in this log", digest=digest[:16])
             elif hashlib.sha256(text).hexdigest() != digest:
-                self._read[digest] = f"the model file kept under {digest[:16]}… is altered: it has another SHA-256"
+                self._read[digest] = _(
+                    "the model file kept under {digest}… is altered: it has another SHA-256", digest=digest[:16]
+                )
             else:
                 try:
                     self._read[digest] = self._model_of(text, "model").declared
                 except ConfigError as error:
-                    self._read[digest] = f"the model file {digest[:16]}… cannot be read: {str(error)[:200]}"
+                    self._read[digest] = _(
+                        "the model file {digest}… cannot be read: {error}", digest=digest[:16], error=str(error)[:200]
+                    )
         return self._read[digest]
 
     def _declaration(self, n: int, leaf: str, meter: Fields, model: MeterModel) -> Declaration:
@@ -125,24 +128,33 @@ class Evidence:
         source: Fields = fields["meter"]
         declaration = self.in_force.get(source["id"])
         if declaration is None:
-            yield "DECLARATION", "this meter was never declared"
+            yield "DECLARATION", _("this meter was never declared")
             return
         if source["declared"] != declaration.leaf:
-            yield "DECLARATION", f"quotes another declaration than the one in force (record {declaration.n})"
+            yield "DECLARATION", _("quotes another declaration than the one in force (record {n})", n=declaration.n)
         declared, stated = declaration.fields["serial"], source["serial"]
         if declared and stated != declared:
-            yield "DECLARATION", f"states serial number {stated or 'none'}, declared is {declared}"
+            yield (
+                "DECLARATION",
+                _("states serial number {stated}, declared is {declared}", stated=stated or "none", declared=declared),
+            )
         if fields["kind"] not in ("reading", "spot"):
             return
         found, found_under = self._found.get(source["id"], ("", ""))
         if source["serial_from"] == "frame":
-            yield from _own_number(declaration, frames_of(fields, declaration), stated)
+            yield from own_number(declaration, frames_of(fields, declaration), stated)
         if source["serial_from"] not in ("plate", "fingerprint") or (stated and not declared):
             if not found or not same_serial(stated, found):
-                told = f"the meter told {found}" if found else "no record shows that the meter told it"
-                yield "DECLARATION", f"states serial number {stated or 'none'} as read from the meter, but {told}"
+                told = _("the meter told {found}", found=found) if found else _("no record shows that the meter told it")
+                yield (
+                    "DECLARATION",
+                    _("states serial number {stated} as read from the meter, but {told}", stated=stated or "none", told=told),
+                )
         elif found_under == declaration.leaf and stated and not same_serial(stated, found):
-            yield "DECLARATION", f"states serial number {stated} from the plate, but the meter told {found}"
+            yield (
+                "DECLARATION",
+                _("states serial number {stated} from the plate, but the meter told {found}", stated=stated, found=found),
+            )
 
     # --- records ----------------------------------------------------------------------------------------------
 
@@ -155,14 +167,17 @@ class Evidence:
             yield from self._frames(declaration, frames, declaration.reads)
         stated = [value["quantity"] for value in fields["values"]]
         for name in sorted({name for name in stated if stated.count(name) > 1}):
-            yield "VALUE", f"{name} is stated twice"
+            yield "VALUE", _("{name} is stated twice", name=name)
         if declaration:
             declared = declaration.quantities(fields.get("every_ms"))
             if not declared:
-                yield "DECLARATION", f"is read every {fields['every_ms']} ms, which is not declared for this meter"
+                yield (
+                    "DECLARATION",
+                    _("is read every {every_ms} ms, which is not declared for this meter", every_ms=fields["every_ms"]),
+                )
             for name in declared:
                 if name not in stated:
-                    yield "VALUE", f"{name} is declared, yet nothing is said about it"
+                    yield "VALUE", _("{name} is declared, yet nothing is said about it", name=name)
         yield from self._values(declaration, frames, fields)
         yield from wrong_changes(declaration, frames, fields)
 
@@ -198,18 +213,25 @@ class Evidence:
         frames = frames_of(fields, declaration)
         if declaration and declaration.target:
             yield from self._frames(declaration, frames, declaration.asks if declaration.tells_number else declaration.identifies)
-            expected = (self._formula(declaration, frames, declaration.serial), declaration.number_formula(frames))
-            if fields["formula"] not in expected:
-                yield "FORMULA", f"states {fields['formula']}, the model gives {' or '.join(filter(None, expected)) or 'none'}"
-        outcome = _evaluated(fields["formula"], frames.usable)
+            prescribed = (self._formula(declaration, frames, declaration.serial), declaration.number_formula(frames))
+            if fields["formula"] not in prescribed:
+                right = " or ".join(filter(None, prescribed)) or "none"
+                yield "FORMULA", _("states {stated}, the model gives {right}", stated=fields["formula"], right=right)
+        outcome = evaluated(fields["formula"], frames.usable)
         if isinstance(outcome, str):
             yield "FORMULA", outcome
         elif outcome.value != found:
-            yield "VALUE", f"states serial number {found}, the bytes give {outcome.value or 'none'}"
+            yield (
+                "VALUE",
+                _("states serial number {found}, the bytes give {value}", found=found, value=outcome.value or "none"),
+            )
         if fields["match"] != (not fields["expected"] or same_serial(fields["expected"], found)):
-            yield "VALUE", f"says that {found} and {fields['expected']} {'match' if fields['match'] else 'do not match'}"
+            match, differ = _("says that {found} and {expected} match"), _("says that {found} and {expected} do not match")
+            said = match if fields["match"] else differ
+            yield "VALUE", said.format(found=found, expected=fields["expected"])
         if declaration and declaration.fields["serial"] and fields["expected"] != declaration.fields["serial"]:
-            yield "DECLARATION", f"expects serial number {fields['expected']}, declared is {declaration.fields['serial']}"
+            expected, serial = fields["expected"], declaration.fields["serial"]
+            yield "DECLARATION", _("expects serial number {expected}, declared is {serial}", expected=expected, serial=serial)
         self._found[source["id"]] = (found, source["declared"])
 
     def gap(self, fields: Fields) -> Iterator[Problem]:
@@ -223,7 +245,7 @@ class Evidence:
         if fields["cause"] != OTHER_METER and any(
             any(declaration.located(frames, point)) for point in declaration.points.values()
         ):
-            yield "GAP", "a poll that the meter answered properly is counted as missed"
+            yield "GAP", _("a poll that the meter answered properly is counted as missed")
 
     def _frames(self, declaration: Declaration, frames: Frames, prescribed: Callable[[bytes], bool]) -> Iterator[Problem]:
         driver, target = declaration.driver, declaration.target
@@ -231,7 +253,14 @@ class Evidence:
             return
         for index, (request, answer, fault) in enumerate(zip(frames.requests, frames.answers, frames.faults, strict=True)):
             if not prescribed(frames.plain[index]):
-                yield "REQUEST", f"frame {index}: {request.hex(' ')} is not a request that the model prescribes for this meter"
+                yield (
+                    "REQUEST",
+                    _(
+                        "frame {index}: {request} is not a request that the model prescribes for this meter",
+                        index=index,
+                        request=request.hex(" "),
+                    ),
+                )
             try:
                 driver.check(request, answer, target.framing)
             except MeterError as error:
@@ -239,7 +268,14 @@ class Evidence:
                     yield "FRAME", f"frame {index}: {error}"
             else:
                 if fault:
-                    yield "FRAME", f"frame {index}: is marked {fault}, yet it is a good answer: a value may be hidden"
+                    yield (
+                        "FRAME",
+                        _(
+                            "frame {index}: is marked {fault}, yet it is a good answer: a value may be hidden",
+                            index=index,
+                            fault=fault,
+                        ),
+                    )
 
     def _value(self, declaration: Declaration | None, frames: Frames, value: Fields) -> Iterator[Problem]:
         name, stated = value["quantity"], value.get("formula")
@@ -248,24 +284,31 @@ class Evidence:
         if declaration and declaration.target:
             point = declaration.points.get(name)
             if point is None:
-                yield "DECLARATION", "is not among the quantities declared for this meter"
+                yield "DECLARATION", _("is not among the quantities declared for this meter")
             formula = self._formula(declaration, frames, point)
         if stated != formula:
-            yield "FORMULA", f"states formula {stated or 'none'}, the model gives {formula or 'none: no good frame holds it'}"
-        yield from _unit(name, value)
+            yield (
+                "FORMULA",
+                _(
+                    "states formula {stated}, the model gives {formula}",
+                    stated=stated or "none",
+                    formula=formula or _("none: no good frame holds it"),
+                ),
+            )
+        yield from unit_problems(name, value)
         if formula is None:
             yield from self._absent(declaration, frames, value, point)
             return
-        outcome = _evaluated(formula, frames.usable)
+        outcome = evaluated(formula, frames.usable)
         if isinstance(outcome, str):
             yield "FORMULA", outcome
         else:
-            yield from _stated(value, outcome, point, declaration.doubted(frames, point) if declaration and point else "")
+            yield from stated_problems(value, outcome, point, declaration.doubted(frames, point) if declaration and point else "")
 
     def _absent(self, declaration: Declaration | None, frames: Frames, value: Fields, point: Point | None) -> Iterator[Problem]:
         """Problems with a value that no good frame holds."""
         if "value" in value:
-            yield "VALUE", f"states {value['value']}, but no good frame holds it"
+            yield "VALUE", _("states {value}, but no good frame holds it", value=value["value"])
             return
         cause = value.get("cause", "")
         why = declaration.located(frames, point)[1] if declaration and point else ""
@@ -280,8 +323,8 @@ class Evidence:
             right = cause in {*frames.faults, "no_answer"}
             self._refused.add((meter, value["quantity"]))
         if value.get("quality") != "bad" or not right:
-            words = f"it is bad, {why}" if why else "it must be bad, with the fault of a frame as the cause"
-            yield "QUALITY", f"no good frame holds it: {words}"
+            words = _("it is bad, {why}", why=why) if why else _("it must be bad, with the fault of a frame as the cause")
+            yield "QUALITY", _("no good frame holds it: {words}", words=words)
 
     def _formula(self, declaration: Declaration, frames: Frames, point: Point | Watch | None) -> str | None:
         """The formula that the model gives over the good frames, None where none of them holds the point."""
@@ -296,53 +339,3 @@ class Evidence:
         if name not in located:
             located[name] = declaration.located(frames, point)[0]
         return located[name]
-
-
-def _own_number(declaration: Declaration, frames: Frames, stated: str) -> Iterator[Problem]:
-    """Problems with a serial number that is said to stand in the frames themselves."""
-    if declaration.target is None:
-        return
-    formula = declaration.number_formula(frames)
-    outcome = _evaluated(formula, frames.usable) if formula else "none of its frames carries one"
-    found = outcome if isinstance(outcome, str) else outcome.value or ""
-    if not same_serial(stated, found):
-        yield "DECLARATION", f"states serial number {stated or 'none'} as carried by its frames: {found or 'they carry none'}"
-
-
-def _evaluated(formula: str, answers: Sequence[bytes]) -> Outcome | str:
-    try:
-        return evaluate(formula, answers)
-    except FormulaError as error:
-        return str(error)
-
-
-def _unit(name: str, value: Fields) -> Iterator[Problem]:
-    try:
-        unit = quantity_of(name).unit
-    except KeyError:
-        yield "DECLARATION", "there is no such quantity"
-        return
-    if "value" in value and value.get("unit") != unit:
-        yield "UNIT", f"is stated in {value.get('unit', 'no unit')}, its unit is {unit}"
-
-
-def _stated(value: Fields, outcome: Outcome, point: Point | None, doubt: str) -> Iterator[Problem]:
-    """Problems with a value whose bytes are there. `doubt`: what its answer says against it."""
-    stated = value.get("value")
-    if stated != outcome.value:
-        yield "VALUE", f"states {stated or 'no value'}, the bytes give {outcome.value or 'none'}"
-        return
-    quality = (value.get("quality", ""), value.get("cause", ""))
-    if outcome.value is None:
-        right = ("bad", outcome.cause)
-    elif doubt:
-        right = ("uncertain", doubt)
-    elif point and point.range and not point.range[0] <= Decimal(outcome.value) <= point.range[1]:
-        right = ("uncertain", "out_of_range")
-    else:
-        right = ("", "")
-    if quality != right and (point or outcome.value is None):
-        yield (
-            "QUALITY",
-            f"is marked {' '.join(filter(None, quality)) or 'good'}, it follows {' '.join(filter(None, right)) or 'good'}",
-        )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from agent.changes import change_value
 from agent.declaration import Declaration, Fields, Frames
+from config.language import _
 from drivers.errors import BadFrame, FormulaError
 from drivers.formula import evaluate
 from drivers.opcua import check
@@ -40,7 +41,7 @@ def wrong_changes(declaration: Declaration | None, frames: Frames, fields: Field
         yield from _by_themselves(changes, answer)
         return
     if declaration.target.model.protocol != "opcua":
-        yield "DECLARATION", "changes: the declared model's protocol tells none"
+        yield "DECLARATION", _("changes: the declared model's protocol tells none")
         return
     if not any((request, answer, changes["values"], "overflow" in changes)):
         return
@@ -59,12 +60,18 @@ def _as_a_whole(frames: Frames, changes: Fields, request: bytes, answer: bytes) 
     """Problems with how many there are and what stands in front of them. Raises BadFrame."""
     check(request, answer, "own")
     if tables_of(answer) not in {tables_of(each) for each in frames.usable if each}:
-        yield "FRAME", "changes: the server's tables are not those of this reading's own answer"
+        yield "FRAME", _("changes: the server's tables are not those of this reading's own answer")
     count, lost = len(nodes_of(request)) - TABLES, overflows(answer)
     if count != len(changes["values"]):
-        yield "VALUE", f"changes: {len(changes['values'])} are stated, the bytes hold {count}"
+        yield (
+            "VALUE",
+            _("changes: {values} are stated, the bytes hold {count}", values=len(changes["values"]), count=count),
+        )
     if changes.get("overflow", 0) != lost:
-        yield "VALUE", f"changes: overflow is said to be {changes.get('overflow', 0)}, the bytes give {lost}"
+        yield (
+            "VALUE",
+            _("changes: overflow is said to be {changes}, the bytes give {lost}", changes=changes.get("overflow", 0), lost=lost),
+        )
 
 
 def _wrong(
@@ -72,21 +79,42 @@ def _wrong(
 ) -> Iterator[Problem]:
     point = declaration.points.get(stated["quantity"])
     if point is None or declaration.target is None or stated["quantity"] not in declared:
-        yield "DECLARATION", "is not among the quantities declared for this schedule"
+        yield "DECLARATION", _("is not among the quantities declared for this schedule")
         return
     try:
         right = change_value(declaration.target, point, request, answer, place).fields()
     except KeyError:
-        yield "REQUEST", "the bytes are of another node"
+        yield "REQUEST", _("the bytes are of another node")
         return
     if stated.get("formula") != right.get("formula"):
-        yield "FORMULA", f"states formula {stated.get('formula', 'none')}, the model gives {right.get('formula', 'none')}"
+        yield (
+            "FORMULA",
+            _(
+                "states formula {stated}, the model gives {right}",
+                stated=stated.get("formula", "none"),
+                right=right.get("formula", "none"),
+            ),
+        )
     elif stated.get("value") != right.get("value"):
-        yield "VALUE", f"states {stated.get('value', 'no value')}, the bytes give {right.get('value', 'none')}"
+        yield (
+            "VALUE",
+            _(
+                "states {stated}, the bytes give {right}",
+                stated=stated.get("value", _("no value")),
+                right=right.get("value", "none"),
+            ),
+        )
     elif stated.get("unit") != right.get("unit"):
-        yield "UNIT", f"is stated in {stated.get('unit', 'no unit')}, its unit is {right.get('unit', 'none, without a value')}"
+        yield (
+            "UNIT",
+            _(
+                "is stated in {stated}, its unit is {right}",
+                stated=stated.get("unit", _("no unit")),
+                right=right.get("unit", _("none, without a value")),
+            ),
+        )
     elif stated != right:
-        yield "QUALITY", f"is marked {_marked(stated)}, it follows {_marked(right)}"
+        yield "QUALITY", _("is marked {marked}, it follows {marked_2}", marked=_marked(stated), marked_2=_marked(right))
 
 
 def _marked(value: Fields) -> str:
@@ -105,4 +133,12 @@ def _by_themselves(changes: Fields, answer: bytes) -> Iterator[Problem]:
             yield "FORMULA", f"change {place}: {error}"
             continue
         if outcome.value != stated.get("value"):
-            yield "VALUE", f"change {place}: states {stated.get('value', 'no value')}, the bytes give {outcome.value or 'none'}"
+            yield (
+                "VALUE",
+                _(
+                    "change {place}: states {stated}, the bytes give {value}",
+                    place=place,
+                    stated=stated.get("value", _("no value")),
+                    value=outcome.value or "none",
+                ),
+            )

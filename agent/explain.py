@@ -21,6 +21,7 @@ from agent.schema import check_record
 from agent.seal import unsigned
 from agent.story import kind_of
 from agent.working import Place, places
+from config.language import _
 from config.library import read_model
 from config.mistake import ConfigError
 from drivers import load
@@ -76,9 +77,9 @@ class Explanation:
 
 def record_at(log: Log, n: int) -> bytes:
     """The record with a number. Raises CannotCheck: there is none."""
-    for _, payload in log.payloads(n, n + 1):
+    for _unused, payload in log.payloads(n, n + 1):
         return payload
-    raise CannotCheck(f"there is no record {n}; the log holds {log.size()}")
+    raise CannotCheck(_("there is no record {n}; the log holds {size}", n=n, size=log.size()))
 
 
 def explain(payload: bytes, log: Log | None = None) -> Explanation:
@@ -95,9 +96,9 @@ def explain(payload: bytes, log: Log | None = None) -> Explanation:
         fields = parse(payload)
         check_record(unsigned(fields))
     except RecordError as error:
-        raise CannotCheck(f"this is not a record: {error}") from None
+        raise CannotCheck(_("this is not a record: {error}", error=error)) from None
     if "frames" not in fields:
-        raise CannotCheck(f"record {fields['n']} is a {fields['kind']} record: it holds no frames")
+        raise CannotCheck(_("record {n} is a {kind} record: it holds no frames", n=fields["n"], kind=fields["kind"]))
     frames = fields["frames"]
     declared = _declared(log, fields) if log else None
     protocol = _protocol(log, declared) if log and declared else ""
@@ -117,7 +118,7 @@ def pieces_of(protocol: str, framing: str, request: bytes, answer: bytes, fault:
     span = None if protocol == "opcua" else load(protocol).answer_span(request, answer, framing)
     made, start, end = arrived(request, answer, span)
     made = made + shifted(words.answer(request, answer[start:end], framing), start)
-    return asked, made + ([Piece(end, answer[end:], "surplus", "behind the answer")] if end < len(answer) else [])
+    return asked, made + ([Piece(end, answer[end:], "surplus", _("behind the answer"))] if end < len(answer) else [])
 
 
 def _exchange(frame: Fields, index: int, protocol: str, framing: str, read: Mapping[int, list[tuple[str, Place]]]) -> Explained:
@@ -133,7 +134,7 @@ def _read(fields: Fields) -> dict[int, list[tuple[str, Place]]]:
     found: dict[int, list[tuple[str, Place]]] = {}
     for value in [
         *fields.get("values", []),
-        *([{**fields, "quantity": "serial number"}] if fields["kind"] == "identity" else []),
+        *([{**fields, "quantity": _("serial number")}] if fields["kind"] == "identity" else []),
     ]:
         for place in places(value.get("formula", "")):
             found.setdefault(place.answer, []).append((value["quantity"], place))
@@ -149,7 +150,7 @@ def _values(fields: Fields) -> list[Fields]:
 
 def _marked(pieces: Sequence[Piece], marks: Sequence[tuple[str, int, int]]) -> Iterator[Piece]:
     """The pieces, cut where a value begins and ends, with the names of what is read from them."""
-    edges = sorted({edge for _, start, end in marks for edge in (start, end)})
+    edges = sorted({edge for _unused, start, end in marks for edge in (start, end)})
     for piece in pieces:
         bounds = [piece.start, *(edge for edge in edges if piece.start < edge < piece.end), piece.end]
         for start, end in pairwise(bounds):
@@ -164,7 +165,7 @@ def _declared(log: Log, fields: Fields) -> Fields | None:
     """The newest declaration of the record's meter in front of it; None where there is none."""
     meter, found = fields["meter"]["id"], None
     needle = f'"{meter}"'.encode()
-    for _, payload in log.payloads(0, fields["n"]):
+    for _unused, payload in log.payloads(0, fields["n"]):
         if kind_of(payload) == b"meter" and needle in payload:
             try:
                 told = parse(payload)

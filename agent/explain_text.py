@@ -17,6 +17,7 @@ from agent.declaration import Fields, frames_of
 from agent.explain import Explained, Explanation
 from agent.findings import printable
 from agent.working import places, working_or_why
+from config.language import _
 from drivers.words import Piece
 
 # What is said, and in which colour; the colour is left off where nobody could see it.
@@ -42,11 +43,13 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
     fields = told.fields
     yield paint(printable(_title(fields, zone)), _TITLE)
     protocol = _PROTOCOLS[told.protocol]
-    yield f"{protocol}, guessed from the bytes: the meter's model is not at hand" if told.guessed else protocol
+    yield (
+        _("{protocol}, guessed from the bytes: the meter's model is not at hand", protocol=protocol) if told.guessed else protocol
+    )
     width = max((len(piece.field) for frame in told.frames for piece in [*frame.request, *frame.answer]), default=0)
     if not told.frames:
         yield ""
-        yield "No bytes belong to it: nobody tried."
+        yield _("No bytes belong to it: nobody tried.")
     for frame in told.frames:
         yield ""
         yield from _exchange(frame, width, paint)
@@ -55,7 +58,7 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
         yield paint("VALUES", _TITLE)
         yield from _values(told, paint)
     yield ""
-    yield paint(f"Whether the record is genuine: meterseal trace --record {fields['n']}, meterseal verify", _FAINT)
+    yield paint(_("Whether the record is genuine: meterseal trace --record {n}, meterseal verify", n=fields["n"]), _FAINT)
 
 
 def _title(fields: Fields, zone: tzinfo) -> str:
@@ -68,11 +71,11 @@ def _title(fields: Fields, zone: tzinfo) -> str:
 def _exchange(frame: Explained, width: int, paint: Paint) -> Iterator[str]:
     of = f"FRAME {frame.number}"
     size = sum(len(piece.data) for piece in frame.request)
-    yield paint(f"{of}  ASKED  {size} bytes" if size else f"{of}  LISTENED, nothing was sent", _TITLE)
+    yield paint(f"{of}  ASKED  {size} bytes" if size else _("{of}  LISTENED, nothing was sent", of=of), _TITLE)
     yield from _table(frame.request, width, paint)
     size = sum(len(piece.data) for piece in frame.answer)
-    fault = f"  {frame.fault.replace('_', ' ').upper()}: no value comes from it" if frame.fault else ""
-    words = f"ANSWERED  {size} bytes after {frame.ms} ms" if size else "NOTHING CAME BACK"
+    fault = _("  {upper}: no value comes from it", upper=frame.fault.replace("_", " ").upper()) if frame.fault else ""
+    words = _("ANSWERED  {size} bytes after {ms} ms", size=size, ms=frame.ms) if size else _("NOTHING CAME BACK")
     yield paint(f"{of}  {words}", _TITLE) + paint(fault, _WRONG)
     yield from _table(frame.answer, width, paint)
 
@@ -104,10 +107,10 @@ def _values(told: Explanation, paint: Paint) -> Iterator[str]:
     frames = frames_of(told.fields)
     for value in told.values:
         quality = f"   {value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else ""
-        stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else "no value"
+        stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
         yield paint(printable(f"  {value['quantity']} = {stated}{quality}"), _VALUE)
         if "formula" not in value:
-            yield "      no good frame holds it"
+            yield _("      no good frame holds it")
             continue
         for where in _where(value["formula"], frames.answers):
             yield f"      {where}"
@@ -119,7 +122,7 @@ def _where(formula: str, answers: Sequence[bytes]) -> Iterator[str]:
     for place in places(formula):
         start, end = place.span()
         named = f"byte {start}" if end == start + 1 else f"bytes {start} to {end - 1}"
-        yield f"{named} of the answer in frame {place.answer}: {place.of(answers).hex(' ')}"
+        yield _("{named} of the answer in frame {answer}: {of}", named=named, answer=place.answer, of=place.of(answers).hex(" "))
 
 
 def explain_fields(told: Explanation) -> dict[str, Any]:

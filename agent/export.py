@@ -23,6 +23,7 @@ from agent.log import Log
 from agent.record import RecordError, parse
 from agent.seal import base64url, from_base64url, key_name
 from agent.story import kind_of
+from config.language import _
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LEVEL = 6
@@ -99,10 +100,10 @@ def export(log: Log, path: Path, stop: int | None = None) -> Summary:
         ValueError: there is nothing to export.
     """
     end = log.size() if stop is None else min(stop, log.size())
-    if end < log.size() and any(first < end for first, _, _ in log.kept()):
-        raise ValueError(f"records are gone, and a record behind {end - 1} may say so: export the whole log")
+    if end < log.size() and any(first < end for first, _end, _data in log.kept()):
+        raise ValueError(_("records are gone, and a record behind {end} may say so: export the whole log", end=end - 1))
     if end < 1:
-        raise ValueError("there is no record to export")
+        raise ValueError(_("there is no record to export"))
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -125,7 +126,7 @@ def _write(bundle: zipfile.ZipFile, log: Log, end: int) -> tuple[int, int, int, 
     first = last = b""
     records = 0
     with bundle.open(_member(RECORDS), "w", force_zip64=True) as member:
-        for _, payload in log.payloads(0, end):
+        for _unused, payload in log.payloads(0, end):
             first, last, records = first or payload, payload, records + 1
             keys |= _key_in(payload) if kind_of(payload) == b"key" else {}
             member.write(payload.replace(b"\n", b" ") + b"\n")  # between tokens, where alone JSON has line ends

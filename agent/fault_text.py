@@ -7,11 +7,12 @@ from pathlib import Path
 
 from agent.fault import Fault
 from agent.faults import FAULTS, GROUPS
+from config.language import N_, _
 
-_ABOUT = """\
+_ABOUT = N_("""\
 Every message of the journal that tells of trouble has a field `code`, and every message on the command line ends with
 one, such as `[MS-204]`. `meterseal fault MS-204` prints the same text as this page. Codes never change meaning.\
-"""
+""")
 
 
 def fault_text(fault: Fault) -> str:
@@ -21,14 +22,14 @@ def fault_text(fault: Fault) -> str:
         [
             f"{fault.code} {fault.title}",
             "",
-            f"Check first: {fault.first}",
+            _("Check first: {first}", first=fault.first),
             "",
-            f"What is seen: {fault.symptom}",
+            _("What is seen: {symptom}", symptom=fault.symptom),
             "",
-            "Causes, the likeliest first:",
+            _("Causes, the likeliest first:"),
             *causes,
             "",
-            f"How to find out: {fault.measure}",
+            _("How to find out: {measure}", measure=fault.measure),
         ]
     )
 
@@ -44,7 +45,7 @@ def fault_list(faults: Mapping[str, Fault]) -> str:
 
 def fault_page(faults: Mapping[str, Fault]) -> str:
     """The page of all faults in Markdown, one section a code."""
-    parts = ["# Fault codes", _ABOUT]
+    parts = [_("# Fault codes"), _(_ABOUT)]
     for group, about in GROUPS.items():
         mine = [fault for fault in faults.values() if fault.code.startswith(group[:4])]
         rows = "\n".join(f"| [{each.code}](#{_anchor(each)}) | {each.title} |" for each in mine)
@@ -55,9 +56,16 @@ def fault_page(faults: Mapping[str, Fault]) -> str:
 
 def _section(fault: Fault) -> str:
     causes = "\n".join(f"{place}. {cause}" for place, cause in enumerate(fault.causes, 1))
-    return (
-        f"### {fault.code} {fault.title}\n\n**Check first:** {fault.first}\n\n**What is seen:** {fault.symptom}\n\n"
-        f"**Causes, the likeliest first:**\n\n{causes}\n\n**How to find out:** {fault.measure}"
+    return _(
+        "### {code} {title}\n"
+        "\n**Check first:** {first}\n\n**What is seen:** {symptom}\n\n**Causes, the likeliest first:**\n\n{causes}\n\n"
+        "**How to find out:** {measure}",
+        code=fault.code,
+        title=fault.title,
+        first=fault.first,
+        symptom=fault.symptom,
+        causes=causes,
+        measure=fault.measure,
     )
 
 

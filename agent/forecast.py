@@ -16,6 +16,7 @@ from agent.line_time import ROUND_TRIP_S, TURNAROUND_S, UNSTATED, Asked, LineTim
 from agent.link_settings import settings_of
 from agent.polled import Polled
 from config.check import SiteFile
+from config.language import _
 from config.mistake import ConfigError
 from config.site import Link
 from config.text import read_text
@@ -64,33 +65,46 @@ def _asked(meter: Polled, stated: bool, hole: int) -> Asked:
 def described(line: LineTime) -> list[str]:
     """What `check` prints of a line: how busy it is, how long a round takes, and warnings."""
     times = line.round
-    assumed = f"{TURNAROUND_S * 1000:.0f} ms until a meter answers"
+    assumed = _("{turnaround_s:.0f} ms until a meter answers", turnaround_s=TURNAROUND_S * 1000)
     if line.on_tcp:
-        assumed = f"{ROUND_TRIP_S * 1000:.0f} ms for each answer"
+        assumed = _("{round_trip_s:.0f} ms for each answer", round_trip_s=ROUND_TRIP_S * 1000)
     if not line.told:
-        assumed += " and answers at their longest"
+        assumed += _(" and answers at their longest")
     return [
         f"{line.link}: {_meters(line.meters)}, {_settings(line)}: {_shares(line)}{_too_often(line)}",
-        f"  one round takes {_seconds(times.usual)}, at least {_seconds(times.least)} (counted with {assumed})",
+        _(
+            "  one round takes {seconds}, at least {seconds_2} (counted with {assumed})",
+            seconds=_seconds(times.usual),
+            seconds_2=_seconds(times.least),
+            assumed=assumed,
+        ),
         *_warnings(line),
     ]
 
 
 def refusal(line: LineTime) -> str:
     """Why a line cannot do what is asked of it, and what to write."""
-    wanted = " and ".join(f"{_meters(count)} every {_span(every_s)}" for every_s, count, _ in line.intervals())
-    takes = f"asking all once takes at least {_seconds(line.round.least)} ({_settings(line)})"
-    return f"there is no time for {wanted}: {takes}, {_percent(line.busy.least)} of the time there is; {_advice(line)}"
+    wanted = " and ".join(f"{_meters(count)} every {_span(every_s)}" for every_s, count, _unused in line.intervals())
+    takes = _(
+        "asking all once takes at least {seconds} ({settings})", seconds=_seconds(line.round.least), settings=_settings(line)
+    )
+    return _(
+        "there is no time for {wanted}: {takes}, {percent} of the time there is; {advice}",
+        wanted=wanted,
+        takes=takes,
+        percent=_percent(line.busy.least),
+        advice=_advice(line),
+    )
 
 
 def _warnings(line: LineTime) -> list[str]:
     busy, shortest = line.busy.usual, line.shortest_s
     if busy > BUSY:
-        why = "polls will be missed" if busy > 1 else "a silent meter or a repeated request is enough to miss polls"
-        return [f"  more than {_percent(BUSY)} busy: {why} (overrun); {_advice(line)}"]
+        why = _("polls will be missed") if busy > 1 else _("a silent meter or a repeated request is enough to miss polls")
+        return [_("  more than {percent} busy: {why} (overrun); {advice}", percent=_percent(BUSY), why=why, advice=_advice(line))]
     if len(line.intervals()) > 1 and line.collides():
-        often = f"what is read every {_span(shortest)} has to wait too long and misses polls (overrun)"
-        return [f"  when all meters are due at once, {often}; give it a line of its own, or read it less often"]
+        often = _("what is read every {span} has to wait too long and misses polls (overrun)", span=_span(shortest))
+        return [_("  when all meters are due at once, {often}; give it a line of its own, or read it less often", often=often)]
     return []
 
 
@@ -99,15 +113,15 @@ def _advice(line: LineTime) -> str:
     found = []
     every_s = next((step for step in _STEPS if step > line.shortest_s and _fits(line.not_under(step))), None)
     if every_s:
-        found.append(f"write  every: {_span(every_s).replace(' min', 'm').replace(' ', '')}  where it is shorter")
+        found.append(_("write  every: {span}  where it is shorter", span=_span(every_s).replace(" min", "m").replace(" ", "")))
     slowest = min(each.baud for each in line.asked)
     baud = next((rate for rate in _BAUD_RATES if rate > slowest and _fits(line.at_baud(rate))), None)
     if baud and line.stated and not line.on_tcp:
-        found.append(f"set line and meters to {baud} baud, if all can")
-    found.append("list fewer quantities")
+        found.append(_("set line and meters to {baud} baud, if all can", baud=baud))
+    found.append(_("list fewer quantities"))
     lines = math.ceil(line.busy.usual / BUSY)
     if not line.on_tcp and 1 < lines <= line.meters:
-        found.append(f"spread the meters over {lines} lines")
+        found.append(_("spread the meters over {lines} lines", lines=lines))
     return f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else found[0]
 
 
@@ -117,9 +131,9 @@ def _fits(line: LineTime) -> bool:
 
 def _settings(line: LineTime) -> str:
     if line.on_tcp:
-        return "Modbus TCP"
+        return _("Modbus TCP")
     if not line.stated:
-        return "behind a serial server"
+        return _("behind a serial server")
     return " and ".join(sorted({f"{each.baud} baud {each.character}" for each in line.asked if each.framing != "tcp"}))
 
 
@@ -129,10 +143,14 @@ def _shares(line: LineTime) -> str:
     if len(intervals) == 1:
         text += f" every {_span(intervals[0][0])}"
     else:
-        text += f" ({', '.join(f'{_percent(share.usual)} every {_span(every_s)}' for every_s, _, share in intervals)})"
+        text += f" ({', '.join(f'{_percent(share.usual)} every {_span(every_s)}' for every_s, _unused, share in intervals)})"
     if not line.stated:
         if_so = line.if_stated()
-        text += f" without the time of the bytes, {_percent(if_so.busy.usual)} if the server is set to {_settings(if_so)}"
+        text += _(
+            " without the time of the bytes, {percent} if the server is set to {settings}",
+            percent=_percent(if_so.busy.usual),
+            settings=_settings(if_so),
+        )
     return text
 
 
@@ -142,8 +160,8 @@ def _too_often(line: LineTime) -> str:
     too_often = [step for step in _STEPS if step < shortest and known.hastened(step).busy.usual > 1]
     if not too_often:
         return ""
-    instead = "" if len(line.intervals()) == 1 else f" in place of {_span(shortest)}"
-    return f"; at {_span(too_often[-1])}{instead} it would not fit"
+    instead = "" if len(line.intervals()) == 1 else _(" in place of {span}", span=_span(shortest))
+    return _("; at {span}{instead} it would not fit", span=_span(too_often[-1]), instead=instead)
 
 
 def _meters(count: int) -> str:

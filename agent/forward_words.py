@@ -9,6 +9,7 @@ from agent.mqtt import Message, on_this_machine, port_of
 from agent.mqtt_words import NOBODY_LISTENS, Trouble
 from agent.topics import Tree
 from agent.window import Parcel
+from config.language import _
 from config.site import Mqtt
 
 
@@ -25,10 +26,10 @@ class Teller:
     def begin(self, has_password: bool) -> None:
         """What the site file asks for and a person should think over."""
         if has_password and not self._destination.tls and not on_this_machine(self._destination.host):
-            why = "the password goes over the network unencrypted"
-            self._log.warning("forward.password_in_clear", why=why, hint="Write `tls:` for this broker in site.yaml.")
+            why = _("the password goes over the network unencrypted")
+            self._log.warning("forward.password_in_clear", why=why, hint=_("Write `tls:` for this broker in site.yaml."))
         if self._destination.version != "5":
-            self._log.warning("forward.old_version", why=BLIND, hint=BLIND_HINT)
+            self._log.warning("forward.old_version", why=_(BLIND), hint=_(BLIND_HINT))
 
     def connected(self, next_n: int, waiting: int) -> None:
         """The broker took the connection."""
@@ -55,7 +56,10 @@ class Teller:
     def nobody_listens(self, message: Message) -> None:
         """The broker has no subscriber for a record."""
         if self._first_time(self._tree.part_of(message), NOBODY_LISTENS):
-            hint = f"Subscribe to {self._tree.base}/# where the readings are collected; until then the broker throws them away."
+            hint = _(
+                "Subscribe to {base}/# where the readings are collected; until then the broker throws them away.",
+                base=self._tree.base,
+            )
             self._log.warning("forward.nobody_listens", topic=message.topic, hint=hint)
 
     def _first_time(self, place: str, code: int) -> bool:

@@ -19,6 +19,7 @@ from agent.ledger_file import LedgerReader
 from agent.ledger_head import ring_of
 from agent.seal import Key, Record, key_name
 from agent.state import LEDGER_FILE, only_agent
+from config.language import _
 
 
 def keys_in_ledger(state: Path) -> KeyRing | None:
@@ -32,7 +33,7 @@ def keys_in_ledger(state: Path) -> KeyRing | None:
         return None
     reader = LedgerReader(path)
     try:
-        ring, _ = ring_of(reader)
+        ring, _unused = ring_of(reader)
     finally:
         reader.close()
     return ring if ring.terms else None
@@ -88,18 +89,22 @@ async def revoke(state: Path, gateway: str, who: str, clock: Clock, recovery: Ke
 def check_recovery(ring: KeyRing, recovery: Key) -> None:
     """Returns if this is the recovery key of the log. Raises KeyFileError."""
     if ring.recovery is None:
-        raise KeyFileError("this log has no recovery key", "Begin a new log: `meterseal init` with a new --state.")
+        raise KeyFileError(_("this log has no recovery key"), _("Begin a new log: `meterseal init` with a new --state."))
     if recovery.public != ring.recovery:
         raise KeyFileError(
-            f"this is recovery key {recovery.name}; the one of this log is {key_name(ring.recovery)}",
-            "Look for the sheet with that name on it; after a revocation the newest sheet counts.",
+            _(
+                "this is recovery key {name}; the one of this log is {key_name}",
+                name=recovery.name,
+                key_name=key_name(ring.recovery),
+            ),
+            _("Look for the sheet with that name on it; after a revocation the newest sheet counts."),
         )
 
 
 def _begun(state: Path) -> KeyRing:
     ring = keys_in_ledger(state)
     if ring is None:
-        raise KeyFileError("the log has not begun, so there is no key in force to change", "Run the agent once first.")
+        raise KeyFileError(_("the log has not begun, so there is no key in force to change"), _("Run the agent once first."))
     return ring
 
 

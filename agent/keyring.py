@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.seal import from_base64url, key_name, pre_authentication, rotation_statement, signed
+from config.language import _
 
 Problem = tuple[str, str]
 IsSigned = Callable[[bytes, str, bytes], bool]
@@ -67,74 +68,101 @@ class KeyRing:
         """Takes the log's first record; problems if it does not enrol the confirmed key."""
         public = _bytes_of(fields, "public") if fields.get("kind") == "key" and fields.get("action") == "enrol" else None
         if public is None:
-            yield "KEY", "the log does not begin with the enrolment of a key"
+            yield "KEY", _("the log does not begin with the enrolment of a key")
             return
         self.recovery = _bytes_of(fields, "recovery")
         if self._anchor is None:
             self.terms.append(KeyTerm(key_name(public), public, 0))
         elif public != self._anchor:
-            yield "KEY", f"the log enrols key {key_name(public)}; the confirmed key is {key_name(self._anchor)}"
+            yield (
+                "KEY",
+                _(
+                    "the log enrols key {key_name}; the confirmed key is {key_name_2}",
+                    key_name=key_name(public),
+                    key_name_2=key_name(self._anchor),
+                ),
+            )
 
     def check(self, n: int, fields: Mapping[str, Any], body: bytes) -> Iterator[Problem]:
         """Problems with the signature of record n."""
         signature, name = fields.get("sig"), fields.get("key")
         term = self.in_force
         if not isinstance(signature, str):
-            yield "UNSIGNED", "there is no signature"
+            yield "UNSIGNED", _("there is no signature")
             return
         if term is None:
-            yield "SIGNATURE", "there is no enrolled key to check the signature with"
+            yield "SIGNATURE", _("there is no enrolled key to check the signature with")
             return
         data = pre_authentication(body)
         if fields.get("kind") == "key" and fields.get("action") == "revoke":
             if self.recovery is None or name != key_name(self.recovery) or not self._signed(data, signature, self.recovery):
-                yield "KEY", f"the revocation is not signed by the recovery key, {self._recovery_name()}"
-                yield "SIGNATURE", "the signature is not the recovery key's over this content"
+                yield (
+                    "KEY",
+                    _("the revocation is not signed by the recovery key, {recovery_name}", recovery_name=self._recovery_name()),
+                )
+                yield "SIGNATURE", _("the signature is not the recovery key's over this content")
             return
         if name == term.name:
             if not self._signed(data, signature, term.public):
-                yield "SIGNATURE", f"the signature is not key {name}'s over this content"
+                yield "SIGNATURE", _("the signature is not key {name}'s over this content", name=name)
             return
         former = next((old for old in self.terms if old.name == name), None)
         if former is None:
             self.strangers.setdefault(str(name), n)
-            yield "KEY", f"signed under the name of key {str(name)[:16]}, which is not enrolled here; in force is {term.name}"
-            yield "SIGNATURE", "the signature is not of any key enrolled up to here"
+            yield (
+                "KEY",
+                _(
+                    "signed under the name of key {name}, which is not enrolled here; in force is {name_2}",
+                    name=str(name)[:16],
+                    name_2=term.name,
+                ),
+            )
+            yield "SIGNATURE", _("the signature is not of any key enrolled up to here")
             return
-        yield "KEY", f"signed by key {former.name}, which expired before record {term.first}"
+        yield "KEY", _("signed by key {name}, which expired before record {first}", name=former.name, first=term.first)
         if not self._signed(data, signature, former.public):
-            yield "SIGNATURE", f"the signature is not key {name}'s over this content either"
+            yield "SIGNATURE", _("the signature is not key {name}'s over this content either", name=name)
 
     def take(self, n: int, fields: Mapping[str, Any]) -> Iterator[Problem]:
         """Takes a key record after the first, whose signature was good; problems if it brings no new key into force."""
         term, public = self.in_force, _bytes_of(fields, "public")
         if fields["action"] == "enrol":
-            yield "KEY", "a second enrolment; later keys come by rotation or revocation only"
+            yield "KEY", _("a second enrolment; later keys come by rotation or revocation only")
             return
         revokes = fields["action"] == "revoke"
         act = "revocation" if revokes else "rotation"
         if term is None or public is None:
-            yield "KEY", f"the {act} carries no usable key"
+            yield "KEY", _("the {act} carries no usable key", act=act)
             return
         if revokes and fields.get("revoked") != term.name:
-            yield "KEY", f"revokes key {fields.get('revoked')}; in force is {term.name}"
+            yield "KEY", _("revokes key {fields}; in force is {name}", fields=fields.get("revoked"), name=term.name)
             return
         name = key_name(public)
         statement = rotation_statement(str(fields["gateway"]), term.name, public, act)
         if not signed(statement, str(fields.get("proof", "")), public):
-            yield "KEY", f"the new key {name} has not proven itself; it is not taken into force"
+            yield "KEY", _("the new key {name} has not proven itself; it is not taken into force", name=name)
             return
         if any(old.name == name for old in self.terms) or public == self.recovery:
-            yield "KEY", f"key {name} was in force before, or is the recovery key, and may not come into force"
+            yield (
+                "KEY",
+                _("key {name} was in force before, or is the recovery key, and may not come into force", name=name),
+            )
             return
         self.terms.append(KeyTerm(name, public, n + 1))
         if revokes:
             self.recovery = _bytes_of(fields, "recovery") or self.recovery
         if name in self.strangers:
-            yield "KEY", f"key {name} comes into force here and has signed records from {self.strangers[name]} on already"
+            yield (
+                "KEY",
+                _(
+                    "key {name} comes into force here and has signed records from {strangers} on already",
+                    name=name,
+                    strangers=self.strangers[name],
+                ),
+            )
 
     def _recovery_name(self) -> str:
-        return key_name(self.recovery) if self.recovery else "of which this log has none"
+        return key_name(self.recovery) if self.recovery else _("of which this log has none")
 
 
 def _bytes_of(fields: Mapping[str, Any], name: str) -> bytes | None:

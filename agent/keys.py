@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.checkpoint import CheckpointError, origin_of, read_verifier_key, verifier_key
 from agent.seal import Key, key_name
+from config.language import N_, _
 
 KEY_FILE = "key.pem"
 NEXT_FILE = "key.next.pem"
@@ -30,8 +31,8 @@ PUBLIC_FILE = "key.vkey"
 RECOVERY_FILE = "recovery.vkey"
 CREDENTIAL = "meterseal_key"
 _RECOVERY = "/recovery"
-_KEPT = "A gateway keeps its key; `meterseal key rotate` changes it. For another gateway take another --state."
-_MAKE = "Run `meterseal init` first."
+_KEPT = N_("A gateway keeps its key; `meterseal key rotate` changes it. For another gateway take another --state.")
+_MAKE = N_("Run `meterseal init` first.")
 _FILE_OPEN = 0o077
 _CREDENTIAL_OPEN = 0o027  # systemd shows its access list for the service as a right of the group to read
 
@@ -78,8 +79,8 @@ def load_key(state: Path, in_force: bytes | None = None) -> Key:
     """
     paths = list(_present(state))
     if not paths:
-        lost = "" if in_force is None else " If it is lost, run `meterseal key revoke` with the recovery key."
-        raise KeyFileError(f"there is no key at {state / KEY_FILE}", f"{_MAKE}{lost}")
+        lost = "" if in_force is None else _(" If it is lost, run `meterseal key revoke` with the recovery key.")
+        raise KeyFileError(_("there is no key at {state}", state=state / KEY_FILE), f"{_(_MAKE)}{lost}")
     if in_force is None:
         return read_key(paths[0])
     for path in paths:
@@ -91,8 +92,8 @@ def load_key(state: Path, in_force: bytes | None = None) -> Key:
         if key.public == in_force:
             return key
     raise KeyFileError(
-        f"{paths[0]} is not the key of this ledger; its key is {key_name(in_force)}",
-        "Bring back the key file that belongs to it; if it is lost, run `meterseal key revoke` with the recovery key.",
+        _("{paths} is not the key of this ledger; its key is {key_name}", paths=paths[0], key_name=key_name(in_force)),
+        _("Bring back the key file that belongs to it; if it is lost, run `meterseal key revoke` with the recovery key."),
     )
 
 
@@ -106,7 +107,7 @@ def keep_private(path: Path, private: PrivateKeyTypes, refused: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise KeyFileError(f"there is a key already: {path}", refused) from None
+        raise KeyFileError(_("there is a key already: {path}", path=path), refused) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
         file.flush()
@@ -123,12 +124,15 @@ def read_private(path: Path, missing: str) -> PrivateKeyTypes:
         _only_ours(path)
         return load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise KeyFileError(f"there is no key at {path}", missing) from None
+        raise KeyFileError(_("there is no key at {path}", path=path), _(missing)) from None
     except PermissionError:
-        raise KeyFileError(f"{path} may not be read by this user", "Run as the user the key was made by.") from None
+        raise KeyFileError(
+            _("{path} may not be read by this user", path=path), _("Run as the user the key was made by.")
+        ) from None
     except ValueError as error:
         raise KeyFileError(
-            f"{path} is not a key file: {error}", "Bring back the key file from where you keep its copy."
+            _("{path} is not a key file: {error}", path=path, error=error),
+            _("Bring back the key file from where you keep its copy."),
         ) from None
 
 
@@ -136,8 +140,8 @@ def source_of(state: Path) -> str:
     """Where the private key comes from, as words for a person."""
     paths = list(_present(state))
     if not paths:
-        return "no private key here"
-    return f"systemd credential {CREDENTIAL}" if paths[0].name == CREDENTIAL else str(paths[0])
+        return _("no private key here")
+    return _("systemd credential {credential}", credential=CREDENTIAL) if paths[0].name == CREDENTIAL else str(paths[0])
 
 
 def write_recovery(state: Path, gateway: str, public: bytes) -> None:
@@ -157,9 +161,12 @@ def read_recovery(state: Path, gateway: str) -> bytes | None:
     try:
         origin, public = read_verifier_key(path.read_text("utf-8", "replace"))
     except CheckpointError as error:
-        raise KeyFileError(f"{path} is damaged: {error}", "Copy its line from enrolment.txt, or from the signed form.") from None
+        raise KeyFileError(
+            _("{path} is damaged: {error}", path=path, error=error),
+            _("Copy its line from enrolment.txt, or from the signed form."),
+        ) from None
     if origin != origin_of(gateway) + _RECOVERY:
-        raise KeyFileError(f"{path} belongs to {origin}", "Bring back this gateway's own file.")
+        raise KeyFileError(_("{path} belongs to {origin}", path=path, origin=origin), _("Bring back this gateway's own file."))
     return public
 
 
@@ -186,7 +193,7 @@ def read_key(path: Path, missing: str = _MAKE) -> Key:
     """
     private = read_private(path, missing)
     if not isinstance(private, Ed25519PrivateKey):
-        raise KeyFileError(f"{path} is not an Ed25519 key", "Run `meterseal init` with a new state directory.")
+        raise KeyFileError(_("{path} is not an Ed25519 key", path=path), _("Run `meterseal init` with a new state directory."))
     return Key(private)
 
 
@@ -194,12 +201,19 @@ def _only_ours(path: Path) -> None:
     seen = path.stat()
     if path.name == CREDENTIAL:
         if seen.st_mode & _CREDENTIAL_OPEN:
-            raise KeyFileError(f"{path} can be read by others", "Let systemd hand it over: LoadCredential= in the unit.")
+            raise KeyFileError(
+                _("{path} can be read by others", path=path), _("Let systemd hand it over: LoadCredential= in the unit.")
+            )
         return
     if seen.st_mode & _FILE_OPEN:
-        raise KeyFileError(f"{path} can be read by others", f"Run: chmod 600 {path}")
+        raise KeyFileError(_("{path} can be read by others", path=path), _("Run: chmod 600 {path}", path=path))
     if seen.st_uid != os.geteuid():
         raise KeyFileError(
-            f"{path} belongs to another account (number {seen.st_uid}) than this program runs under ({os.geteuid()})",
-            f"Run as that account, or hand it over: chown {os.geteuid()} {path}",
+            _(
+                "{path} belongs to another account (number {st_uid}) than this program runs under ({geteuid})",
+                path=path,
+                st_uid=seen.st_uid,
+                geteuid=os.geteuid(),
+            ),
+            _("Run as that account, or hand it over: chown {geteuid} {path}", geteuid=os.geteuid(), path=path),
         )

@@ -39,6 +39,7 @@ from agent.ranges import Span
 from agent.record import EMPTY_LOG
 from agent.rhythm import Rhythm
 from agent.seal import Key, Record
+from config.language import _
 
 _MOST_IN_ONE_COMMIT = 2000
 _AGAIN_SECONDS = 1.0  # after an error, the disk is tried so often at most
@@ -127,7 +128,7 @@ class Ledger:
         """What the ledger takes of its disk. Raises LedgerError."""
         job = await self._do(Job(self._loop.create_future(), asks=True))
         if job.use is None:
-            raise self._error or LedgerError("the ledger cannot be read")
+            raise self._error or LedgerError(_("the ledger cannot be read"))
         return job.use
 
     def tell_growth(self, event: asyncio.Event) -> None:
@@ -168,7 +169,7 @@ class Ledger:
 
     async def _do(self, job: Job) -> Job:
         if not self._thread.is_alive():
-            raise self._error or LedgerError("the ledger is closed")
+            raise self._error or LedgerError(_("the ledger is closed"))
         self._asked[id(job)] = time.monotonic()
         self._jobs.put(job)
         try:
@@ -192,7 +193,11 @@ class Ledger:
                 self._answer([(self._opened, None, None)])
                 self._write(database)
         except (LedgerError, sqlite3.Error, OSError) as error:
-            self._error = error if isinstance(error, LedgerError) else LedgerError(f"{self.path} cannot be opened: {error}")
+            self._error = (
+                error
+                if isinstance(error, LedgerError)
+                else LedgerError(_("{path} cannot be opened: {error}", path=self.path, error=error))
+            )
             self._answer([(self._opened, self._error, None)])
 
     def _fill_in_leaves(self) -> None:
@@ -251,7 +256,7 @@ class Ledger:
     def _failed(self, database: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
         """Undoes a transaction that the disk refused. The same connection goes on, so what was refused never comes back."""
         self._error = LedgerError(
-            f"nothing is sealed: the disk says {error}", _disk_hint(error), "MS-401", damaged=_is_damage(error)
+            _("nothing is sealed: the disk says {error}", error=error), _disk_hint(error), "MS-401", damaged=_is_damage(error)
         )
         self._again = time.monotonic() + _AGAIN_SECONDS
         if database.in_transaction:
@@ -280,10 +285,10 @@ class Ledger:
 
 def _disk_hint(error: Exception) -> str:
     if isinstance(error, NoRoomError) or "full" in str(error):
-        return "Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml)."
+        return _("Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml).")
     if _is_damage(error):
-        return "The agent starts anew and saves what can be read; the damaged file is kept."
-    return "Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again."
+        return _("The agent starts anew and saves what can be read; the damaged file is kept.")
+    return _("Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again.")
 
 
 def _is_damage(error: Exception) -> bool:

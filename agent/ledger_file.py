@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.schema import COUNTED
+from config.language import _
 
 APPLICATION_ID = 0x4D53_4C31  # "MSL1"
 _REFUSALS = "".join(
@@ -131,21 +132,21 @@ class LedgerReader:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise LedgerError(f"there is no ledger at {path}", "Check --state, or run the agent once.")
+            raise LedgerError(_("there is no ledger at {path}", path=path), _("Check --state, or run the agent once."))
         try:
             self._database = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, check_same_thread=False)
         except sqlite3.Error as error:
-            raise LedgerError(f"{path} cannot be read: {error}") from None
+            raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error)) from None
         try:
             known = self._database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
             if not self._database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
                 self._database.executescript(_NONE_GONE)  # a ledger of an older meterseal
         except sqlite3.Error as error:
             self.close()
-            raise LedgerError(f"{path} cannot be read: {error}") from None
+            raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error)) from None
         if not known:
             self.close()
-            raise LedgerError(f"{path} is not a meterseal ledger")
+            raise LedgerError(_("{path} is not a meterseal ledger", path=path))
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -155,13 +156,13 @@ class LedgerReader:
         try:
             yield from self._database.execute(query, values)
         except sqlite3.Error as error:
-            raise LedgerError(f"the ledger cannot be read: {error}") from None
+            raise LedgerError(_("the ledger cannot be read: {error}", error=error)) from None
 
     def _values(self, kind: type[T], query: str, *values: Any) -> Iterator[tuple[Any, T]]:
         """Rows of a name and one value, which somebody who rebuilt the table could have made anything."""
         for name, value in self._rows(query, *values):
             if type(value) is not kind:
-                raise LedgerError(f"the ledger was tampered with: at {name} there is no {_WORDS[kind]}")
+                raise LedgerError(_("the ledger was tampered with: at {name} there is no {words}", name=name, words=_WORDS[kind]))
             yield name, value
 
     def size(self) -> int:
@@ -171,13 +172,13 @@ class LedgerReader:
 
     def payload(self, n: int) -> bytes:
         """Record n as sealed. Raises KeyError."""
-        for _, payload in self._values(bytes, "SELECT n, payload FROM record WHERE n = ?", n):
+        for _unused, payload in self._values(bytes, "SELECT n, payload FROM record WHERE n = ?", n):
             return payload
         raise KeyError(n)
 
     def leaf(self, n: int) -> bytes:
         """The stored leaf hash of record n. Raises KeyError."""
-        for _, leaf in self._values(bytes, "SELECT n, leaf FROM record WHERE n = ?", n):
+        for _unused, leaf in self._values(bytes, "SELECT n, leaf FROM record WHERE n = ?", n):
             return leaf
         raise KeyError(n)
 
@@ -190,7 +191,7 @@ class LedgerReader:
         self, meter: str, kind: str | None = None, newest_first: bool = False, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, bytes]]:
         """A meter's records, its declarations among them, optionally of one kind, from n = start up to, not including, stop."""
-        within = "n >= ? AND n < ? ORDER BY n " + ("DESC" if newest_first else "ASC")
+        within = _("n >= ? AND n < ? ORDER BY n ") + ("DESC" if newest_first else "ASC")
         span = start, 2**62 if stop is None else stop
         if kind is None:
             yield from self._values(bytes, f"SELECT n, payload FROM record WHERE meter = ? AND {within}", meter, *span)  # noqa: S608  fixed text
@@ -229,7 +230,7 @@ class LedgerReader:
 
     def owed(self) -> dict[str, Any] | None:
         """The content of a `loss` record that must be sealed before anything else; None where nothing is owed."""
-        for _, text in self._values(str, "SELECT one, loss FROM owed"):
+        for _unused, text in self._values(str, "SELECT one, loss FROM owed"):
             fields: dict[str, Any] = json.loads(text)
             return fields
         return None
@@ -237,7 +238,7 @@ class LedgerReader:
     def tiles(self, start: int, stop: int) -> list[bytes]:
         """The stored roots over 256 leaves each, from tile `start` up to, not including, stop."""
         query = "SELECT number, root FROM tile WHERE number >= ? AND number < ? ORDER BY number"
-        return [root for _, root in self._values(bytes, query, start, stop)]
+        return [root for _unused, root in self._values(bytes, query, start, stop)]
 
     def checkpoints(self) -> list[str]:
         """The signed notes, oldest first, each with the witnesses' lines below the gateway's."""
@@ -249,7 +250,7 @@ class LedgerReader:
 
     def checkpoint(self, size: int) -> str | None:
         """The signed note over this many records, without witnesses' lines."""
-        return next((note for _, note in self._values(str, "SELECT size, note FROM checkpoint WHERE size = ?", size)), None)
+        return next((note for _unused, note in self._values(str, "SELECT size, note FROM checkpoint WHERE size = ?", size)), None)
 
     def timestamps(self) -> dict[int, bytes]:
         """RFC 3161 responses by the size of the checkpoint that they are over."""
@@ -257,7 +258,7 @@ class LedgerReader:
 
     def newest_checkpoint(self) -> str | None:
         """The last signed note."""
-        for _, note in self._values(str, "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"):
+        for _unused, note in self._values(str, "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"):
             return note
         return None
 
@@ -273,7 +274,7 @@ class LedgerReader:
 
     def newest_counted(self) -> dict[str, int]:
         """For each meter the n of its newest record that carries a count."""
-        kinds = ", ".join("?" for _ in COUNTED)
+        kinds = ", ".join("?" for _unused in COUNTED)
         query = f"SELECT n FROM record WHERE meter = ? AND kind IN ({kinds}) ORDER BY n DESC LIMIT 1"  # noqa: S608  fixed text
         return {meter: row[0] for meter in self.meters() for row in self._rows(query, meter, *COUNTED)}
 

@@ -18,10 +18,11 @@ from agent.merkle import Frontier
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.rhythm import Rhythm
 from agent.seal import check_signature
+from config.language import N_, _
 
 _TAIL = 64
-_KEEP = "Keep the file and run `meterseal verify` to see what was changed; do not delete it."
-_OTHER_KEY = "Bring back the key file of this ledger; if it is lost, run `meterseal key revoke` with the recovery key."
+_KEEP = N_("Keep the file and run `meterseal verify` to see what was changed; do not delete it.")
+_OTHER_KEY = N_("Bring back the key file of this ledger; if it is lost, run `meterseal key revoke` with the recovery key.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,9 @@ def ring_of(reader: LedgerReader) -> tuple[KeyRing, set[int]]:
             problems += ring.check(n, fields, parsed_body(fields))
             problems += ring.take(n, fields) if n and not problems else []
         except (RecordError, KeyError) as error:
-            raise LedgerError(f"record {n} of the ledger is damaged: {error}", _KEEP) from None
-        for _, what in problems:
-            raise LedgerError(f"record {n} of the ledger is damaged or from another key: {what}", _KEEP)
+            raise LedgerError(_("record {n} of the ledger is damaged: {error}", n=n, error=error), _(_KEEP)) from None
+        for _unused, what in problems:
+            raise LedgerError(_("record {n} of the ledger is damaged or from another key: {what}", n=n, what=what), _(_KEEP))
         seen.add(n)
     return ring, seen
 
@@ -83,7 +84,7 @@ def head_of(path: Path, gateway: str, public: bytes) -> Head:
         ring, seen = ring_of(reader)
         in_force = ring.in_force
         if in_force and public not in (in_force.public, ring.recovery):
-            raise LedgerError(f"the ledger is from another key: in force is {in_force.name}", _OTHER_KEY)
+            raise LedgerError(_("the ledger is from another key: in force is {name}", name=in_force.name), _(_OTHER_KEY))
         prev, boot, offset_ms, state = EMPTY_LOG, "", 0, ""
         for n, payload in reader.payloads(max(0, size - _TAIL)):
             term = ring.at(n)
@@ -112,8 +113,8 @@ def _frontier_of(reader: LedgerReader, size: int) -> Frontier:
     frontier = Frontier(stored_size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
     if frontier.size != size or len(frontier.hashes) != size.bit_count():
         raise LedgerError(
-            f"the ledger holds {size} records, its tree {frontier.size}",
-            "Somebody changed the file. Keep it, run `meterseal verify`, and start with a new state directory.",
+            _("the ledger holds {size} records, its tree {size_2}", size=size, size_2=frontier.size),
+            _("Somebody changed the file. Keep it, run `meterseal verify`, and start with a new state directory."),
         )
     return frontier
 
@@ -123,13 +124,19 @@ def _checked(reader: LedgerReader, n: int, payload: bytes, gateway: str, public:
         fields = parse(payload)
         body = check_signature(fields, public) if public else parsed_body(fields)  # key records have been checked before
     except RecordError as error:
-        raise LedgerError(f"record {n} of the ledger is damaged or from another key: {error}", _KEEP) from None
+        raise LedgerError(
+            _("record {n} of the ledger is damaged or from another key: {error}", n=n, error=error), _(_KEEP)
+        ) from None
     if fields.get("n") != n or leaf_hash(body) != reader.leaf(n):
-        raise LedgerError(f"record {n} of the ledger is damaged", _KEEP)
+        raise LedgerError(_("record {n} of the ledger is damaged", n=n), _(_KEEP))
     if fields["gateway"] != gateway:
         raise LedgerError(
-            f"this ledger belongs to gateway {fields['gateway']}, site.yaml says {gateway}",
-            "Correct `gateway:` in site.yaml, or take another state directory.",
+            _(
+                "this ledger belongs to gateway {gateway}, site.yaml says {gateway_2}",
+                gateway=fields["gateway"],
+                gateway_2=gateway,
+            ),
+            _("Correct `gateway:` in site.yaml, or take another state directory."),
         )
     return fields
 

@@ -15,6 +15,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.language import _
+
 MEGABYTE = 1_000_000
 _FLOOR = 16 * MEGABYTE
 _SPARE_PAGES = 512  # 2 MB beyond the limit, for taking records away
@@ -68,8 +70,8 @@ class Room:
         """Returns while the disk has more free space than the floor. Raises NoRoomError."""
         free = _free(self._path)
         if free < self._floor:
-            told = f"{free // MEGABYTE} MB free, {self._floor // MEGABYTE} MB are left alone"
-            raise NoRoomError(f"the disk is full: {told}")
+            told = _("{free} MB free, {floor} MB are left alone", free=free // MEGABYTE, floor=self._floor // MEGABYTE)
+            raise NoRoomError(_("the disk is full: {told}", told=told))
 
     def use(self, database: sqlite3.Connection) -> Use:
         """What the ledger takes now. Raises sqlite3.Error."""

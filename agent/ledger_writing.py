@@ -22,6 +22,7 @@ from agent.rhythm import Rhythm
 from agent.schema import COUNTED
 from agent.seal import Key, Record, seal
 from agent.tiles import keep_tiles
+from config.language import _
 
 _STEP_MS = 1000
 
@@ -84,7 +85,7 @@ class Writing:
             self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm = before
             del self.sealed[count:], self._notes[notes:]
             job.result.clear()
-            return error if isinstance(error, RecordError) else RecordError(f"no record: {error!r}")
+            return error if isinstance(error, RecordError) else RecordError(_("no record: {error!r}", error=error))
         self.key = job.successor or self.key
         if job.kept:
             table, values = job.kept

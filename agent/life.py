@@ -12,6 +12,7 @@ from typing import Any
 from agent.declaration import Declaration
 from agent.settings import codes, watched
 from agent.standing import Standing
+from config.language import _
 
 Problem = tuple[str, str]
 
@@ -49,9 +50,16 @@ class Lives:
         if fields["kind"] == "meter":
             standing.watched, standing.codes = (watched(model), codes(model)) if model else ({}, frozenset())
         elif declaration is None:
-            yield "DECLARATION", "this meter was never declared"
+            yield "DECLARATION", _("this meter was never declared")
         if fields["kind"] == "reading" and model and fields.get("doubt", "") != standing.doubt:
-            yield "GRADE", f"says {_grade(fields.get('doubt', ''))}, from the records before it follows {_grade(standing.doubt)}"
+            yield (
+                "GRADE",
+                _(
+                    "says {grade}, from the records before it follows {grade_2}",
+                    grade=_grade(fields.get("doubt", "")),
+                    grade_2=_grade(standing.doubt),
+                ),
+            )
         if fields["kind"] in ("reading", "spot") and model:
             yield from _proof(fields["meter"], standing)
         yield from standing.take(n, fields)
@@ -60,8 +68,15 @@ class Lives:
 def _proof(source: Mapping[str, Any], standing: Standing) -> Iterator[Problem]:
     right = "fingerprint" if standing.fingerprint and source["serial"] else "plate"
     if source["serial_from"] in ("plate", "fingerprint") and source["serial_from"] != right:
-        yield "DECLARATION", f"states that its serial number is known from the {source['serial_from']}, it is from the {right}"
+        yield (
+            "DECLARATION",
+            _(
+                "states that its serial number is known from the {serial_from}, it is from the {right}",
+                serial_from=source["serial_from"],
+                right=right,
+            ),
+        )
 
 
 def _grade(doubt: str) -> str:
-    return f"that it is not evidence grade ({doubt})" if doubt else "that it is evidence grade"
+    return _("that it is not evidence grade ({doubt})", doubt=doubt) if doubt else _("that it is evidence grade")

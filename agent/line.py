@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from agent.clock import Clock
+from config.language import _
 from drivers.errors import LinkDown
 
 _SHORT_LIVED = 5.0
@@ -85,7 +86,7 @@ class Line:
         self._lead = opening_s + _LEAD
         self._open = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._down = LinkDown("not_open", f"{link.settings.name} is not open yet")
+        self._down = LinkDown("not_open", _("{name} is not open yet", name=link.settings.name))
         self._down_since = time.monotonic()
         self._idle = False
         self._short_lived = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from config.language import _
 from config.model import Example, Finding, MeterModel
 from drivers import Target, load
 from drivers.errors import FormulaError, MeterError, NoValue
@@ -73,15 +74,21 @@ def example_findings(model: MeterModel) -> Iterator[Finding]:
         try:
             held = {quantity: value for quantity, value in values_of(model, example).items() if value is not None}
         except (FormulaError, IndexError, UnicodeError) as error:
-            yield (*place, "frames"), f"no value can be taken from these frames: {error}"
+            yield (*place, "frames"), _("no value can be taken from these frames: {error}", error=error)
             continue
         for quantity, stated in example.values.items():
             if quantity not in held:
-                yield (*place, "values", quantity), f"no frame of this example holds {quantity}"
+                yield (*place, "values", quantity), _("no frame of this example holds {quantity}", quantity=quantity)
             elif held[quantity] != stated:
-                yield (*place, "values", quantity), f"{stated} is stated, the frames give {held[quantity]}"
+                yield (
+                    (*place, "values", quantity),
+                    _("{stated} is stated, the frames give {held}", stated=stated, held=held[quantity]),
+                )
         if missing := [f"{quantity}: {value}" for quantity, value in held.items() if quantity not in example.values]:
-            yield (*place, "values"), f"the frames also hold {', '.join(missing)}; state that too, or correct the model"
+            yield (
+                (*place, "values"),
+                _("the frames also hold {missing}; state that too, or correct the model", missing=", ".join(missing)),
+            )
 
 
 def _frame_findings(model: MeterModel, example: Example) -> Iterator[tuple[int, str]]:
@@ -90,9 +97,9 @@ def _frame_findings(model: MeterModel, example: Example) -> Iterator[tuple[int, 
         try:
             driver.check(request, answer, framing)
         except MeterError as error:
-            yield number, f"this is no answer to its request: {error}"
+            yield number, _("this is no answer to its request: {error}", error=error)
         except (IndexError, ValueError) as error:
-            yield number, f"this is no frame of {model.protocol}: {error}"
+            yield number, _("this is no frame of {protocol}: {error}", protocol=model.protocol, error=error)
 
 
 def unproven(model: MeterModel) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from config.language import _
 from config.model import TRUST_WORDS, MeterModel, ModelFile, Point, Watch
 from config.protocols import PROTOCOLS
 
@@ -24,7 +25,7 @@ def described(file: ModelFile, where: str) -> str:
         *(f"    source    {source.kind}: {source.url}" for source in model.trust.sources),
         *(f"    open      {question}" for question in model.trust.questions),
     ]
-    for title, watches in (("says who it is", model.identity), ("settings that are watched", model.attest)):
+    for title, watches in ((_("says who it is"), model.identity), (_("settings that are watched"), model.attest)):
         lines += [f"  {title}: {', '.join(watch.name for watch in watches)}"] if watches else []
     lines += ["", *_table(_point_row(point) for point in model.points)]
     lines += ["", *(f"  {note}" for note in model.notes)] if model.notes else []
@@ -34,7 +35,7 @@ def described(file: ModelFile, where: str) -> str:
 
 
 def _port(model: MeterModel) -> str:
-    return f", port as delivered: {model.serial.baud} {model.serial.format}" if model.serial else ""
+    return _(", port as delivered: {baud} {value}", baud=model.serial.baud, value=model.serial.format) if model.serial else ""
 
 
 def place_words(place: Any) -> str:
@@ -45,9 +46,9 @@ def place_words(place: Any) -> str:
 
 def _point_row(point: Point) -> tuple[str, ...]:
     scale = "" if point.scale == 1 else f"x {point.scale}"
-    ratio = {"none": "", "already_primary": "primary already"}.get(point.ratio, f"x {point.ratio.replace('_', ' x ')}")
+    ratio = {"none": "", "already_primary": _("primary already")}.get(point.ratio, f"x {point.ratio.replace('_', ' x ')}")
     unit = "" if point.unit == "1" else point.unit
-    return point.quantity, unit, place_words(point.at), scale, ratio, "" if point.default else "on request"
+    return point.quantity, unit, place_words(point.at), scale, ratio, "" if point.default else _("on request")
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -76,9 +77,9 @@ def _named(kind: str, here: dict[str, str], watches: Iterable[Watch]) -> Iterato
 def _parts(here: dict[str, str], there: dict[str, str]) -> Iterator[str]:
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in there:
-            yield f"{name}: only here ({here[name]})"
+            yield _("{name}: only here ({here})", name=name, here=here[name])
         elif name not in here:
-            yield f"{name}: only there ({there[name]})"
+            yield _("{name}: only there ({there})", name=name, there=there[name])
         elif here[name] != there[name]:
             yield f"{name}: {here[name]}; there {there[name]}"
 

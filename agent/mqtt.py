@@ -32,6 +32,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.mqtt_tls import FileUnusable, own_expired, tls_context
 from agent.mqtt_words import Trouble, broke_rules, broker_closed, connect_refused, disconnected, unreachable
+from config.language import _
 from config.site import Mqtt
 
 _CONNECT_SECONDS = 10.0
@@ -159,7 +160,7 @@ class Connection:
         MQTT 3.1.1 cannot ask for that: the will is published from here, before.
         """
         if self._speaks_5:
-            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, _("Disconnect with will message")))
             return
         if self._will:
             self.publish(self._will)
@@ -232,14 +233,14 @@ class _Client(Client):
     def _sock_recv(self, bufsize: int) -> bytes:
         """paho asks here for all that is left of a packet: before one that is too large has any memory."""
         if bufsize > self.largest:
-            self.broke = "the broker sent something far too large"
+            self.broke = _("the broker sent something far too large")
             raise ConnectionAbortedError(self.broke)
         return super()._sock_recv(bufsize)
 
     def _handle_publish(self) -> MQTTErrorCode:
         """A message has arrived. At quality of service 2 paho would keep it; nothing is ever subscribed so."""
         if not self.asks or self._in_packet["command"] & 0b100:
-            self.broke = "the broker sent a message that nobody here asked for"
+            self.broke = _("the broker sent a message that nobody here asked for")
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         return super()._handle_publish()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from agent.mqtt_words import Trouble, file_unusable, own_certificate_expired
+from config.language import _
 from config.site import Tls
 
 
@@ -58,7 +59,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             context.load_cert_chain(tls.certificate, tls.key, password="")
         except OSError as error:
             names = f"{tls.certificate}, {tls.key}" if tls.key else tls.certificate
-            raise FileUnusable(file_unusable("certificate and key", names, error)) from None
+            raise FileUnusable(file_unusable(_("certificate and key"), names, error)) from None
     return context
 
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.keys import KeyFileError, keep_private, read_private
+from config.language import N_, _
 
 FOLDER = "opcua"
 CERTIFICATE_FILE = "own.der"
@@ -30,7 +31,7 @@ KEY_FILE = "own.key"
 _YEARS = 20
 _BITS = 2048  # the largest that every policy and every old server takes (OPC 10000-7: 2048 to 4096)
 _FIRST_TRUE_YEAR = 2025
-_MAKE = "Run `meterseal init --opcua`."
+_MAKE = N_("Run `meterseal init --opcua`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,17 @@ def make_certificate(state: Path, gateway: str, host: str = "", now: datetime | 
     now = now or datetime.now(UTC)
     if now.year < _FIRST_TRUE_YEAR:
         raise KeyFileError(
-            f"this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC", "Set the clock first: a certificate has dates."
+            _("this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC", now=now),
+            _("Set the clock first: a certificate has dates."),
         )
     folder = state / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     private = generate_private_key(public_exponent=65537, key_size=_BITS)
-    keep_private(folder / KEY_FILE, private, f"To make a new one, take {folder} away; servers have to be told of it anew.")
+    keep_private(
+        folder / KEY_FILE,
+        private,
+        _("To make a new one, take {folder} away; servers have to be told of it anew.", folder=folder),
+    )
     certificate = _signed(private, gateway, host or platform.node() or "localhost", now)
     (folder / CERTIFICATE_FILE).write_bytes(certificate.public_bytes(Encoding.DER))
     return load_certificate(state)
@@ -99,13 +105,17 @@ def load_certificate(state: Path) -> OwnCertificate:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (application,) = names.get_values_for_type(x509.UniformResourceIdentifier)
     except FileNotFoundError:
-        raise KeyFileError(f"there is no certificate at {path}", _MAKE) from None
+        raise KeyFileError(_("there is no certificate at {path}", path=path), _(_MAKE)) from None
     except (ValueError, x509.ExtensionNotFound) as error:
         raise KeyFileError(
-            f"{path} is no certificate of this gateway: {error}", "Bring it back from where you keep its copy."
+            _("{path} is no certificate of this gateway: {error}", path=path, error=error),
+            _("Bring it back from where you keep its copy."),
         ) from None
     if certificate.public_key() != private.public_key():
-        raise KeyFileError(f"{path} and {key_path} do not belong together", "Bring both back from where you keep their copies.")
+        raise KeyFileError(
+            _("{path} and {key_path} do not belong together", path=path, key_path=key_path),
+            _("Bring both back from where you keep their copies."),
+        )
     return OwnCertificate(path, key_path, der, application, fingerprint_of(der), certificate.not_valid_after_utc)
 
 

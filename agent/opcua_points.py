@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import get_args
 
 from agent.opcua_text import one_line
+from config.language import _
 from config.opcua import OpcuaType, node_name
 from config.opcua_units import is_known, quantities_in, scale_into
 from config.quantity import quantity_of
@@ -44,11 +45,11 @@ class Pick:
 
 def pick_of(text: str) -> Pick:
     """What `QUANTITY=NODE` or `QUANTITY=NODE#2` says (#2: the third element of a list). Raises PickError."""
-    quantity, _, rest = text.partition("=")
+    quantity, _unused, rest = text.partition("=")
     try:
         quantity_of(quantity)
     except KeyError:
-        message = f"{one_line(text)}: say what the node tells, such as  --pick 'active_energy_import={one_line(text)}'"
+        message = _("{text}: say what the node tells, such as  --pick 'active_energy_import={text}'", text=one_line(text))
         raise PickError(message) from None
     node, mark, index = rest.rpartition(_INDEX)
     if mark and index.isdecimal():
@@ -72,7 +73,7 @@ def site_lines(link_name: str, link: Link, meter: str, picked: Sequence[tuple[Pi
     if new_link:
         security = f", security: {link.policy}" if link.policy == "None" else ""
         lines += ["links:", f"  {link_name}: {{opcua: {quoted(str(link.opcua))}{security}}}"]
-    lines += ["meters:", f"  - id: {meter}", f"    link: {link_name}", "    model: generic-opcua", "    points:"]
+    lines += ["meters:", f"  - id: {meter}", f"    link: {link_name}", _("    model: generic-opcua"), "    points:"]
     for pick, seen in picked:
         lines += _point(pick, seen)
     return "\n".join(lines) + "\n"
@@ -95,29 +96,58 @@ def _fits(pick: Pick, seen: Seen, place: str) -> None:
     try:
         node_name(seen.node)
     except ValueError as error:
-        raise PickError(f"{place}: cannot be written into site.yaml: {one_line(str(error))}") from None
+        raise PickError(
+            _("{place}: cannot be written into site.yaml: {error}", place=place, error=one_line(str(error)))
+        ) from None
     if is_bad(seen.status or 0) and not seen.value:
-        raise PickError(f"{place}: the server gives no value of it ({cause_of(seen.status or 0).replace('_', ' ')})")
+        raise PickError(
+            _(
+                "{place}: the server gives no value of it ({cause_of})",
+                place=place,
+                cause_of=cause_of(seen.status or 0).replace("_", " "),
+            )
+        )
     if seen.type not in get_args(OpcuaType) or seen.type == "String":
-        raise PickError(f"{place}: holds {seen.type or 'no value'}, which is no number meterseal reads; pick another node")
+        raise PickError(
+            _(
+                "{place}: holds {type}, which is no number meterseal reads; pick another node",
+                place=place,
+                type=seen.type or _("no value"),
+            )
+        )
     if seen.length is None and pick.index is not None:
-        raise PickError(f"{place}: is no list; take #{pick.index} away")
+        raise PickError(_("{place}: is no list; take #{index} away", place=place, index=pick.index))
     if seen.length is not None and (pick.index is None or pick.index >= seen.length):
-        raise PickError(f"{place}: is a list of {seen.length}; write which element, from #0 to #{max(0, seen.length - 1)}")
+        raise PickError(
+            _(
+                "{place}: is a list of {length}; write which element, from #0 to #{max}",
+                place=place,
+                length=seen.length,
+                max=max(0, seen.length - 1),
+            )
+        )
 
 
 def _scale(pick: Pick, seen: Seen) -> tuple[Decimal, str]:
     unit = quantity_of(pick.quantity).unit
     if not seen.unit_id:
-        return Decimal(1), f"    # the server states no unit: check that one count is one {unit}"
+        return Decimal(1), _("    # the server states no unit: check that one count is one {unit}", unit=unit)
     shown = one_line(seen.unit) or str(seen.unit_id)
     if not is_known(seen.unit_id):
-        return Decimal(1), f"    # the server's unit {shown} is not known here: write what one is worth in {unit}"
+        return Decimal(1), _(
+            "    # the server's unit {shown} is not known here: write what one is worth in {unit}", shown=shown, unit=unit
+        )
     try:
         return scale_into(seen.unit_id, pick.quantity), f"    # {shown} to {unit}"
     except ValueError as error:
         fitting = ", ".join(quantities_in(seen.unit_id)) or "none"
-        message = f"{one_line(seen.node)} is in {shown}: {error}. Quantities that fit: {fitting}"
+        message = _(
+            "{node} is in {shown}: {error}. Quantities that fit: {fitting}",
+            node=one_line(seen.node),
+            shown=shown,
+            error=error,
+            fitting=fitting,
+        )
         raise PickError(message) from None
 
 

@@ -11,14 +11,15 @@ from cryptography.hazmat.primitives import hashes
 from agent.findings import printable
 from agent.opcua_certificate import OwnCertificate, fingerprint_of
 from agent.opcua_trust import TrustedServer
+from config.language import N_, _
 from config.opcua_rules import DEPRECATED
 from config.opcua_units import quantities_in
 from config.site import Link
 from drivers.opcua_browse import Offer, Seen
 from drivers.opcua_status import cause_of, is_bad
 
-_NO_SECURITY = "anybody on the network can read and change it"
-_WITHDRAWN = "withdrawn, not used by meterseal"
+_NO_SECURITY = N_("anybody on the network can read and change it")
+_WITHDRAWN = N_("withdrawn, not used by meterseal")
 
 
 def one_line(text: str) -> str:
@@ -28,13 +29,13 @@ def one_line(text: str) -> str:
 
 def offers_text(offers: Sequence[Offer], link: Link) -> str:
     """The endpoints of a server, and which one the site file asks for."""
-    lines = ["The server offers:"]
+    lines = [_("The server offers:")]
     for offer in offers:
-        notes = [_WITHDRAWN] if offer.policy in DEPRECATED else [_NO_SECURITY] if offer.policy == "None" else []
+        notes = [_(_WITHDRAWN)] if offer.policy in DEPRECATED else [_(_NO_SECURITY)] if offer.policy == "None" else []
         notes += ["<- site.yaml"] if is_asked_for(offer, link) else []
         lines.append(f"  {one_line(offer.policy):<22} {offer.mode:<15} {', '.join(notes)}".rstrip())
     logins = dict.fromkeys(login for offer in offers for login in offer.logins)
-    return "\n".join([*lines, f"It lets in: {', '.join(logins) or 'nobody'}"])
+    return "\n".join([*lines, _("It lets in: {logins}", logins=", ".join(logins) or "nobody")])
 
 
 def is_asked_for(offer: Offer, link: Link) -> bool:
@@ -44,13 +45,13 @@ def is_asked_for(offer: Offer, link: Link) -> bool:
 
 def server_text(offer: Offer, now: datetime) -> str:
     """Who a server says it is, with its certificate as people compare it."""
-    lines = [f"Application URI  {one_line(offer.server)}", f"Name             {one_line(offer.name)}"]
+    lines = [_("Application URI  {server}", server=one_line(offer.server)), f"Name             {one_line(offer.name)}"]
     if not offer.certificate:
-        return "\n".join([*lines, "Certificate      none"])
+        return "\n".join([*lines, _("Certificate      none")])
     try:
         certificate = x509.load_der_x509_certificate(offer.certificate)
     except ValueError:
-        return "\n".join([*lines, "Certificate      damaged: it cannot be read"])
+        return "\n".join([*lines, _("Certificate      damaged: it cannot be read")])
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     lines += [
         f"Certificate      {one_line(certificate.subject.rfc4514_string())}",
@@ -63,16 +64,25 @@ def server_text(offer: Offer, now: datetime) -> str:
 
 def _doubts(certificate: x509.Certificate, server: str, now: datetime) -> Iterator[str]:
     if now < certificate.not_valid_before_utc:
-        yield f"not valid yet: this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC. Compare the clocks of server and gateway."
+        yield _(
+            "not valid yet: this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC. Compare the clocks of server and gateway.",
+            now=now,
+        )
     if now > certificate.not_valid_after_utc:
-        yield f"no longer valid: this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC. Give the server a new certificate."
+        yield _(
+            "no longer valid: this gateway's clock shows {now:%Y-%m-%d %H:%M} UTC. Give the server a new certificate.", now=now
+        )
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except (ValueError, x509.ExtensionNotFound):
         uris = []
     if server not in uris:
-        yield f"it is made for {', '.join(uris) or 'nobody'}, not for {server}: was the server renamed after it was made?"
+        yield _(
+            "it is made for {uris}, not for {server}: was the server renamed after it was made?",
+            uris=", ".join(uris) or "nobody",
+            server=server,
+        )
 
 
 def changed_text(kept: TrustedServer, offer: Offer) -> str:
@@ -82,10 +92,14 @@ def changed_text(kept: TrustedServer, offer: Offer) -> str:
         return ""
     return "\n".join(
         [
-            f"THIS IS NOT THE SERVER THAT {one_line(kept.confirmed_by)} CONFIRMED ON {kept.confirmed_at[:10]}:",
+            _(
+                "THIS IS NOT THE SERVER THAT {confirmed_by} CONFIRMED ON {confirmed_at}:",
+                confirmed_by=one_line(kept.confirmed_by),
+                confirmed_at=kept.confirmed_at[:10],
+            ),
             f"  then  {one_line(kept.server)}  {grouped(kept.fingerprint) or 'no certificate'}",
             f"  now   {one_line(offer.server)}  {grouped(new) or 'no certificate'}",
-            "Was it installed anew or replaced? If nobody knows of that, somebody else may be answering in its place.",
+            _("Was it installed anew or replaced? If nobody knows of that, somebody else may be answering in its place."),
         ]
     )
 
@@ -94,11 +108,14 @@ def own_text(own: OwnCertificate) -> str:
     """What a person has to do at the server."""
     return "\n".join(
         [
-            "At the server: put this gateway's certificate among the trusted ones (mostly it lies among the rejected ones now).",
+            _(
+                "At the server: put this gateway's certificate among the trusted ones "
+                "(mostly it lies among the rejected ones now)."
+            ),
             f"  file             {own.path}",
-            f"  application URI  {own.application}",
+            _("  application URI  {application}", application=own.application),
             f"  SHA-256          {grouped(own.fingerprint)}",
-            f"  valid until      {own.until:%Y-%m-%d}",
+            _("  valid until      {until:%Y-%m-%d}", until=own.until),
         ]
     )
 
@@ -132,11 +149,11 @@ def tree_text(seen: Sequence[Seen]) -> Iterator[str]:
 def described(each: Seen) -> str:
     """Type, value, unit and quality of a variable."""
     if each.type == "structure":
-        return "structure: not supported, look for its parts below it"
-    kind = f"{each.type} list of {each.length}" if each.length is not None else each.type
+        return _("structure: not supported, look for its parts below it")
+    kind = _("{type} list of {length}", type=each.type, length=each.length) if each.length is not None else each.type
     status = each.status or 0
     doubt = f"   {cause_of(status).replace('_', ' ')}" if cause_of(status) else ""
-    value = "no value" if is_bad(status) else one_line(each.value)
+    value = _("no value") if is_bad(status) else one_line(each.value)
     unit = one_line(each.unit) or (f"unit {each.unit_id}" if each.unit_id else "")
-    unknown = " (meterseal does not know this unit)" if each.unit_id and not quantities_in(each.unit_id) else ""
+    unknown = _(" (meterseal does not know this unit)") if each.unit_id and not quantities_in(each.unit_id) else ""
     return f"{kind}   {value} {unit}".rstrip() + unknown + doubt

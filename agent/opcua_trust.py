@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.keys import KeyFileError
 from agent.opcua_certificate import FOLDER, fingerprint_of
+from config.language import _
 
 TRUSTED_FOLDER = "trusted"
 
@@ -65,9 +66,11 @@ def trusted_server(state: Path, link: str) -> TrustedServer | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise KeyFileError(f"{path} is damaged: {error}", _anew(path, link)) from None
+        raise KeyFileError(_("{path} is damaged: {error}", path=path, error=error), _anew(path, link)) from None
     if kept.fingerprint != sha256:
-        raise KeyFileError(f"{path} is damaged: the fingerprint in it is not that of its certificate", _anew(path, link))
+        raise KeyFileError(
+            _("{path} is damaged: the fingerprint in it is not that of its certificate", path=path), _anew(path, link)
+        )
     return kept
 
 
@@ -93,7 +96,7 @@ def keep_trusted(state: Path, server: TrustedServer) -> Path:
 
 
 def _anew(path: Path, link: str) -> str:
-    return f"Take {path} away and run `meterseal trust {link}` anew."
+    return _("Take {path} away and run `meterseal trust {link}` anew.", path=path, link=link)
 
 
 def _path(state: Path, link: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from agent.checkpoint import CheckpointError, read_verifier_key, verifier_key
 from agent.keys import KeyFileError, new_key_file, read_key
 from agent.seal import Key
+from config.language import _
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,17 @@ class OutsideKey:
         """
         private, public = state / f"{self.stem}.pem", state / f"{self.stem}.vkey"
         if not public.exists():
-            raise KeyFileError(f"there is no key of a {self.stem} in {state}", self.make_first)
+            raise KeyFileError(_("there is no key of a {stem} in {state}", stem=self.stem, state=state), self.make_first)
         line, key = public.read_text("utf-8").strip(), read_key(private, self.make_first)
         try:
             belongs = read_verifier_key(line, self.kind)[1] == key.public
         except CheckpointError:
             belongs = False
         if not belongs:
-            raise KeyFileError(f"{private} and {public} do not belong together", "Bring both from one copy.")
+            raise KeyFileError(
+                _("{private} and {public} do not belong together", private=private, public=public),
+                _("Bring both from one copy."),
+            )
         return line, key
 
 
@@ -73,7 +77,10 @@ class Alarm:
     def stand(self, why: str, before: str, came: str) -> None:
         """Notes an alarm with what was held and what came, unless one stands already: the first one is the evidence."""
         if not self.path.exists():
-            write_durably(self.path, f"{why}\n\nWHAT WAS SEEN BEFORE\n{before}\nWHAT CAME\n{came}")
+            write_durably(
+                self.path,
+                _("{why}\n\nWHAT WAS SEEN BEFORE\n{before}\nWHAT CAME\n{came}", why=why, before=before, came=came),
+            )
 
 
 def write_durably(path: Path, text: str) -> None:

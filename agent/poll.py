@@ -30,6 +30,7 @@ from agent.reading import serial_in, tells
 from agent.schedule import SECOND
 from agent.telling import Overruns, Telling, tell_reading
 from agent.turn import Turn, take_slice
+from config.language import _
 from config.model import Watch
 from drivers import Exchange
 from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
@@ -64,7 +65,7 @@ class LinkPoller:
         self._opened = 0
         self._overruns = Overruns(link.settings.name, log)
         self._finishing = False
-        longest_s = max((link.settings.times(request)[1] for _, request in asked), default=0.0)
+        longest_s = max((link.settings.times(request)[1] for _unused, request in asked), default=0.0)
         self.progress = Progress(link.settings.name, log, len(polled), longest_s)
 
     async def run(self) -> None:
@@ -153,10 +154,10 @@ class LinkPoller:
             down = self.line.down
             self._miss(schedule, turn.due_ns, turn.epoch, down.cause, f"{down}. {down.hint}")
         elif turn is not None and self.line.is_opening(turn.due_ns):
-            self._miss(schedule, turn.due_ns, turn.epoch, LINE_OPENING, "its line was just opened and is listened to first")
+            self._miss(schedule, turn.due_ns, turn.epoch, LINE_OPENING, _("its line was just opened and is listened to first"))
         elif turn is not None:
             self._overruns.add(1)
-            self._miss(schedule, turn.due_ns, turn.epoch, OVERRUN, "its line had no time for it")
+            self._miss(schedule, turn.due_ns, turn.epoch, OVERRUN, _("its line had no time for it"))
 
     def _is_ready(self, schedule: Schedule) -> bool:
         return self._ready_at(schedule) <= time.monotonic()
@@ -267,8 +268,9 @@ class LinkPoller:
     def _failed(self, schedule: Schedule, turn: Turn) -> None:
         tried = [*turn.unidentified, *turn.exchanges]
         error = next((each.error for each in reversed(tried) if each.error), None)
-        error = error or Refused("nothing_to_read", "it has refused all that is read from it")
-        place = f"{turn.meter.id} at address {turn.meter.target.address} on {self._link.settings.name}"
+        error = error or Refused("nothing_to_read", _("it has refused all that is read from it"))
+        where = {"address": turn.meter.target.address, "link": self._link.settings.name}
+        place = _("{meter} at address {address} on {link}", meter=turn.meter.id, **where)
         hint = f"{place}: {error}. {error.hint}"
         if isinstance(error, NoAnswer):
             schedule.meter.forget()
@@ -305,12 +307,21 @@ class LinkPoller:
             turn.pending.clear()
             return
         if not found:
-            reason = str(exchanges[-1].error or "the register is empty")
-            self._log.warning("meter.unidentified", meter=polled.id, reason=reason, hint="The plate's number is taken instead.")
+            reason = str(exchanges[-1].error or _("the register is empty"))
+            self._log.warning(
+                "meter.unidentified", meter=polled.id, reason=reason, hint=_("The plate's number is taken instead.")
+            )
         elif not await self._book.identified(polled.id, found, formula, exchanges, "register"):
             schedule.turn, schedule.missing = None, True
             turn.pending.clear()
-            self._miss(schedule, turn.due_ns, turn.epoch, "other_meter", f"serial number {found} answers", exchanges)
+            self._miss(
+                schedule,
+                turn.due_ns,
+                turn.epoch,
+                "other_meter",
+                _("serial number {found} answers", found=found),
+                exchanges,
+            )
             return
         meter.known, meter.unread = True, 0
         if not polled.watches:

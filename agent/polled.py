@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.declaration import watches_of
 from config.check import SiteFile
+from config.language import _
 from config.mistake import ConfigError, Mistake
 from config.model import Point, Watch
 from config.site import Changes, Meter
@@ -83,7 +84,11 @@ def _formulas_too_long(site: SiteFile, meter: Polled) -> Iterator[Mistake]:
     requests = [request.data for request in meter.driver.requests(meter.target, meter.points)]
     for point in meter.points:
         if len(_formula(meter, requests, point)) > _LONGEST:
-            message = f"{point.quantity} has too many parts: its formula is longer than {_LONGEST} characters"
+            message = _(
+                "{quantity} has too many parts: its formula is longer than {longest} characters",
+                quantity=point.quantity,
+                longest=_LONGEST,
+            )
             yield Mistake(str(site.path), 0, 0, meter.id, message)
 
 

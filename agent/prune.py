@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.merkle import Frontier
 from agent.seal import base64url
+from config.language import _
 
 BLOCK = 256
 Problem = tuple[str, str]
@@ -45,9 +46,17 @@ class Blocks:
         """Problems with a `prune` record: its range, and its hashes where the records are still at hand."""
         first, end, stated = fields["first"], fields["end"], fields["blocks"]
         if first % BLOCK or end % BLOCK or not first < end <= n or len(stated) * BLOCK != end - first:
-            yield "PRUNE", f"keeps {len(stated)} hashes for records {first} to {end - 1}, which are not so many whole blocks"
+            yield (
+                "PRUNE",
+                _(
+                    "keeps {stated} hashes for records {first} to {end}, which are not so many whole blocks",
+                    stated=len(stated),
+                    first=first,
+                    end=end - 1,
+                ),
+            )
             return
         for block, root in enumerate(stated, first // BLOCK):
             if self._roots.get(block, root) != root:
                 span = f"{block * BLOCK} to {block * BLOCK + BLOCK - 1}"
-                yield "PRUNE", f"keeps another hash for records {span} than they have"
+                yield "PRUNE", _("keeps another hash for records {span} than they have", span=span)

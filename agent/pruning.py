@@ -15,6 +15,7 @@ from agent.ledger_file import LEAVES
 from agent.merkle import root_of
 from agent.prune import BLOCK
 from agent.seal import base64url
+from config.language import _
 
 GOES = ("reading", "gap")
 
@@ -26,7 +27,7 @@ def take_away(database: sqlite3.Connection, first: int, end: int) -> list[str]:
         ValueError: the range is not whole blocks of which all hashes are at hand.
     """
     if first % BLOCK or end % BLOCK or not 0 <= first < end:
-        raise ValueError(f"records {first} to {end - 1} are not whole blocks")
+        raise ValueError(_("records {first} to {end} are not whole blocks", first=first, end=end - 1))
     return [base64url(_block(database, start)) for start in range(first, end, BLOCK)]
 
 
@@ -37,10 +38,10 @@ def _block(database: sqlite3.Connection, start: int) -> bytes:
         return bytes(gone[0])
     rows = database.execute(LEAVES, (*span, *span)).fetchall()
     if len(rows) != BLOCK:
-        raise ValueError(f"of records {start} to {start + BLOCK - 1} some hashes are missing")
-    root = root_of([leaf for _, leaf in rows])
-    marks = ", ".join("?" for _ in GOES)
-    what = f"n >= ? AND n < ? AND kind IN ({marks})"
+        raise ValueError(_("of records {start} to {start_2} some hashes are missing", start=start, start_2=start + BLOCK - 1))
+    root = root_of([leaf for _unused, leaf in rows])
+    marks = ", ".join("?" for _unused in GOES)
+    what = _("n >= ? AND n < ? AND kind IN ({marks})", marks=marks)
     staying = database.execute(f"SELECT count(*) FROM record WHERE n >= ? AND n < ? AND kind NOT IN ({marks})", (*span, *GOES))  # noqa: S608  our own words
     if staying.fetchone()[0]:
         database.execute(f"INSERT INTO kept SELECT n, 1, leaf FROM record WHERE {what}", (*span, *GOES))  # noqa: S608  our own words

@@ -8,6 +8,7 @@ from agent.by_hand import Asked, together
 from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import meter_number, serial_in, values_of
+from config.language import _
 from config.model import Watch
 from drivers import Exchange
 from drivers.errors import MeterError, NoAnswer
@@ -39,14 +40,18 @@ async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tupl
     lines.append("")
     width = max(len(value.quantity) for value in values)
     for value in values:
-        shown = f"{value.value} {value.unit}" if value.value is not None else f"no value: {value.cause.replace('_', ' ')}"
+        shown = (
+            f"{value.value} {value.unit}"
+            if value.value is not None
+            else _("no value: {cause}", cause=value.cause.replace("_", " "))
+        )
         doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
         lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
     if besides := _said_besides(meter, exchanges):
-        lines += ["", "all that it says:", *(f"  {line}" for line in besides)]
-    number, _ = meter_number(meter.driver, meter.target, exchanges)
+        lines += ["", _("all that it says:"), *(f"  {line}" for line in besides)]
+    number, _unused = meter_number(meter.driver, meter.target, exchanges)
     if number:
-        lines += ["", f"its own number, in every answer: {number}"]
+        lines += ["", _("its own number, in every answer: {number}", number=number)]
     lines += await _identity(ask, meter, meter.target.model.identity)
     if introduce:
         lines += ["", *await _introduction(ask, meter)]
@@ -80,9 +85,9 @@ async def _identity(ask: Asked, meter: Polled, watches: Sequence[Watch]) -> list
         exchanges = [made for requests in conversations for made in await ask(meter, requests)]
         name = watch.name.replace("_", " ")
         if exchanges and exchanges[-1].error:
-            lines.append(f"{name}: not readable ({exchanges[-1].error})")
+            lines.append(_("{name}: not readable ({error})", name=name, error=exchanges[-1].error))
         elif exchanges:
-            found, _ = serial_in(meter.driver, meter.target, watch, exchanges)
+            found, _unused = serial_in(meter.driver, meter.target, watch, exchanges)
             lines.append(f"{name}: {found or 'empty'}")
     return ["", *lines] if lines else []
 
@@ -96,7 +101,7 @@ async def _introduction(ask: Asked, meter: Polled) -> list[str]:
         asked.add(following)
         request = meter.driver.identification_request(meter.target, following)
         if request is None:
-            return ["this protocol has no identification of its own"]
+            return [_("this protocol has no identification of its own")]
         exchange = (await ask(meter, [request]))[-1]
         lines += _frames(exchange)
         if exchange.error:

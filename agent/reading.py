@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
+from config.language import _
 from config.model import Point, Watch
 from drivers import Driver, Exchange, Instant, Target
 from drivers.errors import FormulaError, NoValue
@@ -154,7 +155,9 @@ def _value(
     try:
         plausible = in_range(point, outcome.value)
     except ArithmeticError:
-        raise FormulaError(f"{point.quantity} of {target.model.model} is text, not a number") from None
+        raise FormulaError(
+            _("{quantity} of {model} is text, not a number", quantity=point.quantity, model=target.model.model)
+        ) from None
     cause = driver.doubt(target, asked, point, answers) or ("" if plausible else "out_of_range")
     return Value(point.quantity, point.unit, outcome.value, formula, "uncertain" if cause else "good", cause)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from agent.checkpoint import is_signed_by, key_hash, read_verifier_key, signature_line, verifier_key
 from agent.seal import Key
+from config.language import _
 
 LONGEST = 2048
 _GATEWAY = r"([a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39})"
@@ -67,12 +68,18 @@ def read_collector_key(line: str) -> Collector:
 def write_receipt(gateway: str, receipt: Receipt, name: str, key: Key) -> bytes:
     """A signed receipt."""
     root = base64.b64encode(receipt.root).decode()
-    return _signed(f"meterseal receipt v1\n{gateway}\n{receipt.size}\n{root}\n", name, key)
+    return _signed(
+        _("meterseal receipt v1\n{gateway}\n{size}\n{root}\n", gateway=gateway, size=receipt.size, root=root), name, key
+    )
 
 
 def write_question(gateway: str, question: Question, name: str, key: Key) -> bytes:
     """A signed question."""
-    return _signed(f"meterseal resend v1\n{gateway}\n{question.first}\n{question.end}\n", name, key)
+    return _signed(
+        _("meterseal resend v1\n{gateway}\n{first}\n{end}\n", gateway=gateway, first=question.first, end=question.end),
+        name,
+        key,
+    )
 
 
 def read_receipt(payload: bytes, gateway: str, collector: Collector) -> Receipt:
@@ -86,7 +93,7 @@ def read_question(payload: bytes, gateway: str, collector: Collector) -> Questio
     found = _checked(payload, _QUESTION, gateway, collector)
     question = Question(int(found[2]), int(found[3]))
     if question.first >= question.end:
-        raise NotTaken("it asks for no record")
+        raise NotTaken(_("it asks for no record"))
     return question
 
 
@@ -97,17 +104,17 @@ def _signed(text: str, name: str, key: Key) -> bytes:
 
 def _checked(payload: bytes, form: re.Pattern[str], gateway: str, collector: Collector) -> re.Match[str]:
     if len(payload) > LONGEST:
-        raise NotTaken("it is longer than any receipt or question")
+        raise NotTaken(_("it is longer than any receipt or question"))
     try:
         note = payload.decode("utf-8")
     except UnicodeDecodeError:
-        raise NotTaken("it is no text") from None
-    text, _, signatures = note.partition("\n\n")
+        raise NotTaken(_("it is no text")) from None
+    text, _unused, signatures = note.partition("\n\n")
     found = form.fullmatch(f"{text}\n")
     if not found:
-        raise NotTaken("it does not have the form of one")
+        raise NotTaken(_("it does not have the form of one"))
     if found[1] != gateway:
-        raise NotTaken(f"it is for gateway {found[1]}")
+        raise NotTaken(_("it is for gateway {found}", found=found[1]))
     if not any(is_signed_by(line, f"{text}\n", collector.name, collector.public) for line in signatures.split("\n")):
-        raise NotTaken(f"{collector.name} did not sign it")
+        raise NotTaken(_("{name} did not sign it", name=collector.name))
     return found

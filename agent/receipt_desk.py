@@ -26,14 +26,15 @@ from agent.mqtt import Arrived
 from agent.mqtt_words import Trouble
 from agent.receipt import LONGEST, NotTaken, Question, Receipt, read_collector_key, read_question, read_receipt
 from agent.tiles import root_at
+from config.language import N_, _
 from config.site import Mqtt
 
 _BETWEEN_RECEIPTS = 0.2
 _BETWEEN_QUESTIONS = 1.0
 _MOST_AT_ONCE = 1000  # records that one question brings
 _AGAIN_SECONDS = 600.0
-_AHEAD = "This ledger is an older copy: the collector has more of it. Find the newer one before you go on."
-_FOREIGN = "Compare both with `meterseal verify`: either this ledger or the collector's copy is not what was sealed."
+_AHEAD = N_("This ledger is an older copy: the collector has more of it. Find the newer one before you go on.")
+_FOREIGN = N_("Compare both with `meterseal verify`: either this ledger or the collector's copy is not what was sealed.")
 
 
 class ReceiptDesk:
@@ -84,7 +85,9 @@ class ReceiptDesk:
     async def _receipt(self, receipt: Receipt) -> None:
         """Takes a receipt for what it is worth."""
         if receipt.size > self._ledger.size:
-            self._alarm(f"it has {receipt.size} records, there are {self._ledger.size} here", _AHEAD)
+            self._alarm(
+                _("it has {size} records, there are {size_2} here", size=receipt.size, size_2=self._ledger.size), _(_AHEAD)
+            )
             return
         try:
             root = await asyncio.to_thread(_root, self._ledger.path, receipt.size)
@@ -92,7 +95,7 @@ class ReceiptDesk:
             self._log.warning("receipt.not_taken", why=str(error))
             return
         if root != receipt.root:
-            self._alarm(f"its first {receipt.size} records have another root than those here", _FOREIGN)
+            self._alarm(_("its first {size} records have another root than those here", size=receipt.size), _(_FOREIGN))
             return
         self._told = None
         self._forwarder.received(receipt.size)

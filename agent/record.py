@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from config.language import _
+
 FORMAT = 1
 UNSIGNED = ("sig", "x")
 EMPTY_LOG = hashlib.sha256(b"").digest()
@@ -38,12 +40,12 @@ class RecordError(ValueError):
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise RecordError("a key stands twice in one object")
+        raise RecordError(_("a key stands twice in one object"))
     return made
 
 
 def _constant(text: str) -> Any:
-    raise RecordError(f"{text} is not allowed")
+    raise RecordError(_("{text} is not allowed", text=text))
 
 
 def check_profile(value: Any, depth: int = 0) -> None:
@@ -51,23 +53,23 @@ def check_profile(value: Any, depth: int = 0) -> None:
     kind = type(value)
     if kind is str:
         if _FORBIDDEN.search(value):
-            raise RecordError("a string holds a control character or a lone surrogate")
+            raise RecordError(_("a string holds a control character or a lone surrogate"))
     elif kind is int:
         if abs(value) > _MAX_INTEGER:
-            raise RecordError("a number is larger than 2^53-1")
+            raise RecordError(_("a number is larger than 2^53-1"))
     elif kind is dict or kind is list or kind is tuple:
         _check_inside(value, depth)
     elif kind is not bool:
-        raise RecordError(f"a value of type {kind.__name__} is not allowed")
+        raise RecordError(_("a value of type {name} is not allowed", name=kind.__name__))
 
 
 def _check_inside(value: Any, depth: int) -> None:
     if depth >= _MAX_DEPTH:
-        raise RecordError("nested too deeply")
+        raise RecordError(_("nested too deeply"))
     if type(value) is dict:
         for key in value:
             if type(key) is not str or not _KEY.fullmatch(key):
-                raise RecordError(f"{str(key)[:40]!r} is not an allowed key")
+                raise RecordError(_("{key!r} is not an allowed key", key=str(key)[:40]))
         value = value.values()
     for inner in value:
         check_profile(inner, depth + 1)
@@ -114,7 +116,7 @@ def parse(payload: bytes) -> dict[str, Any]:
         RecordError: not a JSON object, or outside the strict profile.
     """
     if len(payload) > LONGEST:
-        raise RecordError("longer than a record can be")
+        raise RecordError(_("longer than a record can be"))
     fractions: list[_Fraction] = []
 
     def fraction(text: str) -> _Fraction:
@@ -128,9 +130,9 @@ def parse(payload: bytes) -> dict[str, Any]:
     except RecordError:
         raise
     except (RecursionError, ValueError) as error:  # what is no UTF-8 and what is no JSON are both ValueErrors
-        raise RecordError(f"not JSON: {str(error)[:80]}") from None
+        raise RecordError(_("not JSON: {error}", error=str(error)[:80])) from None
     if not isinstance(fields, dict):
-        raise RecordError("not a JSON object")
+        raise RecordError(_("not a JSON object"))
     if "x" in fields:
         _check_depth(fields["x"])
     if fractions:
@@ -150,9 +152,9 @@ def _number(text: str) -> int:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise RecordError(f"{text[:40]} is not a number") from None
+        raise RecordError(_("{text} is not a number", text=text[:40])) from None
     if number.copy_abs() > _MAX_INTEGER or number != number.to_integral_value():
-        raise RecordError(f"{text[:40]} is not an integer up to 2^53-1; quantities are written as strings")
+        raise RecordError(_("{text} is not an integer up to 2^53-1; quantities are written as strings", text=text[:40]))
     return int(number)
 
 
@@ -161,7 +163,7 @@ def _whole(value: Any, depth: int = 0) -> Any:
     if isinstance(value, _Fraction):
         return _number(value.text)
     if isinstance(value, dict | list) and depth >= _MAX_DEPTH:
-        raise RecordError("nested too deeply")
+        raise RecordError(_("nested too deeply"))
     if isinstance(value, dict):
         return {key: _whole(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
@@ -172,7 +174,7 @@ def _whole(value: Any, depth: int = 0) -> Any:
 def _check_depth(value: Any, depth: int = 0) -> None:
     """Returns if a value is nested no deeper than anything that prints it can bear."""
     if depth > _MAX_UNSIGNED_DEPTH:
-        raise RecordError("`x` is nested too deeply")
+        raise RecordError(_("`x` is nested too deeply"))
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             _check_depth(inner, depth + 1)

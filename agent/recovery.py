@@ -14,6 +14,7 @@ import hashlib
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.seal import Key
+from config.language import _
 
 _CHECKSUM = 4
 _MISREAD = str.maketrans("0189", "OILB")  # digits that base32 does not have, for the letters they look like
@@ -49,5 +50,5 @@ def read_recovery_code(text: str) -> Key:
     private, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     written = base64.b32encode(data).decode().rstrip("=")  # the last letter has bits that decoding does not look at
     if written != letters or len(private) != 32 or hashlib.sha256(private).digest()[:_CHECKSUM] != checksum:
-        raise RecoveryCodeError("this is not a recovery code: a letter is wrong or missing; compare it with the paper")
+        raise RecoveryCodeError(_("this is not a recovery code: a letter is wrong or missing; compare it with the paper"))
     return Key(Ed25519PrivateKey.from_private_bytes(private))

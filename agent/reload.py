@@ -38,6 +38,7 @@ from agent.seal import base64url
 from agent.site_changes import Change, changes, disturbed_lines
 from agent.ways import way_to
 from config.check import SiteFile, load_site
+from config.language import _
 from config.mistake import ConfigError
 from config.settings import Settings
 
@@ -150,7 +151,7 @@ class Reload:
         return True
 
     def _refused(self, mistakes: Sequence[str]) -> bool:
-        hint = "Put it right and reload again; until then the site file that was loaded before stays in force."
+        hint = _("Put it right and reload again; until then the site file that was loaded before stays in force.")
         self._log.error("site.refused", mistakes=list(mistakes), hint=hint)
         return False
 
@@ -160,7 +161,9 @@ class Reload:
         """Reads the file and says what is different. Raises ConfigError with all that is wrong with it."""
         site, before = load_site(self.site.path), self.site
         if site.site.gateway != before.site.gateway:
-            message = f"the gateway's name cannot be changed: it is {before.site.gateway} in all records of this ledger"
+            message = _(
+                "the gateway's name cannot be changed: it is {gateway} in all records of this ledger", gateway=before.site.gateway
+            )
             raise ConfigError([site.mistake(("gateway",), message)])
         if any(link.opcua for link in site.site.links.values()):
             from agent.opcua_site import with_trusted_servers
@@ -222,7 +225,7 @@ class Reload:
             made = {}
             for each in found:
                 name, serial = each.fields["id"], each.fields["serial"]
-                intervals = [every_ms for every_ms, _ in site.schedules_of(meters[name])]
+                intervals = [every_ms for every_ms, _unused in site.schedules_of(meters[name])]
                 leaf = base64url(leaves.get(name) or each.leaf or b"")
                 made[name] = self._book.resumed(name, serial, leaf, intervals, past, each.standing)
             return made

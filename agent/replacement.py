@@ -10,6 +10,7 @@ from typing import Any
 from agent.ledger_file import LedgerReader
 from agent.record import parse
 from agent.standing import standing_in
+from config.language import _
 from config.quantity import quantity_of
 
 
@@ -27,15 +28,15 @@ def exchange_of(past: LedgerReader, meter: str, last: str | None, first: str | N
     """
     standing = standing_in(past, meter)
     if standing.declared is None:
-        raise ValueError(f"There is no meter {meter} in the ledger. Write its id as it stands in site.yaml.")
+        raise ValueError(_("There is no meter {meter} in the ledger. Write its id as it stands in site.yaml.", meter=meter))
     new = serial or _stranger(past, meter)
     if not new:
-        raise ValueError(f"No other meter has answered for {meter}: give the new meter's number with --serial.")
+        raise ValueError(_("No other meter has answered for {meter}: give the new meter's number with --serial.", meter=meter))
     n, values = _newest(past, meter)
     counters = {name: value for name, value in values.items() if quantity_of(name).kind == "counter"}
     main = next((name for each in standing.declared["schedules"] for name in each["quantities"] if _counts(name)), "")
     if (last or first) and not main:
-        raise ValueError(f"{meter} has no counter that a value could belong to: leave --last and --first out.")
+        raise ValueError(_("{meter} has no counter that a value could belong to: leave --last and --first out.", meter=meter))
     told = [{"quantity": name, "value": value, "record": n} for name, value in counters.items() if not (last and name == main)]
     return {
         "meter": {"id": meter},
@@ -59,7 +60,7 @@ def _newest(past: LedgerReader, meter: str) -> tuple[int, dict[str, str]]:
 
 def _stranger(past: LedgerReader, meter: str) -> str:
     """The number that another meter told; empty where the newest one told is the meter's own."""
-    for _, payload in past.meter_records(meter, "identity", newest_first=True):
+    for _unused, payload in past.meter_records(meter, "identity", newest_first=True):
         fields = parse(payload)
         return "" if fields["match"] else str(fields["found"])
     return ""
@@ -67,7 +68,7 @@ def _stranger(past: LedgerReader, meter: str) -> str:
 
 def _told(past: LedgerReader, meter: str) -> str:
     """The number that a meter without a declared one told of itself."""
-    for _, payload in past.meter_records(meter, "identity", newest_first=True):
+    for _unused, payload in past.meter_records(meter, "identity", newest_first=True):
         fields = parse(payload)
         if fields["match"]:
             return str(fields["found"])

@@ -15,10 +15,11 @@ from typing import Any
 from agent.account import MeterAccount, Tally, interval
 from agent.anchors import Anchor
 from agent.findings import CLASSES, Findings, printable
+from config.language import N_, _
 
 NOT_CHECKED = (
-    "whether each meter itself told the truth (a wrong current transformer, a manipulated meter, another device on the line)",
-    "whether somebody had a copy of the private key: only checkpoints held outside bound what it could rewrite",
+    N_("whether each meter itself told the truth (a wrong current transformer, a manipulated meter, another device on the line)"),
+    N_("whether somebody had a copy of the private key: only checkpoints held outside bound what it could rewrite"),
 )
 
 
@@ -79,31 +80,37 @@ class Report:
         """The result in one sentence."""
         if self.findings.total:
             found = _plural(self.findings.total, "finding")
-            return f"NOT IN ORDER: {found}. Do not rely on the records named until each is explained."
+            return _("NOT IN ORDER: {found}. Do not rely on the records named until each is explained.", found=found)
         if not self.confirmed:
-            return (
+            return _(
                 "NOT CONFIRMED: the records agree with each other, but nobody has confirmed the key, so anybody can have "
                 "made them. Repeat with --key and the key line of the signed enrolment form."
             )
         if self.fast:
-            return (
-                f"IN ORDER AS FAR AS --fast LOOKS: the {self.records} records are the ones that the confirmed key's "
-                "signatures cover. NOT checked: each record's own signature, its frames, formulas and values."
+            return _(
+                "IN ORDER AS FAR AS --fast LOOKS: the {records} records are the ones that the confirmed key's "
+                "signatures cover. NOT checked: each record's own signature, its frames, formulas and values.",
+                records=self.records,
             )
         if any(self.gone.values()):
-            return (
-                f"IN ORDER, BUT NOT ALL OF IT IS HERE: the {self.records} records are signed by the confirmed key, and every "
-                f"value follows from the meter's bytes. Signed records state what is gone: {self._gone_text()}. Get it from "
-                "another copy if it is needed."
+            return _(
+                "IN ORDER, BUT NOT ALL OF IT IS HERE: the {records} records are signed by the confirmed key, and "
+                "every value follows from the meter's bytes. Signed records state what is gone: {gone_text}. Get it "
+                "from another copy if it is needed.",
+                records=self.records,
+                gone_text=self._gone_text(),
             )
-        return (
-            f"IN ORDER: all {self.records} records are signed by the confirmed key, none is missing between the first and "
-            "the last, and every value follows from the meter's bytes."
+        return _(
+            "IN ORDER: all {records} records are signed by the confirmed key, none is missing between the first "
+            "and the last, and every value follows from the meter's bytes.",
+            records=self.records,
         )
 
     def fields(self) -> dict[str, Any]:
         """Everything as one JSON object."""
-        names = "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
+        names = _(
+            "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
+        )
         return {
             "verify": 1,
             "exit": self.exit_code,
@@ -117,12 +124,12 @@ class Report:
             "findings": {
                 kind: {
                     "count": self.findings.counts[kind],
-                    "means": CLASSES[kind].means,
+                    "means": _(CLASSES[kind].means),
                     "first": [{"n": found.n, "meter": found.meter, "what": found.what} for found in kept],
                 }
                 for kind, kept in self.findings.kept.items()
             },
-            "not_checked": list(NOT_CHECKED),
+            "not_checked": [_(what) for what in NOT_CHECKED],
         }
 
     def json(self) -> str:
@@ -140,43 +147,63 @@ class Report:
         for kind in CLASSES:
             if not self.findings.counts[kind]:
                 continue
-            lines += [f"{kind}  {_plural(self.findings.counts[kind], 'finding')}. {CLASSES[kind].means}"]
+            lines += [f"{kind}  {_plural(self.findings.counts[kind], 'finding')}. {_(CLASSES[kind].means)}"]
             lines += [f"    {found}" for found in self.findings.kept[kind]]
             more = self.findings.counts[kind] - len(self.findings.kept[kind])
             lines += [f"    and {more} more"] if more else []
-            lines += [f"    What to do: {CLASSES[kind].then}"]
+            lines += [_("    What to do: {then}", then=_(CLASSES[kind].then))]
         return "\n".join(lines)
 
     def _log_text(self) -> str:
         accounts = self.meters.values()
         gaps, still_open = sum(a.gaps for a in accounts), sum(a.gap_open for a in accounts)
         total = sum((account.total for account in accounts), Tally())
-        outside = _plural(self.outside, "checkpoint") if self.outside else "no checkpoint"
-        confirmed = "confirmed by --key" if self.confirmed else "NOT CONFIRMED"
+        outside = _plural(self.outside, "checkpoint") if self.outside else _("no checkpoint")
+        confirmed = _("confirmed by --key") if self.confirmed else _("NOT CONFIRMED")
         rows = [
             ("gateway", self.gateway or "unknown"),
             ("records", f"{self.records}, {self.time_from} to {self.time_to}" if self.records else "0"),
             ("meters", str(len(self.meters))),
-            ("readings", "not looked at (--fast)" if self.fast else str(total.read)),
-            ("gaps", f"{gaps} ({still_open} still open), {_plural(total.missed, 'poll')} missed"),
+            ("readings", _("not looked at (--fast)") if self.fast else str(total.read)),
+            (
+                "gaps",
+                _(
+                    "{gaps} ({still_open} still open), {plural} missed",
+                    gaps=gaps,
+                    still_open=still_open,
+                    plural=_plural(total.missed, "poll"),
+                ),
+            ),
             *self._life_rows(),
-            ("starts", f"{self.starts}, {self.crashes} of them after a crash"),
+            ("starts", _("{starts}, {crashes} of them after a crash", starts=self.starts, crashes=self.crashes)),
             ("checkpoint", self._checkpoint_text()),
-            ("outside", f"{outside} held elsewhere was given"),
+            ("outside", _("{outside} held elsewhere was given", outside=outside)),
             *(("anchored", self._anchor_text(anchor)) for anchor in self.anchors.values()),
-            ("key", f"{self.key or 'none'} {confirmed}, {_plural(self.keys, 'key')} in this log"),
+            (
+                "key",
+                _(
+                    "{key} {confirmed}, {plural} in this log",
+                    key=self.key or "none",
+                    confirmed=confirmed,
+                    plural=_plural(self.keys, "key"),
+                ),
+            ),
         ]
         if self.fast:
             rows = [row for row in rows if row[0] not in ("gaps", "starts", "meters")]
         if any(self.gone.values()):
             rows.append(("gone", self._gone_text()))
         if self.unproven:
-            told = (
-                f"{_plural(len(self.unproven), 'checkpoint')} cannot be held against what is left: {', '.join(self.unproven[:3])}"
+            told = _(
+                "{plural} cannot be held against what is left: {unproven}",
+                plural=_plural(len(self.unproven), "checkpoint"),
+                unproven=", ".join(self.unproven[:3]),
             )
-            rows.append(("unproven", told + (" and others" if len(self.unproven) > 3 else "")))
+            rows.append(("unproven", told + (_(" and others") if len(self.unproven) > 3 else "")))
         if self.with_x:
-            rows.append(("unsigned", f"{_plural(self.with_x, 'record')} with additions in `x`, which nobody signed"))
+            rows.append(
+                ("unsigned", _("{plural} with additions in `x`, which nobody signed", plural=_plural(self.with_x, "record")))
+            )
         return "\n".join(f"{name:<11}{text}" for name, text in rows)
 
     def _gone_text(self) -> str:
@@ -184,9 +211,16 @@ class Report:
         parts = []
         if lost := self.gone.get("lost"):
             where = ", ".join(f"{first} to {end - 1}" if end - first > 1 else str(first) for first, end in self.lost_ranges[:5])
-            parts.append(f"{_plural(lost, 'record')} lost with a damaged file ({where}{', ...' * (len(self.lost_ranges) > 5)})")
+            parts.append(
+                _(
+                    "{plural} lost with a damaged file ({where}{lost_ranges})",
+                    plural=_plural(lost, "record"),
+                    where=where,
+                    lost_ranges=", ..." * (len(self.lost_ranges) > 5),
+                )
+            )
         if pruned := self.gone.get("pruned"):
-            parts.append(f"{_plural(pruned, 'record')} taken away to make room")
+            parts.append(_("{plural} taken away to make room", plural=_plural(pruned, "record")))
         return "; ".join(parts)
 
     def _life_rows(self) -> list[tuple[str, str]]:
@@ -194,28 +228,46 @@ class Report:
         told = self.life
         if not any(told.values()):
             return []
-        grade = f"{_plural(told['readings_without_evidence_grade'], 'reading')} without evidence grade"
-        alarms = f"{_plural(told['alarms'], 'alarm')} of changed settings ({told['alarms_open']} not confirmed)"
+        grade = _("{plural} without evidence grade", plural=_plural(told["readings_without_evidence_grade"], "reading"))
+        alarms = _(
+            "{plural} of changed settings ({alarms_open} not confirmed)",
+            plural=_plural(told["alarms"], "alarm"),
+            alarms_open=told["alarms_open"],
+        )
         replaced = _plural(told["replacements"], "replacement")
-        by_hand = f"{_plural(told['read_by_hand'], 'value')} read by hand, {_plural(told['spots'], 'spot reading')}"
+        by_hand = _(
+            "{plural} read by hand, {plural_2}",
+            plural=_plural(told["read_by_hand"], "value"),
+            plural_2=_plural(told["spots"], _("spot reading")),
+        )
         return [("life", f"{replaced}, {alarms}, {by_hand}"), ("grade", grade)]
 
     def _checkpoint_text(self) -> str:
         if self.checkpoint is None:
-            return "none that covers these records"
+            return _("none that covers these records")
         tail = self.records - self.checkpoint
-        return f"newest covers the first {self.checkpoint}, {_plural(tail, 'record')} after it not yet covered"
+        return _(
+            "newest covers the first {checkpoint}, {plural} after it not yet covered",
+            checkpoint=self.checkpoint,
+            plural=_plural(tail, "record"),
+        )
 
     def _anchor_text(self, anchor: Anchor) -> str:
         tail = _plural(self.records - anchor.size, "record")
-        return f"the first {anchor.size} by {anchor.name}, which saw them at {anchor.time}; unanchored tail: {tail}"
+        return _(
+            "the first {size} by {name}, which saw them at {time}; unanchored tail: {tail}",
+            size=anchor.size,
+            name=anchor.name,
+            time=anchor.time,
+            tail=tail,
+        )
 
     def _completeness_text(self) -> str:
         lines = [line for account in self.meters.values() for line in _account_lines(account)]
         return "" if self.fast or not lines else "\n".join(["COMPLETENESS", *lines])
 
     def _limits_text(self) -> str:
-        return "\n".join(["NOT CHECKED", *(f"  {what}" for what in NOT_CHECKED)])
+        return "\n".join([_("NOT CHECKED"), *(f"  {_(what)}" for what in NOT_CHECKED)])
 
 
 def _plural(count: int, what: str) -> str:
@@ -225,7 +277,12 @@ def _plural(count: int, what: str) -> str:
 def _account_lines(account: MeterAccount) -> list[str]:
     """A meter's line; below it one for each schedule where it has several."""
     total = account.total
-    read = f"{total.read}/{total.expected} polls read, {total.completeness} %"
+    read = _(
+        "{read}/{expected} polls read, {completeness} %",
+        read=total.read,
+        expected=total.expected,
+        completeness=total.completeness,
+    )
     lines = [f"{account.id:<12}{read}   serial {account.serial or 'not known'}, {account.model}"]
     if len(account.schedules) > 1:
         lines += [

@@ -15,6 +15,7 @@ from agent.checkpoint import Checkpoint, CheckpointError
 from agent.findings import Findings
 from agent.keyring import KeyTerm
 from agent.record import EMPTY_LOG
+from config.language import _
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,26 @@ class Roots:
         notes: list[_Note] = []
         size = -1
         for index, text in enumerate(own):
-            note = self._read(text, f"the log's checkpoint number {index + 1}")
+            note = self._read(text, _("the log's checkpoint number {index}", index=index + 1))
             if note and note.claim.size <= size:
-                findings.add("CHECKPOINT", None, f"{note.name} covers {note.claim.size} records, the one before it {size}")
+                findings.add(
+                    "CHECKPOINT",
+                    None,
+                    _(
+                        "{name} covers {size} records, the one before it {size_2}",
+                        name=note.name,
+                        size=note.claim.size,
+                        size_2=size,
+                    ),
+                )
             if note:
                 size = note.claim.size
                 notes.append(note)
-        notes += [note for index, text in enumerate(outside) if (note := self._read(text, f"outside checkpoint {index + 1}"))]
+        notes += [
+            note
+            for index, text in enumerate(outside)
+            if (note := self._read(text, _("outside checkpoint {index}", index=index + 1)))
+        ]
         self.sizes = frozenset(note.claim.size for note in notes)
         for note in notes:
             anchors.cosigned(note.claim.size, note.text, note.name)
@@ -75,7 +89,11 @@ class Roots:
             if not self._signed(note, term):
                 continue
             if note.claim.root != (root if note.claim.size == size else EMPTY_LOG):
-                what = f"{note.name}: the first {note.claim.size} records here are not the ones it was signed over"
+                what = _(
+                    "{name}: the first {size} records here are not the ones it was signed over",
+                    name=note.name,
+                    size=note.claim.size,
+                )
                 self._findings.add("CHECKPOINT", size - 1, what)
             else:
                 self.newest = note.claim.size
@@ -91,11 +109,15 @@ class Roots:
         for note in reversed(self._waiting):
             if self._signed(note, term):
                 missing = note.claim.size - size
-                self._findings.add("TRUNCATED", None, f"{note.name} covers {missing} records more than there are here")
+                self._findings.add(
+                    "TRUNCATED",
+                    None,
+                    _("{name} covers {missing} records more than there are here", name=note.name, missing=missing),
+                )
 
     def _signed(self, note: _Note, term: KeyTerm | None) -> bool:
         if term is None:
-            self._findings.add("CHECKPOINT", None, f"{note.name}: there is no key to check it with")
+            self._findings.add("CHECKPOINT", None, _("{name}: there is no key to check it with", name=note.name))
             return False
         try:
             checkpoint.read(note.text, self._origin, term.public)

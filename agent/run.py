@@ -48,6 +48,7 @@ from agent.watch import Watch
 from agent.ways import way_to
 from agent.witness_desk import WitnessDesk
 from config.check import SiteFile
+from config.language import _
 from config.settings import Settings
 from config.zone import zone_of
 
@@ -117,7 +118,7 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: 
     meters = {meter.id: declaring(site, meter, past, log) for meter in site.site.meters}
     models = {model.digest: model.text for model in site.models.values()}
     kept = [asyncio.create_task(ledger.keep_model(digest, text)) for digest, text in models.items()]
-    _, declared = await asyncio.gather(
+    _unused, declared = await asyncio.gather(
         ledger.append(*_opening(site, ledger, past, enrolment, clock)),
         ledger.append(*(made for each in meters.values() for made in each.drafts(clock))),
     )
@@ -126,7 +127,7 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: 
     leaves |= {record.fields["meter"]["id"]: record.leaf for record in declared if record.fields["kind"] == "meter"}
     book = Book(ledger, clock, log)
     for meter in site.site.meters:
-        intervals = [every_ms for every_ms, _ in site.schedules_of(meter)]
+        intervals = [every_ms for every_ms, _unused in site.schedules_of(meter)]
         each = meters[meter.id]
         leaf = base64url(leaves[meter.id] or b"")
         book.enter(meter.id, each.fields["serial"], leaf, intervals, past, each.standing)
@@ -144,7 +145,7 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
         newest = last_of_agent(past, ledger.size)
         after = "stop" if newest and newest["kind"] == "stop" else "crash"
     drafts.append(draft.start(clock, __version__, site.digest, after))
-    before = next((parse(payload)["digest"] for _, payload in past.kind_records("config")), None)
+    before = next((parse(payload)["digest"] for _unused, payload in past.kind_records("config")), None)
     if before != site.digest:
         drafts.append(draft.configuration(clock, site.digest, own_account()))
     return drafts
@@ -191,7 +192,7 @@ async def _work(
     ended = asyncio.create_task(parts.ended.wait())
     ends: list[asyncio.Future[Any]] = [stopped, ended, *own]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    notify("STOPPING=1", status("stopping: the end is sealed, and brokers get what is under way"))
+    notify("STOPPING=1", status(_("stopping: the end is sealed, and brokers get what is under way")))
     broken = [*parts.broken(), *(task for task in own if task.done())]
     if not broken:
         await reload.until_idle()

@@ -15,6 +15,7 @@ from agent.scan_meet import Meeting
 from agent.scan_name import Named
 from agent.scan_plan import Round, least_s, time_left
 from agent.scan_steps import Met, Probe, steps_of
+from config.language import _
 from config.model import MeterModel
 from drivers import Driver, Exchange, Request, anything
 from drivers.link import Link
@@ -147,7 +148,7 @@ class Scan:
             self.found.meters.append(await Meeting(ask, each, framing, self._generic["modbus"]).name(self._models))
             if framing == "tcp" and number + 1 == _SAME_DEVICE and self._one_device():
                 self.found.meters = self.found.meters[:1]
-                self.found.doubts.append("one device answers to every address: it stands here once, with the first of them")
+                self.found.doubts.append(_("one device answers to every address: it stands here once, with the first of them"))
                 return
 
     def _one_device(self) -> bool:

@@ -18,11 +18,12 @@ from decimal import Decimal, InvalidOperation
 
 from agent.reading import Value
 from agent.scan_steps import Met
+from config.language import N_, _
 from config.mbus import MbusModel
 from config.model import MeterModel, Point
 from config.quantity import quantity_of
 
-CERTAIN, LIKELY, SEVERAL, UNKNOWN = "certain", "likely", "one of several", "unknown"
+CERTAIN, LIKELY, SEVERAL, UNKNOWN = "certain", "likely", N_("one of several"), "unknown"
 _SAYS_SO, _PROVES, _MAKER, _CONTRADICTS, _PORT = 20.0, 12.0, 4.0, -20.0, 0.5
 _LEAD = 1.5
 _LEAST_SHARE = 0.5  # of what a model's values could weigh; below, it is none
@@ -98,7 +99,7 @@ def _header_fits(model: MbusModel, said: Mapping[str, str]) -> bool:
 
 def says_product(model: MeterModel, said: Mapping[str, str]) -> bool:
     """Whether what a meter says of itself (Modbus device identification) names this model's type."""
-    told = "".join(_WORD.findall(" ".join(said.get(name, "") for name in ("product", "product name", "model")).lower()))
+    told = "".join(_WORD.findall(" ".join(said.get(name, "") for name in ("product", _("product name"), "model")).lower()))
     words = [word for word in _WORD.findall(model.product.lower()) if len(word) >= 4 and re.search("[0-9]", word)]
     return any(word in told for word in words) or (len(told) >= 4 and told in "".join(_WORD.findall(model.product.lower())))
 
@@ -165,11 +166,11 @@ def fit_of(
         port: at which speed and format it answered.
     """
     weighed = [weight(value) for value in values]
-    most = sum(best for _, best in weighed)
-    share = max(0.0, sum(got for got, _ in weighed) / most) if most else 0.0
-    good = sum(got > 0 for got, _ in weighed)
+    most = sum(best for _unused, best in weighed)
+    share = max(0.0, sum(got for got, _unused in weighed) / most) if most else 0.0
+    good = sum(got > 0 for got, _unused in weighed)
     score = 10 * share + 0.3 * min(good, 20)  # who has more of what is there is the closer relative
-    why = [f"{good} of {len(values)} values make sense"]
+    why = [_("{good} of {values} values make sense", good=good, values=len(values))]
     proven = False
     for watch in model.identity:
         told = identity.get(watch.name)
@@ -191,18 +192,32 @@ def fit_of(
 
 def _said(model: MeterModel, met: Met, score: float, proven: bool, why: list[str]) -> tuple[float, bool]:
     if met.protocol == "modbus" and says_product(model, met.said):
-        why.insert(0, f"it says of itself: {' '.join(met.said[name] for name in ('maker', 'product') if name in met.said)}")
+        why.insert(
+            0,
+            _(
+                "it says of itself: {value}",
+                value=" ".join(met.said[name] for name in ("maker", "product") if name in met.said),
+            ),
+        )
         return score + _SAYS_SO, True
     if met.protocol == "modbus" and says_maker(model, met.said):
-        why.insert(0, f"it says that its maker is {met.said['maker']}")
+        why.insert(0, _("it says that its maker is {maker}", maker=met.said["maker"]))
         return score + _MAKER, proven
     if met.protocol == "mbus" and isinstance(model, MbusModel):
         header = model.mbus.header
         if header.manufacturer:
-            why.insert(0, f"its telegram says {met.said['maker']}, version {met.said['version']}, medium {met.said['medium']}")
+            why.insert(
+                0,
+                _(
+                    "its telegram says {maker}, version {version}, medium {medium}",
+                    maker=met.said["maker"],
+                    version=met.said["version"],
+                    medium=met.said["medium"],
+                ),
+            )
         return (score + _PROVES, True) if header.manufacturer and header.version else (score, proven)
     if met.protocol == "iec62056_21" and getattr(model, "iec62056_21").manufacturer:  # noqa: B009  a protocol's own key
-        why.insert(0, f"its identification begins with {met.said.get('maker', '')}")
+        why.insert(0, _("its identification begins with {said}", said=met.said.get("maker", "")))
         return score + _MAKER, proven
     return score, proven
 

@@ -15,6 +15,7 @@ from typing import cast
 
 from agent.scan_plan import Round
 from config.iec62056_21 import Iec62056Model
+from config.language import _
 from config.modbus import ModbusPoint
 from config.model import MeterModel
 from drivers import Driver, Exchange, Request, Target, anything, load, mbus_search
@@ -134,7 +135,9 @@ def _modbus(here: Round, framing: str, generic: MeterModel, late: Late) -> Steps
             if _is_there(exchange):
                 there.append(unit)
             elif isinstance(exchange.error, BadFrame):
-                doubts.append(f"something answers at address {unit}, but not in whole frames: two meters with one address?")
+                doubts.append(
+                    _("something answers at address {unit}, but not in whole frames: two meters with one address?", unit=unit)
+                )
     met = tuple(Met("modbus", str(unit), here.baud, here.character) for unit in sorted(there))
     return Heard(met, tuple(doubts))
 
@@ -169,7 +172,7 @@ def _dlt645(here: Round) -> Steps:
                 narrower = _narrower(pattern)
                 patterns += narrower
                 if not narrower:
-                    doubts.append(f"several meters answer as {pattern[::-1].hex()}: two with one address?")
+                    doubts.append(_("several meters answer as {pattern}: two with one address?", pattern=pattern[::-1].hex()))
         if edition == 1997 and not found:  # 99 in place of AA: what some meters of 1997 want
             frame = dlt.request_frame(4, dlt.Asked(b"\x99" * 6, dlt.READ_1997, "9010"))
             exchange = yield _open(here, frame, dlt.LONGEST)
@@ -184,12 +187,12 @@ def _dlt_answers(buffer: bytes) -> tuple[list[tuple[str, bool]], bool]:
     alone: list[tuple[str, bool]] = []
     rest = buffer.lstrip(b"\xfe")
     while span := dlt.answer_span(b"", rest):
-        address, control, _ = dlt.content(rest[slice(*span)])
+        address, control, _unused = dlt.content(rest[slice(*span)])
         number = address[::-1].hex()
         if number.isdecimal():
             alone.append((number, bool(control & dlt.ABNORMAL)))
         rest = rest[: span[0]].rstrip(b"\xfe") + rest[span[1] :].lstrip(b"\xfe")
-    return alone, bool(rest.strip(b"\0\xfe\xff")) or len({address for address, _ in alone}) > 1
+    return alone, bool(rest.strip(b"\0\xfe\xff")) or len({address for address, _unused in alone}) > 1
 
 
 def _narrower(pattern: bytes) -> list[bytes]:
@@ -223,7 +226,7 @@ def _cjt188(here: Round) -> Steps:
             elif mixed:
                 several = True
         if several:
-            doubts.append("several meters of one type answer at once, which nothing tells apart: connect them one by one")
+            doubts.append(_("several meters of one type answer at once, which nothing tells apart: connect them one by one"))
     met = [
         Met("cjt188", digits, here.baud, here.character, {"type": f"{kind:02X}"}, edition)
         for (kind, digits), edition in found.items()
@@ -254,7 +257,10 @@ def _mbus(here: Round) -> Steps:
         each.secondary: {"maker": each.manufacturer, "medium": str(each.medium), "version": str(each.version)}
         for each in state.found
     }
-    doubts = [f"several M-Bus meters with the number {pattern[:4][::-1].hex()} answer at once" for pattern in state.unresolved]
+    doubts = [
+        _("several M-Bus meters with the number {pattern} answer at once", pattern=pattern[:4][::-1].hex())
+        for pattern in state.unresolved
+    ]
     for unit in here.units:
         begin = short_frame(BEGIN, unit)
         exchange = yield _open(here, begin)
@@ -263,7 +269,7 @@ def _mbus(here: Round) -> Steps:
         exchange = yield _open(here, short_frame(FIRST_DATA_REQUEST, unit))
         said = _telegram(exchange)
         if said is None:
-            doubts.append(f"several M-Bus meters answer at primary address {unit}, or one that sends no telegram")
+            doubts.append(_("several M-Bus meters answer at primary address {unit}, or one that sends no telegram", unit=unit))
         elif not any(number.startswith(said["number"]) for number in found):
             found[str(unit)] = said
     met = [Met("mbus", address, here.baud, here.character, said) for address, said in found.items()]
@@ -275,7 +281,7 @@ def _telegram(exchange: Exchange) -> dict[str, str] | None:
     span = mbus_span(exchange.request, exchange.answer)
     if span is None or span[1] != len(exchange.answer) or exchange.answer == ACKNOWLEDGED:
         return None
-    said, _ = load("mbus").identification(exchange.answer[slice(*span)], "own")
+    said, _unused = load("mbus").identification(exchange.answer[slice(*span)], "own")
     return said or None
 
 
@@ -292,8 +298,8 @@ def _iec62056_21(here: Round, generic: Iec62056Model) -> Steps:
     if isinstance(exchange.error, NoAnswer) or (exchange.error and exchange.error.cause == "noise"):
         return Heard()
     if exchange.error is not None:
-        return Heard(doubts=(f"something answers the sign-on of IEC 62056-21: {exchange.error}",))
-    said, _ = driver.identification(exchange.answer, "own")
+        return Heard(doubts=(_("something answers the sign-on of IEC 62056-21: {error}", error=exchange.error),))
+    said, _unused = driver.identification(exchange.answer, "own")
     speed = message(exchange.answer).speed
     mode = "B" if speed in SPEEDS_B else "C"
     limits = generic.iec62056_21.model_copy(update={"mode": mode})

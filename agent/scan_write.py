@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from agent.scan_meet import address_in
 from agent.scan_name import Named
 from agent.scan_steps import Met
+from config.language import _
 from config.model import MeterModel
 from config.text import Document
 
@@ -39,7 +40,7 @@ class Place:
 def speed_of(meters: Iterable[Met]) -> tuple[int, str] | None:
     """The speed and format that most of them have; None on TCP."""
     speeds = Counter((met.baud, met.character) for met in meters if met.baud and met.character)
-    (baud, character), _ = speeds.most_common(1)[0] if speeds else ((None, None), 0)
+    (baud, character), _unused = speeds.most_common(1)[0] if speeds else ((None, None), 0)
     return (baud, character) if baud and character else None
 
 
@@ -66,7 +67,7 @@ def meter_lines(
     made: list[str] = []
     for each in found:
         if not each.model:
-            made.append(f"  # {_who(each.met)} answers, and fits no model: see its manual, and `meterseal try`")
+            made.append(_("  # {who} answers, and fits no model: see its manual, and `meterseal try`", who=_who(each.met)))
             continue
         model = models[each.model]
         made.append(f"  # {_trusted(each)}")
@@ -83,7 +84,10 @@ def meter_lines(
         made.append(
             f"  - {{{text}}}"
             + (
-                f"   # write the plate's ratio: {' and '.join(ratios)} 1 is only for a meter without transformers"
+                _(
+                    "   # write the plate's ratio: {ratios} 1 is only for a meter without transformers",
+                    ratios=" and ".join(ratios),
+                )
                 if ratios
                 else ""
             )
@@ -125,9 +129,12 @@ def new_site(gateway: str, place: Place, found: Sequence[Named], models: Mapping
     speed = speed_of(each.met for each in found if each.model)
     return "\n".join(
         [
-            "# Written by `meterseal scan`. Compare every meter with its plate and its display: `meterseal pair`.",
-            f"gateway: {gateway}    # site/gateway, in every record; change it now, never once readings were sealed",
-            "timezone: UTC    # the plant's, such as Asia/Shanghai: days are closed at its midnight",
+            _("# Written by `meterseal scan`. Compare every meter with its plate and its display: `meterseal pair`."),
+            _(
+                "gateway: {gateway}    # site/gateway, in every record; change it now, never once readings were sealed",
+                gateway=gateway,
+            ),
+            _("timezone: UTC    # the plant's, such as Asia/Shanghai: days are closed at its midnight"),
             "every: 15m",
             "links:",
             link_line(place, speed),
@@ -156,7 +163,7 @@ def added(
     top = document.value if isinstance(document.value, dict) else {}
     meters, links = top.get("meters"), top.get("links")
     if not isinstance(meters, list) or not isinstance(links, dict):
-        raise ValueError("it has no links and meters")  # noqa: TRY004  the file's mistake, not the caller's
+        raise ValueError(_("it has no links and meters"))  # noqa: TRY004  the file's mistake, not the caller's
     known = {(str(each.get("link")), str(each.get("address", ""))) for each in meters if isinstance(each, dict)}
     ids = {str(each.get("id")) for each in meters if isinstance(each, dict)}
     fresh = [each for each in found if each.model and (place.link, address_in(each.met, models[each.model])) not in known]
@@ -179,8 +186,8 @@ def _end(lines: Sequence[str], document: Document, key: str) -> int:
     """The number of the line behind a block's last one. Raises ValueError for a block in one line."""
     begin = document.keys[key,][0]
     if lines[begin - 1].split("#")[0].split(":", 1)[1].strip():
-        raise ValueError(f"{key}: stands in one line; write what is below it one below the other")
-    following = [line for path, (line, _) in document.keys.items() if len(path) == 1 and line > begin]
+        raise ValueError(_("{key}: stands in one line; write what is below it one below the other", key=key))
+    following = [line for path, (line, _unused) in document.keys.items() if len(path) == 1 and line > begin]
     end = min(following, default=len(lines) + 1) - 1
     while end > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
         end -= 1

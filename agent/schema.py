@@ -14,18 +14,19 @@ from typing import Any
 
 from agent.record import FORMAT, RecordError
 from agent.shape import Check, as_json_schema, boolean, day, integer, list_of, object_of, one_of, text, time
+from config.language import N_, _
 
-TEXT = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}", "a text of at most 400 characters without control characters")
+TEXT = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,400}", N_("a text of at most 400 characters without control characters"))
 WORD = text(r"[a-z][a-z0-9_]{0,47}", "a word")
 NAME = text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", "a name")
 TIME = time
 DAY = day
-HASH = text(r"[A-Za-z0-9_-]{43}", "32 bytes in base64url")
-SIGNATURE = text(r"[A-Za-z0-9_-]{86}", "64 bytes in base64url")
-DIGEST = text(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal")
-KEY_NAME = text(r"[0-9a-f]{16}", "a key name of 16 hexadecimal digits")
-HEX = text(r"([0-9a-f]{2})*", "bytes in hexadecimal")
-DIGITS = text(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "a decimal number")
+HASH = text(r"[A-Za-z0-9_-]{43}", N_("32 bytes in base64url"))
+SIGNATURE = text(r"[A-Za-z0-9_-]{86}", N_("64 bytes in base64url"))
+DIGEST = text(r"[0-9a-f]{64}", N_("a SHA-256 in hexadecimal"))
+KEY_NAME = text(r"[0-9a-f]{16}", N_("a key name of 16 hexadecimal digits"))
+HEX = text(r"([0-9a-f]{2})*", N_("bytes in hexadecimal"))
+DIGITS = text(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", N_("a decimal number"))
 QUANTITY = text(r"[a-z][a-z0-9_]*(\.[a-z0-9]+)*", "a quantity")
 FORMULA = text(r"[0-9a-z@:!*/+().^\[\]-]{1,300}", "a formula")
 
@@ -66,7 +67,7 @@ CLOCK = object_of(
     {
         "state": STATE,
         "error_ms?": integer(0),
-        "boot": text(r"[0-9a-f]{8}", "8 hexadecimal digits"),
+        "boot": text(r"[0-9a-f]{8}", N_("8 hexadecimal digits")),
         "uptime_ms": integer(0),
     }
 )
@@ -86,7 +87,7 @@ DECLARATION = object_of(
     {
         "id": NAME,
         "serial": TEXT,
-        "model": text(r"[a-z0-9-]{1,60}", "a model name"),
+        "model": text(r"[a-z0-9-]{1,60}", N_("a model name")),
         "revision": integer(1),
         "digest": DIGEST,
         "trust": one_of("A", "B", "C", "D"),
@@ -169,7 +170,7 @@ KINDS: dict[str, dict[str, Check]] = {
     },
     "spot": {
         "meter": SOURCE,
-        "nonce": text(r"[A-Za-z0-9_-]{8,64}", "8 to 64 letters, digits, - and _"),
+        "nonce": text(r"[A-Za-z0-9_-]{8,64}", N_("8 to 64 letters, digits, - and _")),
         "frames": list_of(FRAME),
         "values": list_of(VALUE),
         **WHO,
@@ -267,7 +268,7 @@ def check_record(fields: Mapping[str, Any]) -> None:
     """
     kind = fields.get("kind")
     if not isinstance(kind, str) or kind not in _CHECKS:
-        raise RecordError(f"{str(kind)[:40]} is not a kind of record")
+        raise RecordError(_("{kind} is not a kind of record", kind=str(kind)[:40]))
     _CHECKS[kind](fields, (kind,))
 
 
@@ -285,7 +286,7 @@ def json_schema() -> dict[str, Any]:
         kinds[kind] = made | {"properties": properties, "required": [*made["required"], "sig"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"A sealed record, format version {FORMAT}; its meaning stands in record.md",
+        "title": _("A sealed record, format version {value}; its meaning stands in record.md", value=FORMAT),
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds],
         "$defs": kinds,
     }

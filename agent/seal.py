@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from agent.record import FORMAT, LONGEST, UNSIGNED, RecordError, encode_around_signature, leaf_hash, signed_part
 from agent.schema import check_record
+from config.language import _
 
 PAYLOAD_TYPE = "application/vnd.meterseal.record.v1+json"
 _SIGNATURE_BYTES = len('"sig":"",') + 86
@@ -37,7 +38,7 @@ def from_base64url(text: str) -> bytes:
     """The bytes of base64url text without padding. Raises ValueError for anything else, also for stray bits."""
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if base64url(data) != text:
-        raise ValueError("not base64url without padding")
+        raise ValueError(_("not base64url without padding"))
     return data
 
 
@@ -107,7 +108,7 @@ def seal(draft: Mapping[str, Any], *, gateway: str, n: int, prev: bytes, key: Ke
     before, behind = encode_around_signature(fields)
     body = before + behind
     if (length := len(body) + _SIGNATURE_BYTES) > LONGEST:
-        raise RecordError(f"it has {length} bytes, a record at most {LONGEST}")
+        raise RecordError(_("it has {length} bytes, a record at most {longest}", length=length, longest=LONGEST))
     signature = base64url(key.sign(pre_authentication(body)))
     return Record(n, b'%s"sig":"%s",%s' % (before, signature.encode("ascii"), behind), leaf_hash(body), fields)
 
@@ -130,9 +131,9 @@ def check_signature(fields: Mapping[str, Any], public: bytes) -> bytes:
     body = signed_part(fields)
     signature = fields.get("sig")
     if not isinstance(signature, str):
-        raise RecordError("there is no signature")
+        raise RecordError(_("there is no signature"))
     if not signed(pre_authentication(body), signature, public):
-        raise RecordError("the signature does not belong to this content and key")
+        raise RecordError(_("the signature does not belong to this content and key"))
     return body
 
 

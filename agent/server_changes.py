@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from agent.changes import Changes, change_values
 from agent.line import Line
 from agent.polled import Polled
+from config.language import _
 from config.model import Point
 from drivers import Exchange
 from drivers.errors import BadFrame, LinkDown
@@ -71,7 +72,7 @@ class Kept:
     def not_begun(self, cause: str) -> None:
         """Nodes are not watched for this reason; empty: all are."""
         if cause and cause != self.cause:
-            hint = "See the causes in docs/causes.md; the readings of the schedule go on."
+            hint = _("See the causes in docs/causes.md; the readings of the schedule go on.")
             self._log.warning("meter.changes_refused", meter=self._polled.id, cause=cause, hint=hint)
         self.cause = cause
 
@@ -91,18 +92,18 @@ class Kept:
         room = _ROOM - sum(2 * (len(each.request) + len(each.answer)) for each in exchanges) - _ENTRY * len(self._polled.points)
         room -= 2 * len(tables_of(own[1])) if own else room
         count = 0
-        for _, node, value in self._kept if own else ():
+        for _unused, node, value in self._kept if own else ():
             room -= 2 * (len(node) + len(value)) + _ENTRY
             if room < 0:
                 break
             count += 1
         taken, self._kept = self._kept[:count], self._kept[count:]
-        self._bytes -= sum(len(node) + len(value) for _, node, value in taken)
+        self._bytes -= sum(len(node) + len(value) for _unused, node, value in taken)
         begun, dropped, self._begun, self._dropped = self._begun, self._dropped, 0, 0
         if own is None or not taken:
             return Changes(b"", b"", (), begun, 0, dropped, self.cause)
-        request, answer = framed(own, [(node, value) for _, node, value in taken])
-        values = change_values(self._polled.target, [point for point, _, _ in taken], request, answer)
+        request, answer = framed(own, [(node, value) for _unused, node, value in taken])
+        values = change_values(self._polled.target, [point for point, _unused, _unused in taken], request, answer)
         return Changes(request, answer, values, begun, overflows(answer), dropped, self.cause)
 
     def not_sealed(self, changes: Changes | None) -> None:
@@ -115,7 +116,7 @@ class Kept:
     def _trim(self) -> None:
         gone = 0
         while len(self._kept) - gone > _MOST or self._bytes > _MOST_BYTES:
-            _, node, value = self._kept[gone]
+            _unused, node, value = self._kept[gone]
             self._bytes -= len(node) + len(value)
             gone += 1
         del self._kept[:gone]
@@ -131,8 +132,8 @@ class Kept:
         before = self._told[how]
         now = self._told[how] = before + count
         if before == 0 or len(str(before)) < len(str(now)):
-            server = "The server could not keep all changes: give it a larger queue under changes, or a longer sampling."
-            gateway = "More changes came than could be sealed: read the meter more often, or take a longer sampling."
+            server = _("The server could not keep all changes: give it a larger queue under changes, or a longer sampling.")
+            gateway = _("More changes came than could be sealed: read the meter more often, or take a longer sampling.")
             hint = server if how == "overflow" else gateway
             self._log.warning("meter.changes_lost", meter=self._polled.id, how=how, count=now, hint=hint)
 
@@ -152,7 +153,7 @@ async def _follow(session: Session, schedules: Sequence[Kept]) -> bool:
     """One subscription, from its beginning to its end. Returns whether it began, or the session has ended."""
     table = session.namespaces
     wanted = [(kept, point, asked_for(point, table)) for kept in schedules for point in kept.points]
-    lacking = [kept for kept, _, node in wanted if not node]
+    lacking = [kept for kept, _unused, node in wanted if not node]
     places = [each for each in wanted if each[2]]
     begun = False
 
@@ -165,11 +166,14 @@ async def _follow(session: Session, schedules: Sequence[Kept]) -> bool:
 
     def changed(place: int, value: bytes) -> None:
         if not 0 <= place < len(places):
-            raise BadFrame("wrong_format", f"the server tells a change of node {place}, there are {len(places)}")
+            raise BadFrame(
+                "wrong_format",
+                _("the server tells a change of node {place}, there are {places}", place=place, places=len(places)),
+            )
         kept, point, node = places[place]
         kept.add(point, node, value)
 
-    watched = [Watched(node, *kept.how) for kept, _, node in places]
+    watched = [Watched(node, *kept.how) for kept, _unused, node in places]
     why = await session.follow(watched, Told(begin, changed, lambda: session.is_open and session.namespaces == table))
     refused = bool(why) and not begun and session.is_open
     for kept in schedules if refused else ():

@@ -14,6 +14,7 @@ from agent.keys import KeyFileError
 from agent.opcua_link import server_settings as link_settings
 from agent.polled import Polled
 from config.check import SiteFile
+from config.language import N_, _
 from config.mistake import ConfigError
 from config.opcua import OpcuaModel, OpcuaPoint
 from config.settings import Settings
@@ -24,7 +25,7 @@ from drivers.opcua_settings import ServerSettings
 if TYPE_CHECKING:
     from drivers.opcua_session import Session
 
-_INSTALL = "OPC UA needs the package asyncua, which is not installed here; install it with  pip install 'meterseal[opcua]'"
+_INSTALL = N_("OPC UA needs the package asyncua, which is not installed here; install it with  pip install 'meterseal[opcua]'")
 
 
 def session_with(site: SiteFile, name: str, state: Path, settings: Settings, clock: Clock) -> Session:
@@ -39,7 +40,7 @@ def session_with(site: SiteFile, name: str, state: Path, settings: Settings, clo
     except ModuleNotFoundError as error:
         if error.name != "asyncua":
             raise
-        raise ConfigError([read_text(site.text, str(site.path)).mistake(("links", name, "opcua"), _INSTALL)]) from None
+        raise ConfigError([read_text(site.text, str(site.path)).mistake(("links", name, "opcua"), _(_INSTALL))]) from None
     return Session(server_settings(site, name, state, settings), clock)
 
 
@@ -58,10 +59,14 @@ def server_settings(site: SiteFile, name: str, state: Path, settings: Settings) 
 def described_server(site: SiteFile, name: str, polled: Sequence[Polled], state: Path, settings: Settings) -> list[str]:
     """What `check` prints of a server: how it is protected, who it must be, and how many nodes are asked for how often."""
     link = site.site.links[name]
-    login = {"anonymous": "without a login", "user": f"as user {link.user}", "certificate": "with our certificate"}[link.identity]
+    login = {
+        "anonymous": "without a login",
+        "user": _("as user {user}", user=link.user),
+        "certificate": _("with our certificate"),
+    }[link.identity]
     protection = f"{link.policy}, {link.protection}, {login}"
     if link.policy == "None":
-        protection = f"not protected, {login}: anybody on the network can read and alter what it says"
+        protection = _("not protected, {login}: anybody on the network can read and alter what it says", login=login)
     return [f"{name}: {protection}", *_asked(polled), *_known(site, name, state, settings)]
 
 
@@ -71,7 +76,12 @@ def _asked(polled: Sequence[Polled]) -> Iterator[str]:
         asked = {point.at.node for point in each.points if isinstance(point, OpcuaPoint)}
         nodes.setdefault(each.every_ms, set()).update(asked)
     for every_ms, asked in sorted(nodes.items()):
-        yield f"  {len(asked)} {'node' if len(asked) == 1 else 'nodes'} in one request every {every_ms / 1000:g} s"
+        yield _(
+            "  {asked} {asked_2} in one request every {every_ms:g} s",
+            asked=len(asked),
+            asked_2="node" if len(asked) == 1 else "nodes",
+            every_ms=every_ms / 1000,
+        )
 
 
 def _known(site: SiteFile, name: str, state: Path, settings: Settings) -> Iterator[str]:
@@ -81,11 +91,16 @@ def _known(site: SiteFile, name: str, state: Path, settings: Settings) -> Iterat
         yield f"  {error}. {getattr(error, 'hint', '')}".rstrip()
         return
     if made.secure and not made.pin:
-        yield f"  nobody has confirmed the server's certificate yet, so it is not read: run `meterseal trust {name}`"
+        yield _("  nobody has confirmed the server's certificate yet, so it is not read: run `meterseal trust {name}`", name=name)
     elif made.secure:
-        yield f"  it must show the certificate sha256:{made.pin}"
+        yield _("  it must show the certificate sha256:{pin}", pin=made.pin)
     if made.server:
-        yield f"  it must be {made.server}"
+        yield _("  it must be {server}", server=made.server)
     if made.login == "user" and not made.password:
         variable, file = opcua_password_names(name)
-        yield f"  there is no password for {made.user}: {variable} is not set, and there is no secret called {file}"
+        yield _(
+            "  there is no password for {user}: {variable} is not set, and there is no secret called {file}",
+            user=made.user,
+            variable=variable,
+            file=file,
+        )

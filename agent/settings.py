@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.declaration import Declaration, Frames, watches_of
+from config.language import _
 from config.model import MeterModel, Watch
 from drivers import Driver, Exchange, Target
 from drivers.errors import FormulaError, NoValue
@@ -60,7 +61,11 @@ def wrong_settings(declaration: Declaration, frames: Frames, stated: Sequence[Fi
     by_name = {setting["name"]: {key: setting[key] for key in setting if key != "name"} for setting in stated}
     watches = {watch.name: watch for watch in watches_of(declaration.target.model)}
     if len(by_name) != len(stated) or by_name.keys() != watches.keys():
-        yield f"states {', '.join(sorted(by_name)) or 'no settings'}, its model watches {', '.join(sorted(watches)) or 'none'}"
+        yield _(
+            "states {by_name}, its model watches {watches}",
+            by_name=", ".join(sorted(by_name)) or _("no settings"),
+            watches=", ".join(sorted(watches)) or "none",
+        )
         return
     for name, watch in watches.items():
         formula, cause = declaration.located(frames, watch)
@@ -73,9 +78,9 @@ def wrong_settings(declaration: Declaration, frames: Frames, stated: Sequence[Fi
             right = {"cause": by_name[name]["cause"]}
         if by_name[name] != right:
             told, follows = (_words(each) for each in (by_name[name], right))
-            yield f"states {name} as {told}, its frames give {follows}"
+            yield _("states {name} as {told}, its frames give {follows}", name=name, told=told, follows=follows)
 
 
 def _words(setting: Fields) -> str:
-    found = setting.get("value", f"no value ({setting.get('cause') or 'no good frame holds it'})")
+    found = setting.get("value", _("no value ({setting})", setting=setting.get("cause") or _("no good frame holds it")))
     return f"{found} by {setting['formula']}" if "formula" in setting else str(found)

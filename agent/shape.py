@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any
 
 from agent.record import RecordError
+from config.language import _
 
 # Where a value stands, as the steps to it: put into words only where something is wrong with it.
 Place = tuple["Place", str | int] | tuple[str]
@@ -51,7 +52,7 @@ def text(pattern: str, what: str) -> Check:
 
     def check(value: Any, place: Place) -> None:
         if type(value) is not str or not matches(value):
-            raise _wrong(place, f"is not {what}")
+            raise _wrong(place, _("is not {what}", what=_(what)))
 
     return _known(check, type="string", pattern=_WHOLE.format(pattern))
 
@@ -61,7 +62,7 @@ def integer(low: int, high: int = 2**53 - 1) -> Check:
 
     def check(value: Any, place: Place) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise _wrong(place, f"is not an integer from {low} to {high}")
+            raise _wrong(place, _("is not an integer from {low} to {high}", low=low, high=high))
 
     return _known(check, type="integer", minimum=low, maximum=high)
 
@@ -69,7 +70,7 @@ def integer(low: int, high: int = 2**53 - 1) -> Check:
 def boolean(value: Any, place: Place) -> None:
     """True or false. Raises RecordError."""
     if type(value) is not bool:
-        raise _wrong(place, "is not true or false")
+        raise _wrong(place, _("is not true or false"))
 
 
 def one_of(*words: str) -> Check:
@@ -77,7 +78,7 @@ def one_of(*words: str) -> Check:
 
     def check(value: Any, place: Place) -> None:
         if type(value) is not str or value not in words:
-            raise _wrong(place, f"is none of {', '.join(words)}")
+            raise _wrong(place, _("is none of {words}", words=", ".join(words)))
 
     return _known(check, enum=list(words))
 
@@ -87,7 +88,7 @@ def list_of(inner: Check) -> Check:
 
     def check(value: Any, place: Place) -> None:
         if type(value) is not list:
-            raise _wrong(place, "is not a list")
+            raise _wrong(place, _("is not a list"))
         for index, item in enumerate(value):
             inner(item, (place, index))
 
@@ -101,13 +102,13 @@ def object_of(fields: Mapping[str, Check]) -> Check:
 
     def check(value: Any, place: Place) -> None:
         if type(value) is not dict:
-            raise _wrong(place, "is not an object")
+            raise _wrong(place, _("is not an object"))
         for name in required:
             if name not in value:
-                raise _wrong((place, name), "is missing")
+                raise _wrong((place, name), _("is missing"))
         for name, inner in value.items():
             if name not in checks:
-                raise _wrong((place, name), "is not a field of this kind")
+                raise _wrong((place, name), _("is not a field of this kind"))
             checks[name](inner, (place, name))
 
     properties = {name: as_json_schema(inner) for name, inner in checks.items()}
@@ -127,7 +128,7 @@ def time(value: Any, place: Place) -> None:
             return
     except ValueError:  # 31 February, 24:00
         pass
-    raise _wrong(place, "is not a time in UTC with milliseconds")
+    raise _wrong(place, _("is not a time in UTC with milliseconds"))
 
 
 def day(value: Any, place: Place) -> None:
@@ -138,7 +139,7 @@ def day(value: Any, place: Place) -> None:
             return
     except ValueError:  # 31 February
         pass
-    raise _wrong(place, "is not a day such as 2027-06-30")
+    raise _wrong(place, _("is not a day such as 2027-06-30"))
 
 
 # The same in one pattern, for schemas: the calendar with its leap years, from the year 1 on.

@@ -25,6 +25,7 @@ from agent.simulate_instrument import Now
 from agent.simulate_line import Line, PtyLine, TcpLine
 from agent.simulate_plant import fitting_findings, load_plant, meter_of
 from agent.simulate_protocols import AnsweringMeter
+from config.language import _
 from config.library import load_models
 from config.mistake import ConfigError, Mistake, path_text
 from config.model import ModelFile
@@ -98,7 +99,9 @@ class Simulator:
         try:
             await self._lines[name].plug()
         except OSError as error:
-            message = f"{self.address_of(name)} cannot be used: {error.strerror or error}"
+            message = _(
+                "{address_of} cannot be used: {strerror}", address_of=self.address_of(name), strerror=error.strerror or error
+            )
             raise ConfigError([Mistake("plant", 0, 0, f"listen.{name}", message)]) from None
 
     async def unplug(self, name: str) -> None:
@@ -137,7 +140,7 @@ class Simulator:
 
 def site_for(plant: Plant, simulator: Simulator, gateway: str = "demo/simulated") -> str:
     """The text of a site file that fits a running simulator: its links, its meters, every 5 seconds."""
-    lines = ["# A site file for simulated meters, made by meterseal.", f"gateway: {gateway}", "every: 5s", "links:"]
+    lines = [_("# A site file for simulated meters, made by meterseal."), f"gateway: {gateway}", "every: 5s", "links:"]
     for name, listen in plant.listen.items():
         address = json.dumps(simulator.address_of(name))
         place = f"tcp: {address}" if listen.tcp else f"serial: {address}, baud: {listen.baud or 9600}, format: 8N1"
@@ -181,10 +184,18 @@ async def run_plant(path: Path, run_dir: Path, stop_event: asyncio.Event | None 
             click.echo(f"{simulator.address_of(name)}  ({name}, {_carried(plant, name, models)})")
             for meter in (simulator.meter(declared.id) for declared in plant.meters if declared.on == name):
                 declared = meter.declared
-                click.echo(f"  address {declared.address:>3}  {declared.id:<12} {declared.model}, serial number {meter.serial}")
+                click.echo(
+                    _(
+                        "  address {address:>3}  {id:<12} {model}, serial number {serial}",
+                        address=declared.address,
+                        id=declared.id,
+                        model=declared.model,
+                        serial=meter.serial,
+                    )
+                )
         site = run_dir / "simulated-site.yaml"  # never site.yaml, which may be a person's own work
         site.write_text(site_for(plant, simulator), "utf-8")
-        click.echo(f"A site file that fits: {site}  (meterseal run --site {site}). Stop with Ctrl-C.")
+        click.echo(_("A site file that fits: {site}  (meterseal run --site {site}). Stop with Ctrl-C.", site=site))
         await stop.wait()
 
 

@@ -17,6 +17,7 @@ from decimal import Decimal
 
 from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from config.cjt188 import Cjt188Model, Cjt188Place, Cjt188Point, Cjt188Watch
+from config.language import _
 from config.plant import Fault, SimulatedMeter
 from config.quantity import quantity_of
 
@@ -44,7 +45,7 @@ class Cjt188Meter(Instrument):
 
     def __init__(self, declared: SimulatedMeter, model: Cjt188Model, clock: Now) -> None:
         super().__init__(declared, model, clock)
-        kind, _, self._digits = declared.address.rpartition("-")
+        kind, _unused, self._digits = declared.address.rpartition("-")
         self._type = int(kind or model.cjt188.meter_type, 16)
         if self._digits == _ANY_METER.hex().upper():
             raise NotFitting("address", self._digits)
@@ -68,13 +69,13 @@ class Cjt188Meter(Instrument):
         self._load.advance(self._clock.now_ns())
         if self._held.get(quantity) == MISSING:
             return MISSING
-        terms = [Decimal(count) * weight for count, (_, weight) in zip(self._counts(point), _cells(point), strict=True)]
+        terms = [Decimal(count) * weight for count, (_unused, weight) in zip(self._counts(point), _cells(point), strict=True)]
         return f"{sum(terms, Decimal(0)):f}"
 
     def _check(self, name: str) -> None:
         try:
             if name in self._points:
-                _ = [_number(cell, count) for count, (cell, _) in zip(*self._both(self._points[name]), strict=True)]
+                _unused = [_number(cell, count) for count, (cell, _unused) in zip(*self._both(self._points[name]), strict=True)]
             else:
                 self._watch_bytes(self._watches[name])
         except (ValueError, ArithmeticError):
@@ -115,7 +116,7 @@ class Cjt188Meter(Instrument):
     def _point_bytes(self, point: Cjt188Point) -> list[tuple[int, bytes]]:
         """Where in the block, and what, for each of a point's fields."""
         made = []
-        for count, (cell, _) in zip(*self._both(point), strict=True):
+        for count, (cell, _unused) in zip(*self._both(point), strict=True):
             number = b"\xff" * cell.bytes if self._held.get(point.quantity) == MISSING else _number(cell, count)
             unit = bytes([_SENT[point.unit]]) if cell.unit != "none" else b""
             made.append((cell.first, unit + number if cell.unit == "in_front" else number + unit))
@@ -130,7 +131,7 @@ class Cjt188Meter(Instrument):
         if watch.at.type == "hex":
             data = bytes.fromhex(text or "00" * watch.at.bytes)
             if len(data) != watch.at.bytes:
-                raise ValueError(f"{text} has not {watch.at.bytes} bytes")
+                raise ValueError(_("{text} has not {bytes} bytes", text=text, bytes=watch.at.bytes))
             return data
         count = Decimal(text or (watch.expect[0] if watch.expect else "0")) / watch.scale
         low = int((watch.at.bits or "0").partition("-")[0])
@@ -211,7 +212,7 @@ def _number(at: Cjt188Place, count: int) -> bytes:
     """A count as the field's bytes. Raises ValueError where it does not fit."""
     room = _capacity(at) if not at.signed else _capacity(at) * 8 // 10 if at.type == "bcd" else _capacity(at) // 2
     if (count < 0 and not at.signed) or abs(count) >= room:
-        raise ValueError(f"{count} does not fit into {at.bytes} bytes")
+        raise ValueError(_("{count} does not fit into {bytes} bytes", count=count, bytes=at.bytes))
     if at.type == "bcd":
         data = bytearray.fromhex(f"{abs(count):0{2 * at.bytes}d}")
         data[0] |= 0x80 if count < 0 else 0

@@ -53,7 +53,8 @@ def _table(text: str) -> dict[str, _Sent]:
     }
 
 
-_USUAL = _table("""
+_USUAL = _table(
+    """
 kWh kWh 1 7 2
 kvarh kvarh 1 7 2
 kVAh kVAh 1 7 2
@@ -68,12 +69,15 @@ m3/h m3/h 1 3 3
 kW kW 1 4 1
 h h 1 7 0
 Cel C 1 3 1
-""")
-_OTHER = _table("""
+"""
+)
+_OTHER = _table(
+    """
 W W 1 6 0
 Wh Wh 0.001 9 0
 MWh MWh 1000 4 3
-""")
+"""
+)
 
 
 class Iec62056Meter(Instrument):
@@ -138,7 +142,7 @@ class Iec62056Meter(Instrument):
 
     def _number(self, point: Iec62056Point) -> str:
         """What stands in a point's brackets, zeros in front; a counter that is full begins again at 0."""
-        _, worth, whole, fraction = self._sent(point)
+        _unused, worth, whole, fraction = self._sent(point)
         held = self._held.get(point.quantity)
         wanted = self._load.value(point.quantity) if held in (None, MISSING) else Decimal(str(held))
         for primary, secondary in self._plates(point):

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from agent.simulate_load import Load
+from config.language import _
 from config.model import Point
 from config.plant import SimulatedMeter
 
@@ -21,7 +22,7 @@ class NotFitting(ValueError):
     """A value that cannot stand in the registers meant for it; `name` is what they hold."""
 
     def __init__(self, name: str, value: str) -> None:
-        super().__init__(f"{value} cannot stand in the registers of {name}")
+        super().__init__(_("{value} cannot stand in the registers of {name}", value=value, name=name))
         self.name = name
 
 
@@ -93,4 +94,4 @@ class Instrument(ABC):
         """Primary and secondary side of the transformers that a point's value does not count."""
         named = {"ct": (self.declared.ct,), "vt": (self.declared.vt,), "ct_vt": (self.declared.ct, self.declared.vt)}
         texts = [text.partition("/") for text in named.get(point.ratio, ()) if text]
-        return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _, secondary in texts)
+        return tuple((Decimal(primary), Decimal(secondary or 1)) for primary, _unused, secondary in texts)

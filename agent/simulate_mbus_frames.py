@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from config.language import _
 from config.mbus import MbusAt
 from config.plant import Fault
 
@@ -103,10 +104,10 @@ class Form:
             return self.head + (b"\xff" * 4 if self.digits else b"\0\0\0\x80")
         if self.digits:
             if not 0 <= count < 10**8:
-                raise ValueError(f"{count} has more than eight digits")
+                raise ValueError(_("{count} has more than eight digits", count=count))
             return self.head + bytes.fromhex(f"{count:08d}")[::-1]
         if not -(2**31) < count < 2**31:
-            raise ValueError(f"{count} has more than four bytes")
+            raise ValueError(_("{count} has more than four bytes", count=count))
         return self.head + count.to_bytes(4, "little", signed=True)
 
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from agent.simulate_frames import IDENTIFY, identification
 from agent.simulate_instrument import MISSING, Instrument, NotFitting, Now
 from agent.simulate_registers import ILLEGAL_FUNCTION, ILLEGAL_VALUE, WIDE, Blocks, Cell, Told, quotient
+from config.language import _
 from config.modbus import ModbusModel, ModbusPoint, ModbusWatch
 from config.plant import SimulatedMeter
 from config.quantity import quantity_of
@@ -51,11 +52,13 @@ class Meter(Instrument):
         self._told = {point.quantity: self._prepared(point) for point in model.points}
         single = {told.cells[0][0].key: name for name, told in self._told.items() if len(told.cells) == 1}
         self._sums = {
-            name: [single[cell.key] for cell, _ in told.cells]
+            name: [single[cell.key] for cell, _unused in told.cells]
             for name, told in self._told.items()
-            if len(told.cells) > 1 and all(cell.key in single for cell, _ in told.cells)
+            if len(told.cells) > 1 and all(cell.key in single for cell, _unused in told.cells)
         }
-        self._within = {cell.key: (name, index) for name in self._sums for index, (cell, _) in enumerate(self._told[name].cells)}
+        self._within = {
+            cell.key: (name, index) for name in self._sums for index, (cell, _unused) in enumerate(self._told[name].cells)
+        }
         self._blocks = Blocks(self._cells(), model.modbus)
         self._held |= declared.hold
         for name in (*self._watched, *self._told):
@@ -66,7 +69,7 @@ class Meter(Instrument):
     @property
     def serial(self) -> str:
         """The serial number on its plate; a meter that was given none has one made up from its id."""
-        cells = [cell for name, (_, cell) in self._watched.items() if name.startswith("serial")]
+        cells = [cell for name, (_unused, cell) in self._watched.items() if name.startswith("serial")]
         return self.declared.serial or _made_up(self.declared.id, cells[0] if cells else None)
 
     def truth(self, quantity: str) -> str:
@@ -142,7 +145,7 @@ class Meter(Instrument):
             first = told.cells[0][0]
             yield first, first.missing()
             return
-        for (cell, _), number in zip(told.cells, self._numbers(told), strict=True):
+        for (cell, _unused), number in zip(told.cells, self._numbers(told), strict=True):
             yield cell, cell.number(number)
 
     def _watch_data(self, name: str) -> tuple[Cell, bytes]:
@@ -153,7 +156,7 @@ class Meter(Instrument):
         number = WIDE.divide(Decimal(text), watch.scale)
         fitting = cell.nearest(number, rolls=False)
         if cell.bounds and fitting != number:
-            raise ValueError(f"{text} does not fit the register of {name}")
+            raise ValueError(_("{text} does not fit the register of {name}", text=text, name=name))
         return cell, cell.number(fitting)
 
     def _watch_text(self, watch: ModbusWatch, cell: Cell) -> str:
@@ -163,15 +166,19 @@ class Meter(Instrument):
             return watch.expect[0]
         plate = {"ct_ratio": self.declared.ct, "vt_ratio": self.declared.vt}.get(watch.name)
         if plate:
-            primary, _, secondary = plate.partition("/")
+            primary, _unused, secondary = plate.partition("/")
             return str(quotient(Decimal(primary), Decimal(secondary or 1)).quantize(watch.scale))
         return "01" if watch.at.type == "hex" else "1"
 
     # --- preparing the map ----------------------------------------------------------------------------------
 
     def _cells(self) -> list[Cell]:
-        points = [cell for told in self._told.values() for cell, _ in told.cells]
-        return [*points, *(cell for _, cell in self._watched.values()), *(cell for cell, _ in self._exponents.values())]
+        points = [cell for told in self._told.values() for cell, _unused in told.cells]
+        return [
+            *points,
+            *(cell for _unused, cell in self._watched.values()),
+            *(cell for cell, _unused in self._exponents.values()),
+        ]
 
     def _prepared(self, point: ModbusPoint) -> Told:
         limits = self.model.modbus
@@ -179,7 +186,7 @@ class Meter(Instrument):
         cells += [(Cell.of(part.at, limits), part.scale) for part in point.plus]
         power = Decimal(1)
         if point.exponent:
-            _, number = self._exponents[Cell.of(point.exponent.at, limits).key]
+            _unused, number = self._exponents[Cell.of(point.exponent.at, limits).key]
             power = power.scaleb(int(number) + point.exponent.offset)
         return Told(point, tuple(cells), power, self._plates(point))
 
@@ -191,7 +198,7 @@ class Meter(Instrument):
                 continue
             cell = Cell.of(point.exponent.at, self.model.modbus)
             if cell.key in fixed:
-                watch, _ = self._watched[fixed[cell.key]]
+                watch, _unused = self._watched[fixed[cell.key]]
                 number = Decimal(self._held.get(watch.name) or watch.expect[0]) / watch.scale
             else:
                 number = max(self._finest(point, cell), self._exponents.get(cell.key, (cell, Decimal(-99)))[1])
@@ -250,11 +257,11 @@ class Meter(Instrument):
         for cell, number in self._exponents.values():
             if wanted(cell):
                 yield cell, cell.number(number)
-        for name, (_, cell) in self._watched.items():
+        for name, (_unused, cell) in self._watched.items():
             if wanted(cell):
                 yield self._watch_data(name)
         for told in sorted(self._told.values(), key=lambda told: self._held.get(told.point.quantity) != MISSING):
-            if any(cell.function == function and cell.at.address < end and address < cell.end for cell, _ in told.cells):
+            if any(cell.function == function and cell.at.address < end and address < cell.end for cell, _unused in told.cells):
                 yield from ((cell, data) for cell, data in self._point_data(told) if wanted(cell))
 
 

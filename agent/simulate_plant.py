@@ -14,6 +14,7 @@ from agent.simulate_faults import COMMON
 from agent.simulate_instrument import NotFitting, Now
 from agent.simulate_meter import Meter
 from agent.simulate_protocols import SIMULATED, AnsweringMeter, is_simulated
+from config.language import _
 from config.library import is_generic, read_bytes, unknown_model, with_points
 from config.mistake import ConfigError, did_you_mean
 from config.mistake import Path as Place
@@ -71,7 +72,7 @@ def fitting_findings(plant: Plant, models: Mapping[str, ModelFile]) -> Iterator[
         model = models[declared.model]
         protocol = model.declared.protocol
         if not is_simulated(model.declared):
-            yield (*place, "model"), f"there are no simulated meters that speak {PROTOCOLS[protocol].title}"
+            yield (*place, "model"), _("there are no simulated meters that speak {title}", title=PROTOCOLS[protocol].title)
             continue
         try:
             address = PROTOCOLS[protocol].address(declared.address)
@@ -80,7 +81,10 @@ def fitting_findings(plant: Plant, models: Mapping[str, ModelFile]) -> Iterator[
             continue
         other = places.setdefault((declared.on, protocol, address), declared.id)
         if other != declared.id:
-            yield (*place, "address"), f"address {address} on {declared.on} is already that of {other}"
+            yield (
+                (*place, "address"),
+                _("address {address} on {on} is already that of {other}", address=address, on=declared.on, other=other),
+            )
         listen = plant.listen.get(declared.on)
         if listen is not None:
             yield from _line_findings(place, declared, listen, protocol, (declared.on, "modbus") in speaking)
@@ -91,28 +95,42 @@ def _line_findings(place: Place, declared: SimulatedMeter, listen: Listen, proto
     """What is wrong between a meter and its line, and faults that it cannot play there."""
     tcp = listen.frames == "tcp"
     if declared.baud and not listen.pty:
-        yield (*place, "baud"), "only on a pty have meters speeds of their own; take baud out"
+        yield (*place, "baud"), _("only on a pty have meters speeds of their own; take baud out")
     if tcp and modbus_too and protocol != "modbus":
         title = PROTOCOLS[protocol].title
-        yield (*place, "on"), f"{declared.on} is Modbus TCP, which carries no {title}; write  framing: rtu  under listen"
+        yield (
+            (*place, "on"),
+            _("{on} is Modbus TCP, which carries no {title}; write  framing: rtu  under listen", on=declared.on, title=title),
+        )
     for number, fault in enumerate(declared.faults):
         kind = (*place, "faults", number, "kind")
         if protocol != "modbus":
             played = (*COMMON, *SIMULATED[protocol].faults)
             if fault.kind not in played:
-                yield kind, f"{PROTOCOLS[protocol].title} meters do not play {fault.kind}; they play {', '.join(played)}"
+                yield (
+                    kind,
+                    _(
+                        "{title} meters do not play {kind}; they play {played}",
+                        title=PROTOCOLS[protocol].title,
+                        kind=fault.kind,
+                        played=", ".join(played),
+                    ),
+                )
         elif fault.kind == "wrong_transaction" and not tcp:
-            yield kind, "only Modbus TCP has transaction numbers; take wrong_unit or late here"
+            yield kind, _("only Modbus TCP has transaction numbers; take wrong_unit or late here")
         elif fault.kind == "checksum" and tcp:
-            yield kind, "Modbus TCP has no checksum; take short or wrong_transaction here"
+            yield kind, _("Modbus TCP has no checksum; take short or wrong_transaction here")
 
 
 def _model_findings(place: Place, declared: SimulatedMeter, model: ModelFile) -> Iterator[Finding]:
     """What is wrong between a meter and its model."""
     if is_generic(declared.model) and not declared.points:
-        yield place, f"points is missing: {declared.model} knows no registers; write them as in a site file"
+        yield place, _("points is missing: {model} knows no registers; write them as in a site file", model=declared.model)
     elif declared.points and not is_generic(declared.model):
-        yield (*place, "points"), f"only generic models take points; {declared.model} has its own: take points out"
+        yield (
+            (*place, "points"),
+            _("only generic models take points; {model} has its own: take points out", model=declared.model),
+        )
     else:
         wrong = list(point_findings(declared.points, cast("ModbusModel", model.declared).modbus)) if declared.points else []
         yield from (((*place, *path), message) for path, message in wrong)

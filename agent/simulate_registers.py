@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from config.language import _
 from config.modbus import At, ModbusLimits, ModbusPoint
 from drivers.formula import shortest_decimal
 from drivers.modbus_map import words_of
@@ -69,7 +70,7 @@ class Cell:
         """Lowest and highest bit of a bit field, None where the whole place is the value."""
         if self.at.bits is None:
             return (0, 0) if self.at.type == "bit" else None
-        low, _, high = self.at.bits.partition("-")
+        low, _unused, high = self.at.bits.partition("-")
         return int(low), int(high or low)
 
     @property
@@ -123,14 +124,14 @@ class Cell:
         length = 2 * self.words
         data = text.encode("ascii") if self.at.type == "ascii" else bytes.fromhex(text).rjust(length, b"\0")
         if len(data) > length:
-            raise ValueError(f"{text} is longer than {length} bytes")
+            raise ValueError(_("{text} is longer than {length} bytes", text=text, length=length))
         return data.ljust(length, b"\0")
 
     def missing(self) -> bytes:
         """What stands there while the value is not available. Raises ValueError where the meter has no word for it."""
         sentinel = next(iter(self.at.missing), _NOT_A_NUMBER.get(self.at.type))
         if sentinel is None:
-            raise ValueError("the meter model names no bytes that mean not available")
+            raise ValueError(_("the meter model names no bytes that mean not available"))
         data = bytes.fromhex(sentinel)
         if self.is_text or self.at.type in ("u8", "i8"):
             return data.rjust(2 * self.words, b"\0")
@@ -165,7 +166,7 @@ class Told:
     def stated(self, numbers: list[Decimal]) -> Decimal:
         """The value that the numbers in its cells state."""
         total = Decimal(0)
-        for (_, scale), number in zip(self.cells, numbers, strict=True):
+        for (_unused, scale), number in zip(self.cells, numbers, strict=True):
             value = WIDE.multiply(WIDE.multiply(number, scale), self.power)
             for primary, secondary in self.plates:
                 value = quotient(WIDE.multiply(value, primary), secondary)

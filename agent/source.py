@@ -8,6 +8,7 @@ from agent.bundle import Bundle
 from agent.findings import CannotCheck
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.state import LEDGER_FILE
+from config.language import _
 
 _SQLITE = b"SQLite format 3\0"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -29,7 +30,7 @@ def open_log(path: Path) -> LedgerReader | Bundle:
             raise CannotCheck(str(error)) from None
     if begins.startswith(_ZIP):
         return Bundle(path)
-    raise CannotCheck(f"{path} is neither a bundle (.zip) nor a ledger; give the file that `meterseal export` wrote")
+    raise CannotCheck(_("{path} is neither a bundle (.zip) nor a ledger; give the file that `meterseal export` wrote", path=path))
 
 
 def _beginning(path: Path) -> bytes:
@@ -37,6 +38,6 @@ def _beginning(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(len(_SQLITE))
     except FileNotFoundError:
-        raise CannotCheck(f"there is no file {path}") from None
+        raise CannotCheck(_("there is no file {path}", path=path)) from None
     except OSError as error:
-        raise CannotCheck(f"{path} cannot be read: {error.strerror or error}") from None
+        raise CannotCheck(_("{path} cannot be read: {strerror}", path=path, strerror=error.strerror or error)) from None

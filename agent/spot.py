@@ -15,6 +15,7 @@ from agent.by_person import receipt
 from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import Reading, meter_number, tells, values_of
+from config.language import _
 from drivers import Exchange
 from drivers.errors import LinkDown
 
@@ -31,7 +32,7 @@ async def take_spot(ask: Asked, polled: Polled, book: Book, asked: Mapping[str, 
         asked: `nonce`, `who` and `account`.
     """
     if not _NONCE.fullmatch(asked["nonce"]):
-        return {"error": "the nonce is not 8 to 64 letters, digits, - and _", "hint": "Write another one."}
+        return {"error": _("the nonce is not 8 to 64 letters, digits, - and _"), "hint": _("Write another one.")}
     exchanges: list[Exchange] = []
     try:
         for requests in together(polled.driver.requests(polled.target, polled.points)):
@@ -41,13 +42,17 @@ async def take_spot(ask: Asked, polled: Polled, book: Book, asked: Mapping[str, 
     if not tells(polled.driver, polled.target, polled.points, exchanges):
         why = next((each.error for each in reversed(exchanges) if each.error), None)
         told = {"hint": why.hint, "code": code_of_error(why)} if why else {}
-        return {"error": f"{polled.id} did not answer: {why}", **told}
+        return {"error": _("{id} did not answer: {why}", id=polled.id, why=why), **told}
     number, formula = meter_number(polled.driver, polled.target, exchanges)
     if number and not await book.own_number(polled.id, number, formula, exchanges, polled.target.address):
-        return {"error": f"another meter answers for {polled.id}: {number}", "hint": "See  meterseal status.", "code": "MS-301"}
+        return {
+            "error": _("another meter answers for {id}: {number}", id=polled.id, number=number),
+            "hint": _("See  meterseal status."),
+            "code": "MS-301",
+        }
     values = values_of(polled.driver, polled.target, polled.points, exchanges)
     first = next(each.first for each in exchanges if each.error is None and each.first)
     record = await book.spot(Reading(polled.id, 0, first.wall_ns, first, tuple(exchanges), values), dict(asked))
     if record is None:
-        return {"error": "the record was not sealed", "hint": "See the agent's journal.", "code": "MS-401"}
+        return {"error": _("the record was not sealed"), "hint": _("See the agent's journal."), "code": "MS-401"}
     return receipt(record) | {"values": record.fields["values"]}

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from agent.draft import same_serial
 from agent.record import parse
+from config.language import _
 from config.quantity import quantity_of
 
 Fields = Mapping[str, Any]
@@ -143,13 +144,20 @@ class Standing:
         if take:
             yield from take(n, fields)
 
-    def _declared(self, _: int, fields: Fields) -> Iterator[Problem]:
+    def _declared(self, _n: int, fields: Fields) -> Iterator[Problem]:
         declared: Fields = fields["meter"]
         if self.is_other(declared["serial"]):
-            yield "REPLACEMENT", f"declares serial number {declared['serial']} after {self.serial}, and no replacement says why"
+            yield (
+                "REPLACEMENT",
+                _(
+                    "declares serial number {serial} after {serial_2}, and no replacement says why",
+                    serial=declared["serial"],
+                    serial_2=self.serial,
+                ),
+            )
         found = told_settings(declared.get("settings", ()))
         if found and self.changed(found):
-            yield "SETTINGS", "pins settings that are not the ones in force, and nobody has confirmed them"
+            yield "SETTINGS", _("pins settings that are not the ones in force, and nobody has confirmed them")
         self.serial = declared["serial"] or self.serial
         self.pinned = (self.pinned or {}) | found if found else self.pinned
         self.declared, self.replaced = declared, None
@@ -157,20 +165,33 @@ class Standing:
     def _alarm(self, n: int, fields: Fields) -> Iterator[Problem]:
         found = told_settings(fields["settings"])
         if not self.changed(found) and self.alarm is None:
-            yield "SETTINGS", "tells of changed settings, yet they are the ones in force"
+            yield "SETTINGS", _("tells of changed settings, yet they are the ones in force")
         self.alarm = n, found
 
-    def _confirmed(self, _: int, fields: Fields) -> Iterator[Problem]:
+    def _confirmed(self, _n: int, fields: Fields) -> Iterator[Problem]:
         if fields["command"] != "confirm":
             return
         if self.alarm is None or fields.get("record") != self.alarm[0]:
-            yield "SETTINGS", f"confirms record {fields.get('record', 'nothing')}, which is no alarm of this meter that was open"
+            yield (
+                "SETTINGS",
+                _(
+                    "confirms record {fields}, which is no alarm of this meter that was open",
+                    fields=fields.get("record", "nothing"),
+                ),
+            )
             return
         self.pinned, self.alarm = (self.pinned or {}) | self.alarm[1], None
 
-    def _replaced(self, _: int, fields: Fields) -> Iterator[Problem]:
+    def _replaced(self, _n: int, fields: Fields) -> Iterator[Problem]:
         if self.serial and not same_serial(fields["old"], self.serial):
-            yield "REPLACEMENT", f"takes out serial number {fields['old'] or 'none'}, the one declared was {self.serial}"
+            yield (
+                "REPLACEMENT",
+                _(
+                    "takes out serial number {old}, the one declared was {serial}",
+                    old=fields["old"] or "none",
+                    serial=self.serial,
+                ),
+            )
         yield from self._read_off(fields["last"])
         self.replaced = self.renamed = (fields["old"], fields["new"])
         self.serial = fields["new"] or self.serial
@@ -187,25 +208,43 @@ class Standing:
             if told is None:
                 yield (
                     "REPLACEMENT",
-                    f"takes {value['quantity']} from record {value['record']}, which is none of its newest readings",
+                    _(
+                        "takes {quantity} from record {record}, which is none of its newest readings",
+                        quantity=value["quantity"],
+                        record=value["record"],
+                    ),
                 )
             elif told != value["value"]:
                 yield (
                     "REPLACEMENT",
-                    f"states {value['value']} as the last {value['quantity']}, record {value['record']} has {told}",
+                    _(
+                        "states {value} as the last {quantity}, record {record} has {told}",
+                        value=value["value"],
+                        quantity=value["quantity"],
+                        record=value["record"],
+                        told=told,
+                    ),
                 )
 
-    def _by_hand(self, _: int, fields: Fields) -> Iterator[Problem]:
+    def _by_hand(self, _n: int, fields: Fields) -> Iterator[Problem]:
         try:
             unit = quantity_of(fields["quantity"]).unit
         except KeyError:
-            yield "DECLARATION", f"there is no quantity {fields['quantity']}"
+            yield "DECLARATION", _("there is no quantity {quantity}", quantity=fields["quantity"])
             return
         if fields["unit"] != unit:
-            yield "UNIT", f"is stated in {fields['unit']}, the unit of {fields['quantity']} is {unit}"
+            yield (
+                "UNIT",
+                _(
+                    "is stated in {unit}, the unit of {quantity} is {unit_2}",
+                    unit=fields["unit"],
+                    quantity=fields["quantity"],
+                    unit_2=unit,
+                ),
+            )
         if "compared" not in fields:
             if "agrees" in fields:
-                yield "PAIR", "says whether a display agrees, but not with which record"
+                yield "PAIR", _("says whether a display agrees, but not with which record")
             return
         n, quantity = fields["compared"], fields["quantity"]
         told = self._value(n, quantity)
@@ -216,11 +255,25 @@ class Standing:
         apart = abs((datetime.fromisoformat(fields["read_at"]) - datetime.fromisoformat(time)).total_seconds())
         right = agrees(fields["value"], told)
         if apart > _PAIRED_SECONDS:
-            yield "PAIR", f"compares a display read at {fields['read_at']} with record {n} of {time}: not the same minute"
+            yield (
+                "PAIR",
+                _(
+                    "compares a display read at {read_at} with record {n} of {time}: not the same minute",
+                    read_at=fields["read_at"],
+                    n=n,
+                    time=time,
+                ),
+            )
         elif fields.get("agrees") != right:
             yield (
                 "PAIR",
-                f"says that {fields['value']} on the display and {told} in record {n} {'disagree' if right else 'agree'}",
+                _(
+                    "says that {value} on the display and {told} in record {n} {right}",
+                    value=fields["value"],
+                    told=told,
+                    n=n,
+                    right="disagree" if right else "agree",
+                ),
             )
         elif self.declared is not None:
             self.paired[_registers(self.declared)] = right
@@ -228,8 +281,8 @@ class Standing:
     def _not_at_hand(self, fields: Fields) -> Iterator[Problem]:
         """A display was compared with a reading that is none of the newest; where records are gone, the record's word counts."""
         if not self._unseen:
-            what = f"compares {fields['quantity']} with record {fields['compared']}"
-            yield "PAIR", f"{what}, which is none of its newest readings that states it"
+            what = _("compares {quantity} with record {compared}", quantity=fields["quantity"], compared=fields["compared"])
+            yield "PAIR", _("{what}, which is none of its newest readings that states it", what=what)
         elif self.declared is not None:
             self.paired[_registers(self.declared)] = bool(fields.get("agrees"))
 
@@ -256,7 +309,7 @@ def standing_in(
 
 def spend(problems: Iterable[object]) -> None:
     """Lets a record be taken whose problems are for an audit to tell."""
-    for _ in problems:
+    for _unused in problems:
         pass
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from config.language import _
+
 LEDGER_FILE = "ledger.sqlite"
 _LOCK_FILE = "lock"
 
@@ -22,7 +24,7 @@ def only_agent(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise AgentRunningError(f"an agent is already running with {state}") from None
+            raise AgentRunningError(_("an agent is already running with {state}", state=state)) from None
         yield
 
 

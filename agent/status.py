@@ -30,6 +30,7 @@ from agent.state import is_running
 from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
 from config.check import SiteFile
+from config.language import _
 from config.plate import certificate_words
 from config.site import Mqtt
 from config.zone import zone_of
@@ -199,7 +200,9 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
 
 def _delivery(reader: LedgerReader, broker: Mqtt) -> list[str]:
     beyond = sum(stop - first for first, stop in reader.delivered_ahead(broker.name))
-    return ([f"{beyond} newer ones are there already: new records go first"] if beyond else []) + broker_words(broker)
+    return ([_("{beyond} newer ones are there already: new records go first", beyond=beyond)] if beyond else []) + broker_words(
+        broker
+    )
 
 
 def _papers(site: SiteFile, now_ns: int) -> dict[str, str]:
@@ -295,7 +298,7 @@ def _rank(times: Sequence[int], share: int) -> int | None:
 
 def _intervals(reader: LedgerReader, meter: str) -> tuple[int, ...]:
     """The intervals at which a meter is read, as declared last: the site file may be a newer one than the agent runs with."""
-    for _, payload in reader.meter_records(meter, "meter", newest_first=True):
+    for _unused, payload in reader.meter_records(meter, "meter", newest_first=True):
         return tuple(schedule["every_ms"] for schedule in parse(payload)["meter"]["schedules"])
     return ()
 

@@ -10,6 +10,7 @@ from agent.account import UNTOLD, interval
 from agent.faults import code_of_cause, with_code
 from agent.findings import printable
 from agent.status import MeterStatus, OpenGap, Status
+from config.language import _
 from config.zone import zone_of
 
 
@@ -25,7 +26,11 @@ def delivery_text(delivered: int, records: int) -> str:
     """How far a destination has acknowledged, in words."""
     if delivered >= records:
         return f"all {records} records"
-    return f"up to record {delivered - 1}, {records - delivered} waiting" if delivered else f"nothing yet, {records} waiting"
+    return (
+        _("up to record {delivered}, {records} waiting", delivered=delivered - 1, records=records - delivered)
+        if delivered
+        else _("nothing yet, {records} waiting", records=records)
+    )
 
 
 def notes(status: Status) -> dict[str, str]:
@@ -36,15 +41,21 @@ def notes(status: Status) -> dict[str, str]:
 
 def _note(meter: MeterStatus, zone: tzinfo, today: str) -> str:
     if not meter.gaps:
-        doubt = f"not evidence grade: {meter.doubt.replace('_', ' ')}" if meter.doubt else ""
-        return doubt if meter.n is not None else "not read yet"
+        doubt = _("not evidence grade: {doubt}", doubt=meter.doubt.replace("_", " ")) if meter.doubt else ""
+        return doubt if meter.n is not None else _("not read yet")
     return "; ".join(_gap(gap, zone, today, which=len(meter.every_ms) > 1) for gap in meter.gaps)
 
 
 def _gap(gap: OpenGap, zone: tzinfo, today: str, *, which: bool) -> str:
     polls = f"{gap.missed} poll" + "s" * (gap.missed != 1)
     every = f" every {interval(gap.every_ms)}" if which else ""
-    told = f"no reading{every} since {_moment(gap.since, zone, today)}: {gap.cause.replace('_', ' ')}, {polls} missed"
+    told = _(
+        "no reading{every} since {moment}: {cause}, {polls} missed",
+        every=every,
+        moment=_moment(gap.since, zone, today),
+        cause=gap.cause.replace("_", " "),
+        polls=polls,
+    )
     return with_code(told, code_of_cause(gap.cause))
 
 
@@ -62,15 +73,17 @@ def _today(status: Status, zone: tzinfo) -> list[str]:
         return []
     today = _day(status.until, zone)
     rows: list[tuple[str, ...]] = [
-        ("TODAY", "READ", "DUE", "%", "", "AVAILABLE", "ANSWER", "P99", "DAMAGED", "SILENT", "LAST READING", "")
+        ("TODAY", "READ", "DUE", "%", "", "AVAILABLE", "ANSWER", "P99", "DAMAGED", "SILENT", _("LAST READING"), "")
     ]
     rows += [_day_row(each, zone, today) for each in status.meters]
     if any(each.today.low for each in status.meters) or any(each.today.missed for each in status.meters):
-        rows[0] = (*rows[0][:-1], "MISSED POLLS; FAULTS OF FRAMES")
+        rows[0] = (*rows[0][:-1], _("MISSED POLLS; FAULTS OF FRAMES"))
     since = _moment(status.since, zone, today)
-    told = f"TODAY: from {since} to {_moment(status.until, zone, today)}, {status.zone}"
-    cut = " (not from midnight: there are too many records to look at)" if status.cut else ""
-    sealed = "ANSWER, P99: half of the answers, and 99 of 100, had come within this time. All of it is taken from sealed records."
+    told = _("TODAY: from {since} to {moment}, {zone}", since=since, moment=_moment(status.until, zone, today), zone=status.zone)
+    cut = _(" (not from midnight: there are too many records to look at)") if status.cut else ""
+    sealed = _(
+        "ANSWER, P99: half of the answers, and 99 of 100, had come within this time. All of it is taken from sealed records."
+    )
     return [*_table(rows, right=(1, 2, 3, 5, 6, 7, 8, 9)), f"{told}{cut}.", sealed]
 
 
@@ -103,17 +116,19 @@ def _lines(status: Status) -> list[str]:
         rows.append((line.line, f"{line.busy_percent} %", *told))
     if not status.lines:
         return []
-    said = ["BUSY: in the last hour, from sealed frames; waiting for meters that stay silent is not in it."]
+    said = [_("BUSY: in the last hour, from sealed frames; waiting for meters that stay silent is not in it.")]
     if live:
         said += [
-            "NOW, WAITING (polls), OVERRUNS (polls since the start that the line had no time for): told by the running agent."
+            _("NOW, WAITING (polls), OVERRUNS (polls since the start that the line had no time for): told by the running agent.")
         ]
     return [*_table(rows, right=(1, 2, 3, 4)), *said]
 
 
 def _agent(status: Status) -> list[str]:
     lines = [f"agent       {'running' if status.running else with_code('not running', 'MS-902')}"]
-    lines.append(f"ledger      {status.records} records, checkpoint over {status.checkpoint}")
+    lines.append(
+        _("ledger      {records} records, checkpoint over {checkpoint}", records=status.records, checkpoint=status.checkpoint)
+    )
     for name, count in status.delivered.items():
         lines.append(f"{name:<11} {delivery_text(count, status.records)}")
         lines += [f"{'':<11} {words}" for words in status.delivery.get(name, ())]

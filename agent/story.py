@@ -24,6 +24,7 @@ from agent.merkle import Frontier, proof_ranges, root_from_proof
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.schema import COUNTED, check_record
 from agent.seal import base64url, unsigned
+from config.language import _
 
 _KIND = re.compile(rb'"kind"\s*:\s*"([a-z]+)"')
 _SIGNATURE = re.compile(rb',"sig":"[A-Za-z0-9_-]{86}"')
@@ -99,9 +100,11 @@ def reading_in(payload: bytes) -> Fields:
         fields = parse(payload)
         check_record(unsigned(fields))
     except RecordError as error:
-        raise CannotCheck(f"this is not a record: {error}") from None
+        raise CannotCheck(_("this is not a record: {error}", error=error)) from None
     if fields["kind"] != "reading":
-        raise CannotCheck(f"record {fields['n']} is a {fields['kind']} record, not a reading; only readings are traced")
+        raise CannotCheck(
+            _("record {n} is a {kind} record, not a reading; only readings are traced", n=fields["n"], kind=fields["kind"])
+        )
     return fields
 
 
@@ -119,7 +122,7 @@ class Path:
     """The audit path of a record, made while a log goes by. `ranges`: the runs of leaves whose roots it is made of."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self._edges = [Frontier() for _ in ranges]
+        self._edges = [Frontier() for _unused in ranges]
         self._order = sorted((first, end, number) for number, (first, end) in enumerate(ranges))
         self._at = 0
 
@@ -145,7 +148,7 @@ class Search:
         self._target = target
         self._ring = ring
         self._evidence = evidence
-        ((_, payload),) = log.payloads(target, target + 1)
+        ((_unused, payload),) = log.payloads(target, target + 1)
         fields = reading_in(payload)
         self._story = Story(target, fields, parsed_body(fields), size=log.size())
         self._meter = fields["meter"]["id"]
@@ -183,13 +186,13 @@ class Search:
         problems, fields = self._story.problems, self._story.fields
         if n == self._target:
             if fields["n"] != n:
-                problems.append(("SEQUENCE", f"the record calls itself {fields['n']} and stands at place {n}"))
+                problems.append(("SEQUENCE", _("the record calls itself {n} and stands at place {n_2}", n=fields["n"], n_2=n)))
             if prev is not None and fields["prev"] != base64url(prev):
-                problems.append(("PREV-HASH", "the record does not continue the one in front of it"))
+                problems.append(("PREV-HASH", _("the record does not continue the one in front of it")))
         elif n == self._target + 1:
             after = _fields(payload).get("prev")
             if after != base64url(leaf_hash(self._story.body)):
-                problems.append(("PREV-HASH", "the record behind it does not continue it"))
+                problems.append(("PREV-HASH", _("the record behind it does not continue it")))
 
     def _take(self, n: int, payload: bytes, leaf: bytes) -> None:
         kind = kind_of(payload)
@@ -213,7 +216,7 @@ class Search:
             self._story.enrolled = fields
         elif not found and "action" in fields:
             found += self._ring.take(n, fields)
-        self._story.problems += [(kind, f"key record {n}: {what}") for kind, what in found]
+        self._story.problems += [(kind, _("key record {n}: {what}", n=n, what=what)) for kind, what in found]
 
     def _declared(self, n: int, payload: bytes, leaf: bytes) -> None:
         try:
@@ -245,12 +248,16 @@ class Search:
                 check_record(unsigned(fields))
                 read[name] = fields
             except RecordError as error:
-                story.problems.append(("FORMAT", f"a record next to it ({name}) is malformed: {error}"))
+                story.problems.append(("FORMAT", _("a record next to it ({name}) is malformed: {error}", name=name, error=error)))
         story.stepped, story.before, story.after = read.get("stepped"), read.get("before"), read.get("after")
         count = story.fields["meter"]["count"]
         for other, expected in ((story.before, count - 1), (story.after, count + 1)):
             if other and other["meter"]["id"] == self._meter and other["meter"]["count"] != expected and not self._torn:
-                what = f"the meter's record next to it has count {other['meter']['count']}, not {expected}"
+                what = _(
+                    "the meter's record next to it has count {count}, not {expected}",
+                    count=other["meter"]["count"],
+                    expected=expected,
+                )
                 story.problems.append(("METER-COUNT", what))
 
     def _prove(self, cover: Cover, proof: list[bytes], origin: str) -> None:
@@ -259,11 +266,13 @@ class Search:
         try:
             checkpoint.read(cover.note, origin, term.public if term else b"")
             if root_from_proof(self._target, cover.claim.size, leaf_hash(self._story.body), proof) != cover.claim.root:
-                cover.problem = "the records here do not lead to its root: history was rewritten"
+                cover.problem = _("the records here do not lead to its root: history was rewritten")
         except CheckpointError as error:
             cover.problem = str(error)
         if cover.problem:
-            self._story.problems.append(("CHECKPOINT", f"checkpoint of size {cover.claim.size}: {cover.problem}"))
+            self._story.problems.append(
+                ("CHECKPOINT", _("checkpoint of size {size}: {problem}", size=cover.claim.size, problem=cover.problem))
+            )
 
 
 def _fields(payload: bytes) -> Fields:

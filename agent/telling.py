@@ -12,6 +12,7 @@ from typing import Any
 from agent.book import Book
 from agent.polled import Polled
 from agent.reading import Reading, Sealed, meter_number, values_of
+from config.language import _
 from drivers import Exchange
 
 _MOST_UNWRITTEN = 4
@@ -93,5 +94,5 @@ class Overruns:
         """So many more."""
         before, self.count = self.count, self.count + polls
         if before == 0 or len(str(before)) < len(str(self.count)):
-            hint = "Read its meters less often, or fewer quantities, or use a faster line; `meterseal check` tells what fits."
+            hint = _("Read its meters less often, or fewer quantities, or use a faster line; `meterseal check` tells what fits.")
             self._log.warning("link.overrun", link=self._link, polls=self.count, hint=hint)

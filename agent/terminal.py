@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from config.language import _
+
 
 @contextmanager
 def told() -> Iterator[None]:
@@ -34,7 +36,9 @@ def told() -> Iterator[None]:
     except LinkDown as error:
         raise failure(f"{error}\n{error.hint}".rstrip(), code_of_error(error)) from None
     except AgentRunningError as error:
-        raise failure(f"{error}\nStop it first (systemctl stop meterseal), or take another --state.", "MS-903") from None
+        raise failure(
+            _("{error}\nStop it first (systemctl stop meterseal), or take another --state.", error=error), "MS-903"
+        ) from None
     except OSError as error:
         raise failure(f"{error.filename or 'the system'}: {error.strerror or error}", "MS-905") from None
 

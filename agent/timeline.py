@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from config.language import _
+
 STEP_MS = 1000
 BACK_MS = 120_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,15 +46,15 @@ class Timeline:
         step, stated = offset - self._offset, fields["kind"] == "clock"
         if clock["boot"] != self._boot:
             if clock["boot"] in self._former:
-                yield f"belongs to boot {clock['boot']}, which had ended before"
+                yield _("belongs to boot {boot}, which had ended before", boot=clock["boot"])
             self._former.add(self._boot)
             self._boot, self._highest = clock["boot"], uptime
         elif stated and abs(step - fields["step_ms"]) > STEP_MS:
-            yield f"states a step of {fields['step_ms']} ms, the clocks show {step} ms"
+            yield _("states a step of {step_ms} ms, the clocks show {step} ms", step_ms=fields["step_ms"], step=step)
         elif not stated and abs(step) > STEP_MS:
-            yield f"the time jumped by {step} ms against the time since boot, and no clock record says why"
+            yield _("the time jumped by {step} ms against the time since boot, and no clock record says why", step=step)
         if uptime < self._highest - BACK_MS:
-            yield f"is {self._highest - uptime} ms of running time older than a record in front of it"
+            yield _("is {highest} ms of running time older than a record in front of it", highest=self._highest - uptime)
         self._offset, self._highest = offset, max(self._highest, uptime)
         yield from self._worth(fields)
 
@@ -61,10 +63,15 @@ class Timeline:
         state, before = fields["clock"]["state"], self._state
         if fields["kind"] == "synchronization":
             if (fields["before"], fields["after"]) != (before, state) or state == before:
-                stated = f"{fields['before']} before and {fields['after']} now"
-                yield f"states that the clock was {stated}, the records show {before} and {state}"
+                stated = _("{before} before and {after} now", before=fields["before"], after=fields["after"])
+                yield _(
+                    "states that the clock was {stated}, the records show {before} and {state}",
+                    stated=stated,
+                    before=before,
+                    state=state,
+                )
         elif fields["kind"] == "clock":
             return  # the record behind it says it
         elif before and state != before:
-            yield f"the clock was {before} and is {state}, and no synchronization record says so"
+            yield _("the clock was {before} and is {state}, and no synchronization record says so", before=before, state=state)
         self._state = state

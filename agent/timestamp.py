@@ -19,13 +19,14 @@ from cryptography.x509.oid import NameOID
 
 from agent.anchors import Anchor
 from agent.findings import CannotCheck, Findings
+from config.language import N_, _
 
 if TYPE_CHECKING:
     from rfc3161_client import Verifier
 
 _SECONDS = 20.0
 _LARGEST = 65_536
-_INSTALL = "install meterseal with the extra `timestamp` to have timestamps checked (pip install meterseal[timestamp])"
+_INSTALL = N_("install meterseal with the extra `timestamp` to have timestamps checked (pip install meterseal[timestamp])")
 
 
 class NoTimestamp(Exception):
@@ -44,7 +45,7 @@ class Timestamped(Protocol):
 
 def gateway_note(note: str) -> str:
     """A checkpoint's note with the gateway's signature line only, as it was stamped."""
-    text, _, lines = note.partition("\n\n")
+    text, _unused, lines = note.partition("\n\n")
     return f"{text}\n\n{lines.split(chr(10))[0]}\n"
 
 
@@ -62,11 +63,11 @@ def ask(url: str, note: str) -> bytes:
         with urllib.request.urlopen(asked, timeout=_SECONDS) as answered:  # noqa: S310  the same
             response: bytes = answered.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise NoTimestamp(f"{url} did not answer: {getattr(error, 'reason', error)}") from None
+        raise NoTimestamp(_("{url} did not answer: {getattr}", url=url, getattr=getattr(error, "reason", error))) from None
     try:
         decoded = tsp.decode_timestamp_response(response[:_LARGEST])
     except ValueError:
-        raise NoTimestamp(f"{url} answered with something that is no timestamp") from None
+        raise NoTimestamp(_("{url} answered with something that is no timestamp", url=url)) from None
     if decoded.status not in (0, 1) or decoded.tst_info.nonce != request.nonce:
         raise NoTimestamp(f"{url} refused: {', '.join(decoded.status_string) or 'status ' + str(decoded.status)}")
     return response
@@ -87,13 +88,13 @@ def anchors_of(log: Timestamped, authorities: Sequence[bytes], findings: Finding
     notes = {note.split("\n")[1]: gateway_note(note) for note in log.checkpoints() if note.count("\n") > 1}
     for size, response in log.timestamps().items():
         if str(size) not in notes:
-            findings.add("TIMESTAMP", None, f"a timestamp over {size} records lies beside no checkpoint")
+            findings.add("TIMESTAMP", None, _("a timestamp over {size} records lies beside no checkpoint", size=size))
             continue
         try:
             decoded = _library().decode_timestamp_response(response)
             verifier.verify_message(decoded, notes[str(size)].encode())
         except Exception as error:  # whatever the library raises for a foreign answer, it proves no time
-            findings.add("TIMESTAMP", None, f"the timestamp over {size} records: {str(error)[:120]}")
+            findings.add("TIMESTAMP", None, _("the timestamp over {size} records: {error}", size=size, error=str(error)[:120]))
             continue
         made: datetime = decoded.tst_info.gen_time
         yield Anchor(_name_of(decoded), size, int(made.timestamp() * 1000), newest=False)
@@ -105,7 +106,7 @@ def _verifier(authorities: Sequence[bytes]) -> Verifier:
         try:
             builder = builder.add_root_certificate(x509.load_pem_x509_certificate(pem))
         except ValueError:
-            raise CannotCheck("--tsa: this is no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+            raise CannotCheck(_("--tsa: this is no certificate in PEM form (-----BEGIN CERTIFICATE-----)")) from None
     verifier: Verifier = builder.build()
     return verifier
 
@@ -114,12 +115,12 @@ def _name_of(decoded: Any) -> str:
     name = decoded.tst_info.name
     values = getattr(name, "value", None)
     common = values.get_attributes_for_oid(NameOID.COMMON_NAME) if isinstance(values, x509.Name) else []
-    return f"timestamp authority {common[0].value!s}" if common else "timestamp authority"
+    return _("timestamp authority {value!s}", value=common[0].value) if common else _("timestamp authority")
 
 
 def _library() -> Any:
     try:
         import rfc3161_client
     except ImportError:
-        raise CannotCheck(_INSTALL) from None
+        raise CannotCheck(_(_INSTALL)) from None
     return rfc3161_client

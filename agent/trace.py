@@ -18,6 +18,7 @@ from agent.record import parsed_body
 from agent.story import Search, Story, kind_of, reading_in
 from agent.timeline import milliseconds
 from agent.verify import key_line
+from config.language import _
 from config.library import read_model
 from config.model import ModelFile
 from drivers import Driver, load
@@ -57,7 +58,9 @@ def trace(
     story.confirmed = public is not None
     gateway = checkpoint.origin_of(str(story.fields.get("gateway")))
     if origin and origin != gateway:
-        story.problems.append(("KEY", f"the key line belongs to {origin}, the record to {gateway}"))
+        story.problems.append(
+            ("KEY", _("the key line belongs to {origin}, the record to {gateway}", origin=origin, gateway=gateway))
+        )
     return story
 
 
@@ -75,7 +78,9 @@ def trace_record(payload: bytes, *, key: str | None) -> Story:
         story.term = ring.in_force
         story.problems += ring.check(story.n, fields, story.body)
         if origin != checkpoint.origin_of(fields["gateway"]):
-            story.problems.append(("KEY", f"the key line belongs to {origin}, the record to {fields['gateway']}"))
+            story.problems.append(
+                ("KEY", _("the key line belongs to {origin}, the record to {gateway}", origin=origin, gateway=fields["gateway"]))
+            )
     story.problems += Evidence({}, load, read_model).values(fields)
     return story
 
@@ -89,15 +94,15 @@ def read_time(text: str, zone: tzinfo = UTC) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise CannotCheck(f"{text} is not a time; write 2026-03-01T08:15 or 2026-03-01T08:15+08:00") from None
+        raise CannotCheck(_("{text} is not a time; write 2026-03-01T08:15 or 2026-03-01T08:15+08:00", text=text)) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def _numbered(log: Log, n: int) -> int:
-    for _, payload in log.payloads(n, n + 1):
+    for _unused, payload in log.payloads(n, n + 1):
         reading_in(payload)
         return n
-    raise CannotCheck(f"there is no record {n}; the log holds {log.size()}")
+    raise CannotCheck(_("there is no record {n}; the log holds {size}", n=n, size=log.size()))
 
 
 def due_reading(log: Log, meter: str, when: datetime | None) -> int:
@@ -115,14 +120,18 @@ def due_reading(log: Log, meter: str, when: datetime | None) -> int:
         if fields["meter"]["id"] == meter and (limit is None or due <= limit) and (best is None or (due, n) >= best):
             best = due, n
     if best is None:
-        at = f" at or before {when.isoformat()}" if when else ""
-        raise CannotCheck(f"there is no reading of {meter or 'a meter without a name'}{at}; {_known(log)}")
+        at = _(" at or before {isoformat}", isoformat=when.isoformat()) if when else ""
+        raise CannotCheck(
+            _("there is no reading of {meter}{at}; {known}", meter=meter or _("a meter without a name"), at=at, known=_known(log))
+        )
     return best[1]
 
 
 def _known(log: Log) -> str:
     """Which meters a log declares."""
     found = (
-        _DECLARED.search(payload.decode("utf-8", "replace")) for _, payload in log.payloads() if kind_of(payload) == b"meter"
+        _DECLARED.search(payload.decode("utf-8", "replace"))
+        for _unused, payload in log.payloads()
+        if kind_of(payload) == b"meter"
     )
-    return f"this log has {', '.join(sorted({name[1] for name in found if name})) or 'no meters'}"
+    return _("this log has {value}", value=", ".join(sorted({name[1] for name in found if name})) or _("no meters"))

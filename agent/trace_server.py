@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from agent.declaration import Declaration, Frames
+from config.language import _
 from config.opcua import OpcuaPoint
 from drivers.errors import NoValue
 from drivers.opcua import data_value
@@ -24,14 +25,14 @@ def node_of(declaration: Declaration | None, quantity: str, frames: Frames) -> s
         told = data_value(declaration.target, frames.asked, point, frames.usable)
     except (KeyError, NoValue):
         return f"node {point.at.node}{element}"
-    times = f"source time {_time(told.source)}, server time {_time(told.server)}"
+    times = _("source time {time}, server time {time_2}", time=_time(told.source), time_2=_time(told.server))
     return f"node {point.at.node}{element}, {_type(told.value)}, status {told.status:08X}, {times}"
 
 
 def _type(value: Variant | None) -> str:
     if value is None or value.type not in TYPES:
-        return "no value"
-    many = "" if value.count is None else f"list of {max(value.count, 0)} "
+        return _("no value")
+    many = "" if value.count is None else _("list of {max} ", max=max(value.count, 0))
     return many + TYPES[value.type]
 
 

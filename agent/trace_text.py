@@ -15,18 +15,19 @@ from agent.findings import CannotCheck, printable
 from agent.story import Story
 from agent.trace_server import node_of
 from agent.working import Place, marked, places, working_or_why
+from config.language import N_, _
 from drivers.formula import plain
 
 _FROM = {
-    "frame": "the frame itself carries it",
-    "register": "read from the meter, see its identity record",
-    "fingerprint": "from the plate as the installer wrote it; the meter tells the type it was declared with",
-    "plate": "from the plate as the installer wrote it, NOT in the frame",
+    "frame": N_("the frame itself carries it"),
+    "register": N_("read from the meter, see its identity record"),
+    "fingerprint": N_("from the plate as the installer wrote it; the meter tells the type it was declared with"),
+    "plate": N_("from the plate as the installer wrote it, NOT in the frame"),
 }
 _DOUBTS = {
-    "settings_changed": "the meter's settings were changed, and nobody had confirmed that",
-    "settings_unread": "the meter had not told its settings",
-    "map_unconfirmed": "its register map is of trust level C or D, and no display was compared with it",
+    "settings_changed": N_("the meter's settings were changed, and nobody had confirmed that"),
+    "settings_unread": N_("the meter had not told its settings"),
+    "map_unconfirmed": N_("its register map is of trust level C or D, and no display was compared with it"),
 }
 _MOST_UNSIGNED = 400
 
@@ -47,7 +48,14 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
     values = [value for value in story.fields["values"] if quantity in (None, value["quantity"])]
     if not values:
         stated = ", ".join(value["quantity"] for value in story.fields["values"])
-        raise CannotCheck(f"record {story.n} does not state {quantity}; it states {stated or 'nothing'}")
+        raise CannotCheck(
+            _(
+                "record {n} does not state {quantity}; it states {stated}",
+                n=story.n,
+                quantity=quantity,
+                stated=stated or "nothing",
+            )
+        )
     frames = frames_of(story.fields, story.declaration)
     sections: list[Section] = [
         ("VALUE", [_value(value) for value in values] + [_when(story, zone), _grade(story.fields)]),
@@ -57,7 +65,10 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
         ("4 CLOCK", list(_clock(story))),
         ("5 SIGNED", [_signed(story)]),
         ("6 LOG", list(_log(story))),
-        ("7 AROUND", [_neighbour("before", story.before), _neighbour("after", story.after)] if story.size else ["not at hand"]),
+        (
+            "7 AROUND",
+            [_neighbour("before", story.before), _neighbour("after", story.after)] if story.size else [_("not at hand")],
+        ),
         ("UNSIGNED", [_unsigned(story.fields)]),
     ]
     if story.problems:
@@ -70,29 +81,37 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
 def verdict_of(story: Story) -> str:
     """The result in one sentence; it follows from the story's problems alone."""
     if story.problems:
-        return f"NOT TRACEABLE: {len(story.problems)} of the checks failed, see WRONG."
+        return _("NOT TRACEABLE: {problems} of the checks failed, see WRONG.", problems=len(story.problems))
     if not story.confirmed:
-        return "NOT CONFIRMED: nothing is wrong, but nobody has confirmed the key. Repeat with --key and the form's key line."
+        return _("NOT CONFIRMED: nothing is wrong, but nobody has confirmed the key. Repeat with --key and the form's key line.")
     if not story.size:
-        return (
+        return _(
             "SIGNED AND RECOMPUTED by the confirmed key and from the record's own frames. Without its log and meter model "
             "neither its place nor the meter's registers could be checked."
         )
     cover = story.cover
-    covered = "not covered by a checkpoint yet"
+    covered = _("not covered by a checkpoint yet")
     if cover:
-        covered = f"covered by {'a checkpoint held elsewhere' if cover.outside else 'the checkpoint'} of size {cover.claim.size}"
-    return f"TRACEABLE: signed by the confirmed key, recomputed from the meter's bytes, {covered}."
+        covered = _(
+            "covered by {outside} of size {size}",
+            outside=_("a checkpoint held elsewhere") if cover.outside else _("the checkpoint"),
+            size=cover.claim.size,
+        )
+    return _("TRACEABLE: signed by the confirmed key, recomputed from the meter's bytes, {covered}.", covered=covered)
 
 
 def _value(value: Fields) -> str:
     quality = f"{value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else "good"
-    stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else "no value"
+    stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
     return f"{stated}   {value['quantity']}   {quality}"
 
 
 def _grade(fields: Fields) -> str:
-    return f"stated as NOT evidence grade: {_DOUBTS[fields['doubt']]}" if "doubt" in fields else "stated as evidence grade"
+    return (
+        _("stated as NOT evidence grade: {doubts}", doubts=_(_DOUBTS[fields["doubt"]]))
+        if "doubt" in fields
+        else _("stated as evidence grade")
+    )
 
 
 def _local(time: str, zone: tzinfo) -> str:
@@ -101,32 +120,52 @@ def _local(time: str, zone: tzinfo) -> str:
 
 def _when(story: Story, zone: tzinfo) -> str:
     due, answered = (_local(story.fields[name], zone) for name in ("due", "time"))
-    return f"{story.fields['meter']['id']}, due {due}, first answer {answered}, record {story.n}"
+    return _(
+        "{id}, due {due}, first answer {answered}, record {n}",
+        id=story.fields["meter"]["id"],
+        due=due,
+        answered=answered,
+        n=story.n,
+    )
 
 
 def _meter(story: Story) -> Iterator[str]:
     source = story.fields["meter"]
-    yield f"{source['id']}, serial number {source['serial'] or 'not known'} ({_FROM[source['serial_from']]})"
+    yield _(
+        "{id}, serial number {serial} ({from_at})",
+        id=source["id"],
+        serial=source["serial"] or _("not known"),
+        from_at=_(_FROM[source["serial_from"]]),
+    )
     declaration = story.declaration
     if declaration is None:
-        yield "its declaration and model are not at hand"
+        yield _("its declaration and model are not at hand")
         return
     declared = declaration.fields
     ratios = ", ".join(f"{name.upper()} {declared[name]}" for name in ("ct", "vt") if name in declared)
-    model = f"{declared['model']} revision {declared['revision']}, trust level {declared['trust']}"
+    model = _(
+        "{model} revision {revision}, trust level {trust}",
+        model=declared["model"],
+        revision=declared["revision"],
+        trust=declared["trust"],
+    )
     yield f"{model}, {ratios or 'no transformer ratio'}"
-    place = declared["place"] or "no place stated"
-    yield f"{place}, {_reached(declared)}, read every {_interval(story)} s"
-    at_hand = "at hand and the one declared" if declaration.target else "NOT USABLE, see WRONG"
-    yield f"declared in record {declaration.n}, hash {'the same' if declaration.leaf == source['declared'] else 'ANOTHER'}"
-    yield f"model file {declared['digest'][:16]}… {at_hand}"
+    place = declared["place"] or _("no place stated")
+    yield _("{place}, {reached}, read every {interval} s", place=place, reached=_reached(declared), interval=_interval(story))
+    at_hand = _("at hand and the one declared") if declaration.target else _("NOT USABLE, see WRONG")
+    yield _(
+        "declared in record {n}, hash {leaf}",
+        n=declaration.n,
+        leaf=_("the same") if declaration.leaf == source["declared"] else "ANOTHER",
+    )
+    yield _("model file {digest}… {at_hand}", digest=declared["digest"][:16], at_hand=at_hand)
 
 
 def _reached(declared: Fields) -> str:
     """The link, and who or what on it: an address, or the server behind which the meter is."""
     if not (server := declared.get("server")):
         return f"{declared['link']} address {declared['address'] or 'none'}"
-    uri, certificate = server.get("uri", "of unknown name"), server.get("certificate", "")
+    uri, certificate = server.get("uri", _("of unknown name")), server.get("certificate", "")
     return f"{declared['link']}, server {uri}, {f'certificate {certificate[:16]}…' if certificate else 'no certificate'}"
 
 
@@ -145,24 +184,24 @@ def _frames(story: Story, frames: Frames, values: list[Fields]) -> Iterator[str]
         shown = marked(answer, index, read if not fault else list[Place]())
         yield f"answered  {shown or 'nothing'}   {story.fields['frames'][index]['ms']} ms   {_state(story, index, fault, wrong)}"
     if not read:
-        yield "no good frame holds this value"
+        yield _("no good frame holds this value")
 
 
 def _state(story: Story, index: int, fault: str, wrong: set[str]) -> str:
     if fault:
-        return f"FAULT {fault.replace('_', ' ')}: evidence of a failed try, no value comes from it"
+        return _("FAULT {fault}: evidence of a failed try, no value comes from it", fault=fault.replace("_", " "))
     if f"frame {index}" in wrong:
-        return "WRONG, see below"
+        return _("WRONG, see below")
     if story.declaration is None or story.declaration.target is None:
-        return "not checked: no model at hand"
+        return _("not checked: no model at hand")
     if story.declaration.target.model.protocol == "opcua":
-        return "the answer to this request of the model, a value for each node"
-    return "the answer to this request of the model, checksum and address ok"
+        return _("the answer to this request of the model, a value for each node")
+    return _("the answer to this request of the model, checksum and address ok")
 
 
 def _compute(story: Story, value: Fields, frames: Frames) -> Iterator[str]:
     formula = value.get("formula")
-    yield f"{value['quantity']} = {formula}" if formula else f"{value['quantity']}: no formula, no value"
+    yield (f"{value['quantity']} = {formula}" if formula else _("{quantity}: no formula, no value", quantity=value["quantity"]))
     if node := node_of(story.declaration, value["quantity"], frames):
         yield f"  {node}"
     if formula is None:
@@ -175,48 +214,73 @@ def _compute(story: Story, value: Fields, frames: Frames) -> Iterator[str]:
 
 def _clock(story: Story) -> Iterator[str]:
     clock = story.fields["clock"]
-    error = f", error at most {clock['error_ms']} ms" if "error_ms" in clock else ", error not known"
-    yield f"{clock['state']}{error}, {clock['uptime_ms'] // 1000} s after boot {clock['boot']}"
+    error = _(", error at most {error_ms} ms", error_ms=clock["error_ms"]) if "error_ms" in clock else _(", error not known")
+    yield _(
+        "{state}{error}, {uptime_ms} s after boot {boot}",
+        state=clock["state"],
+        error=error,
+        uptime_ms=clock["uptime_ms"] // 1000,
+        boot=clock["boot"],
+    )
     stepped = story.stepped
     if stepped:
-        yield f"last set in record {stepped['n']} by {stepped['step_ms']} ms"
+        yield _("last set in record {n} by {step_ms} ms", n=stepped["n"], step_ms=stepped["step_ms"])
     elif story.size:
-        yield "never set before this record"
+        yield _("never set before this record")
 
 
 def _signed(story: Story) -> str:
-    wrong = {kind for kind, _ in story.problems} & {"KEY", "SIGNATURE", "UNSIGNED"}
+    wrong = {kind for kind, _unused in story.problems} & {"KEY", "SIGNATURE", "UNSIGNED"}
     if story.term is None:
-        return "NOT CHECKED: no key is at hand"
-    state = "NOT GOOD, see WRONG" if wrong else "ok"
-    confirmed = "confirmed by --key" if story.confirmed else "NOT CONFIRMED by anybody"
-    enrolled = f", enrolled in record 0 by {story.enrolled.get('who', '')}" if story.enrolled else ""
-    since = f", in force since record {story.term.first}" if story.term.first else ""
-    return f"key {story.term.name} {state}; first key {confirmed}{enrolled}{since}"
+        return _("NOT CHECKED: no key is at hand")
+    state = _("NOT GOOD, see WRONG") if wrong else "ok"
+    confirmed = _("confirmed by --key") if story.confirmed else _("NOT CONFIRMED by anybody")
+    enrolled = _(", enrolled in record 0 by {enrolled}", enrolled=story.enrolled.get("who", "")) if story.enrolled else ""
+    since = _(", in force since record {first}", first=story.term.first) if story.term.first else ""
+    return _(
+        "key {name} {state}; first key {confirmed}{enrolled}{since}",
+        name=story.term.name,
+        state=state,
+        confirmed=confirmed,
+        enrolled=enrolled,
+        since=since,
+    )
 
 
 def _log(story: Story) -> Iterator[str]:
     if not story.size:
-        yield "not at hand: a single record does not show its place"
+        yield _("not at hand: a single record does not show its place")
         return
-    wrong = any(kind in ("PREV-HASH", "SEQUENCE") for kind, _ in story.problems)
-    yield f"record {story.n} of {story.size}; hashes to the records next to it {'WRONG' if wrong else 'ok'}"
+    wrong = any(kind in ("PREV-HASH", "SEQUENCE") for kind, _unused in story.problems)
+    yield _(
+        "record {n} of {size}; hashes to the records next to it {wrong}",
+        n=story.n,
+        size=story.size,
+        wrong="WRONG" if wrong else "ok",
+    )
     cover = story.cover
     if cover is None:
-        yield "no checkpoint covers it yet"
+        yield _("no checkpoint covers it yet")
         return
-    whose = "held elsewhere" if cover.outside else "of the log itself"
-    state = f"WRONG: {cover.problem}" if cover.problem else f"inclusion proof of {len(cover.proof)} hashes ok"
-    yield f"checkpoint of size {cover.claim.size} {whose}: {state}"
+    whose = _("held elsewhere") if cover.outside else _("of the log itself")
+    state = f"WRONG: {cover.problem}" if cover.problem else _("inclusion proof of {proof} hashes ok", proof=len(cover.proof))
+    yield _("checkpoint of size {size} {whose}: {state}", size=cover.claim.size, whose=whose, state=state)
 
 
 def _neighbour(side: str, fields: Fields | None) -> str:
     if not fields:
-        return f"{side}: no record of this meter"
+        return _("{side}: no record of this meter", side=side)
     source = fields["meter"]
     text = f"{side}: record {fields['n']}, count {source['count']}, {fields['kind']}"
     if fields["kind"] == "gap":
-        return f"{text} {fields['state']}, {fields['missed']} missed since {fields['since']}: {fields['cause']}"
+        return _(
+            "{text} {state}, {missed} missed since {since}: {cause}",
+            text=text,
+            state=fields["state"],
+            missed=fields["missed"],
+            since=fields["since"],
+            cause=fields["cause"],
+        )
     return f"{text} due {fields['due']}" if "due" in fields else text
 
 

@@ -43,6 +43,7 @@ from agent.roots import Roots
 from agent.schema import COUNTED, check_record
 from agent.seal import base64url, from_base64url, unsigned
 from agent.timeline import Timeline
+from config.language import _
 from config.library import read_model
 from config.model import ModelFile
 from drivers import Driver, load
@@ -145,7 +146,7 @@ class _Audit:
             self._chain.reach(roots, self._expected, self._ring.in_force)
             last = read or last
         if roots is None:
-            report.findings.add("EMPTY", None, "the log holds no record")
+            report.findings.add("EMPTY", None, _("the log holds no record"))
             roots = Roots(origin, own, outside, report.findings, self._anchors)
         roots.end(self._expected, self._ring.in_force)
         self._anchors.end()
@@ -163,7 +164,7 @@ class _Audit:
         report, gone = self.report, self._chain.gone
         report.gone, report.lost_ranges, report.unproven = gone.counts(), gone.lost_ranges(), roots.unproven
         for first, end in gone.unstated():
-            told = f"records {first} to {end - 1} are missing, and no record says that they are gone"
+            told = _("records {first} to {end} are missing, and no record says that they are gone", first=first, end=end - 1)
             report.findings.add("SEQUENCE", None, told)
 
     def _fill(self, end: int) -> bool:
@@ -187,7 +188,8 @@ class _Audit:
             gateway = origin.removeprefix("meterseal/")
         self.report.gateway = gateway
         if origin and origin != checkpoint.origin_of(gateway):
-            self.report.findings.add("KEY", None, f"the key line belongs to {origin}, the records to {gateway}")
+            what = _("the key line belongs to {origin}, the records to {gateway}", origin=origin, gateway=gateway)
+            self.report.findings.add("KEY", None, what)
         return checkpoint.origin_of(gateway)
 
     def _record(self, row: int, payload: bytes) -> tuple[int, Fields, bytes] | None:
@@ -228,21 +230,22 @@ class _Audit:
         expected = self._expected
         if stated > expected and not self._fill(stated):
             missing = f"record {expected}" if stated == expected + 1 else f"records {expected} to {stated - 1}"
-            self.report.findings.add("SEQUENCE", stated, f"{missing} should come before it", _meter(fields))
+            self.report.findings.add("SEQUENCE", stated, _("{missing} should come before it", missing=missing), _meter(fields))
         elif stated < expected:
-            self.report.findings.add("SEQUENCE", stated, f"stands where record {expected} should stand", _meter(fields))
+            what = _("stands where record {expected} should stand", expected=expected)
+            self.report.findings.add("SEQUENCE", stated, what, _meter(fields))
         elif stated - row != self._shift:
-            self.report.findings.add("SEQUENCE", stated, f"is stored as number {row}", _meter(fields))
+            self.report.findings.add("SEQUENCE", stated, _("is stored as number {row}", row=row), _meter(fields))
         self._expected, self._shift = stated + 1, stated - row
         return stated
 
     def _links(self, n: int, fields: Fields, leaf: bytes) -> None:
         findings, prev = self.report.findings, fields.get("prev")
         if fields.get("gateway") != self.report.gateway:
-            findings.add("SEQUENCE", n, f"comes from gateway {str(fields.get('gateway'))[:80]}", _meter(fields))
+            findings.add("SEQUENCE", n, _("comes from gateway {fields}", fields=str(fields.get("gateway"))[:80]), _meter(fields))
         if not self._chain.take(n, prev, leaf, _hash):
-            before = "the record in front of it" if n else "the beginning of a log"
-            findings.add("PREV-HASH", n, f"does not continue {before}", _meter(fields))
+            before = _("the record in front of it") if n else _("the beginning of a log")
+            findings.add("PREV-HASH", n, _("does not continue {before}", before=before), _meter(fields))
 
     def _well_formed(self, n: int, fields: Fields) -> bool:
         if self._fast and fields.get("kind") not in ("key", *STATED):
@@ -284,7 +287,8 @@ class _Audit:
         if fields["kind"] == "config":
             before, self._config = self._config, fields["digest"]
             if before and fields.get("before", before) != before:
-                yield "CONFIG", f"takes the place of the site file {fields['before'][:16]}…, in force was {before[:16]}…"
+                told, known = fields["before"][:16], before[:16]
+                yield "CONFIG", _("takes the place of the site file {told}…, in force was {known}…", told=told, known=known)
             return
         for coverage in self._coverage.values():
             coverage.started()
@@ -308,9 +312,7 @@ class _Audit:
             self._sizes.pop()
             self._rhythm = Rhythm()
         if self._rhythm.is_due(fields):
-            count = self._rhythm.count
-            records = "record" if count == 1 else f"{count} records"
-            yield "CHECKPOINT-MISSING", f"no checkpoint covers the {records} in front of it"
+            yield "CHECKPOINT-MISSING", _("no checkpoint covers the records in front of it: {count}", count=self._rhythm.count)
             self._rhythm = Rhythm()
         self._rhythm = self._rhythm.after(fields)
 

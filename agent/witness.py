@@ -29,6 +29,7 @@ from agent.mqtt_words import Trouble
 from agent.timestamp import gateway_note
 from agent.witness_state import Seen, load_witness_key
 from agent.witness_word import LONGEST, Refused, judge, read_answer, signed_checkpoint, write_question
+from config.language import _
 from config.witness import WitnessFile
 
 _ALARM_SECONDS = 600.0
@@ -90,9 +91,9 @@ class WitnessAtWork:
         self._log.warning("witness.no_connection", why=trouble.why, hint=trouble.hint)
 
     async def _hear(self, arrived: Arrived) -> None:
-        base, _, leaf = arrived.topic.rpartition("/checkpoint") if arrived.topic.endswith("/checkpoint") else ("", "", "")
+        base, _unused, leaf = arrived.topic.rpartition("/checkpoint") if arrived.topic.endswith("/checkpoint") else ("", "", "")
         if not base:
-            base, _, leaf = arrived.topic.partition(f"/witness/{self._id}/add/")
+            base, _unused, leaf = arrived.topic.partition(f"/witness/{self._id}/add/")
         log = self._logs.get(base)
         if log is None or len(arrived.payload) > LONGEST:
             return
@@ -110,9 +111,15 @@ class WitnessAtWork:
         held, now = log.seen.held, self._clock.monotonic()
         settled = not arrived.retained and now - log.held_since > _ANSWER_SECONDS
         if held and claim.size < held.size and settled:
-            raise Refused(f"rolled back: {held.size} records were seen, now there are {claim.size}", alarm=True)
+            raise Refused(
+                _("rolled back: {size} records were seen, now there are {size_2}", size=held.size, size_2=claim.size),
+                alarm=True,
+            )
         if held and claim.size == held.size and claim.root != held.root:
-            raise Refused(f"forked: the same {held.size} records have another root than the one that was seen", alarm=True)
+            raise Refused(
+                _("forked: the same {size} records have another root than the one that was seen", size=held.size),
+                alarm=True,
+            )
         log.nonce, log.asked = secrets.token_hex(8), now
         question = write_question(held.size if held else 0, log.nonce)
         self._listener.say(Message(f"{log.base}/witness/{self._id}/size", question, topics.TEXT))
@@ -142,7 +149,10 @@ class WitnessAtWork:
 
     def _alarm(self, log: _Log) -> None:
         if alarm := log.seen.alarm.text:
-            hint = f"Keep {log.seen.alarm.path}, it is the evidence; ask the plant. Take it away when the matter is settled."
+            hint = _(
+                "Keep {path}, it is the evidence; ask the plant. Take it away when the matter is settled.",
+                path=log.seen.alarm.path,
+            )
             self._log.error("witness.alarm", gateway=log.origin, why=alarm, hint=hint)
         self._listener.say(Message(f"{log.base}/witness/{self._id}/alarm", alarm.encode(), topics.TEXT, retain=True))
 

@@ -24,6 +24,7 @@ from agent.mqtt import Arrived, Message
 from agent.mqtt_words import Trouble
 from agent.tiles import consistency_proof_of
 from agent.witness_word import LONGEST, read_question, write_answer
+from config.language import N_, _
 from config.site import Mqtt
 
 _BETWEEN_ANSWERS = 1.0
@@ -59,7 +60,7 @@ class WitnessDesk:
         self._log.warning("witness.no_connection", why=trouble.why, hint=trouble.hint)
 
     async def _hear(self, arrived: Arrived) -> None:
-        name, _, leaf = arrived.topic.removeprefix(f"{self._base}/witness/").partition("/")
+        name, _unused, leaf = arrived.topic.removeprefix(f"{self._base}/witness/").partition("/")
         witness = self._witnesses.get(name)
         if witness is None or len(arrived.payload) > LONGEST:
             return
@@ -79,7 +80,7 @@ class WitnessDesk:
         await self._ledger.checkpoint()
         answer = await asyncio.to_thread(_proven, self._ledger.path, size)
         if answer is None:
-            self._log.error("witness.ahead", witness=witness.name, seen=size, records=self._ledger.size, hint=_AHEAD)
+            self._log.error("witness.ahead", witness=witness.name, seen=size, records=self._ledger.size, hint=_(_AHEAD))
             return
         self._listener.say(Message(f"{self._base}/witness/{name}/add/{nonce}", answer, topics.TEXT))
 
@@ -88,7 +89,7 @@ class WitnessDesk:
         size = note.split("\n")[1] if note.count("\n") > 1 else ""
         own = await asyncio.to_thread(_own, self._ledger.path, int(size) if size.isdecimal() and len(size) < 17 else -1)
         if own is None or body_of(own) != body_of(note):
-            raise CheckpointError("what it cosigned is no checkpoint of this ledger")
+            raise CheckpointError(_("what it cosigned is no checkpoint of this ledger"))
         for line in signature_lines(note):
             seconds = cosigned_at(own, line, witness)
             if seconds is not None:
@@ -96,7 +97,7 @@ class WitnessDesk:
                 self._log.debug("witness.cosigned", witness=witness.name, records=int(size))
 
 
-_AHEAD = "This ledger is an older copy: somebody outside has seen more of it. Find the newer one before you go on."
+_AHEAD = N_("This ledger is an older copy: somebody outside has seen more of it. Find the newer one before you go on.")
 
 
 def _proven(path: Path, old: int) -> bytes | None:

@@ -16,8 +16,9 @@ from agent.checkpoint import Checkpoint
 from agent.cosignature import COSIGNATURE, Witness, read_witness_key
 from agent.outside import Alarm, OutsideKey, write_durably
 from agent.seal import Key
+from config.language import N_
 
-_KEY = OutsideKey("witness", COSIGNATURE, "Run `meterseal witness init NAME` first.")
+_KEY = OutsideKey("witness", COSIGNATURE, N_("Run `meterseal witness init NAME` first."))
 
 
 def make_witness(state: Path, name: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from agent import checkpoint
 from agent.checkpoint import Checkpoint, CheckpointError
 from agent.merkle import is_consistent
+from config.language import _
 
 LONGEST = 16_384
 _MOST_HASHES = 63
@@ -67,10 +68,10 @@ def read_answer(payload: bytes) -> Answer:
     try:
         found = _ANSWER.fullmatch(payload.decode("utf-8")) if len(payload) <= LONGEST else None
         if not found:
-            raise Refused("what came is no answer of a gateway", alarm=False)
+            raise Refused(_("what came is no answer of a gateway"), alarm=False)
         return Answer(int(found[1]), tuple(base64.b64decode(line) for line in found[2].split()), found[3])
     except ValueError:
-        raise Refused("what came is no answer of a gateway", alarm=False) from None
+        raise Refused(_("what came is no answer of a gateway"), alarm=False) from None
 
 
 def signed_checkpoint(note: str, origin: str, publics: Sequence[bytes]) -> Checkpoint:
@@ -84,8 +85,8 @@ def signed_checkpoint(note: str, origin: str, publics: Sequence[bytes]) -> Check
             return checkpoint.read(note, origin, public)
         except CheckpointError:
             continue
-    why = f"a checkpoint over {claim.size} records is signed by no key of this gateway that the witness knows"
-    raise Refused(f"{why}; after a rotation add the new key line to the witness's file", alarm=True)
+    why = _("a checkpoint over {size} records is signed by no key of this gateway that the witness knows", size=claim.size)
+    raise Refused(_("{why}; after a rotation add the new key line to the witness's file", why=why), alarm=True)
 
 
 def judge(held: Checkpoint | None, answer: Answer, origin: str, publics: Sequence[bytes]) -> Checkpoint:
@@ -97,11 +98,16 @@ def judge(held: Checkpoint | None, answer: Answer, origin: str, publics: Sequenc
     claim = signed_checkpoint(answer.note, origin, publics)
     size = held.size if held else 0
     if claim.size < size:
-        raise Refused(f"rolled back: {size} records were seen, now there are {claim.size}", alarm=True)
+        raise Refused(
+            _("rolled back: {size} records were seen, now there are {size_2}", size=size, size_2=claim.size), alarm=True
+        )
     if held and claim.size == size and claim.root != held.root:
-        raise Refused(f"forked: the same {size} records have another root than the one that was seen", alarm=True)
+        raise Refused(_("forked: the same {size} records have another root than the one that was seen", size=size), alarm=True)
     if answer.old != size:
-        raise Refused(f"the proof begins at {answer.old} records, {size} were asked for", alarm=False)
+        raise Refused(_("the proof begins at {old} records, {size} were asked for", old=answer.old, size=size), alarm=False)
     if held and not is_consistent(size, held.root, claim.size, claim.root, answer.proof):
-        raise Refused(f"rewritten: the {claim.size} records do not begin with the {size} that were seen", alarm=True)
+        raise Refused(
+            _("rewritten: the {size} records do not begin with the {size_2} that were seen", size=claim.size, size_2=size),
+            alarm=True,
+        )
     return claim

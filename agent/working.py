@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from config.language import _
 from drivers.errors import FormulaError
 from drivers.formula import evaluate
 
@@ -96,7 +97,7 @@ def _number(factor: str, answers: Sequence[bytes]) -> str:
 
 def _result(formula: str, answers: Sequence[bytes]) -> str:
     outcome = evaluate(formula, answers)
-    return outcome.value if outcome.value is not None else f"no value ({outcome.cause.replace('_', ' ')})"
+    return outcome.value if outcome.value is not None else _("no value ({cause})", cause=outcome.cause.replace("_", " "))
 
 
 def working_or_why(formula: str, answers: Sequence[bytes]) -> list[str]:

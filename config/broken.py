@@ -9,17 +9,19 @@ import re
 
 import yaml
 
-_LINE_UP = (
+from config.language import N_, _
+
+_LINE_UP = N_(
     "this line does not line up with the lines above: keys of one block begin in the same column, "
     "entries of one list begin with a dash in the same column"
 )
-_QUOTE = "the quote that opens here is never closed"
-_BRACKET = "a bracket or brace (opened in line {line}) is not closed, or a comma is missing"
-_OPEN = "a bracket or brace is not closed, or a comma is missing"
-_ENDED = "the value ended before this place: put the whole text into one pair of quotes, or begin a new line"
-_SPECIAL = "a value that begins with {letter} must stand in quotes"
-_TAG = "a value that begins with !, & or * must stand in quotes"
-_COLON = "a second colon on one line, or a line indented too far; a text with a colon in it needs quotes"
+_QUOTE = N_("the quote that opens here is never closed")
+_BRACKET = N_("a bracket or brace (opened in line {line}) is not closed, or a comma is missing")
+_OPEN = N_("a bracket or brace is not closed, or a comma is missing")
+_ENDED = N_("the value ended before this place: put the whole text into one pair of quotes, or begin a new line")
+_SPECIAL = N_("a value that begins with {letter} must stand in quotes")
+_TAG = N_("a value that begins with !, & or * must stand in quotes")
+_COLON = N_("a second colon on one line, or a line indented too far; a text with a colon in it needs quotes")
 
 # What either reader says (problem) -> what to tell, and whether the place is where the construct began.
 _WORDS: tuple[tuple[str, str, bool], ...] = (
@@ -28,7 +30,11 @@ _WORDS: tuple[tuple[str, str, bool], ...] = (
     (r"sequence entries are not allowed", "a dash may not stand here: begin the list on a line of its own", False),
     (r"',' or '[\]}]'", _BRACKET, False),
     (r"cannot start any token", _SPECIAL, False),
-    (r"unknown escape|escape (sequence|code)|hexa(decimal)?", "a backslash in double quotes; use single quotes instead", False),
+    (
+        r"unknown escape|escape (sequence|code)|hexa(decimal)?",
+        "a backslash in double quotes; use single quotes instead",
+        False,
+    ),
     (r"could not find expected ':'|did not find expected ':'", "a colon is missing after the key in this line", True),
     (r"anchor|alias|alphabetic or numeric|tag|URI|handle", _TAG, False),
     (r"document|directive|%YAML", "the text in front of this place is not part of the file's block of keys", False),
@@ -36,9 +42,9 @@ _WORDS: tuple[tuple[str, str, bool], ...] = (
     (r"indentation", _LINE_UP, False),
     (r"expected key|expected '-'|block end|node content", _LINE_UP, False),
 )
-_TAB = "a tab stands here: use spaces"
-_TAB_INDENT = "a tab stands in the indentation: use spaces"
-_UNREADABLE = "this cannot be read; compare indentation, colons and quotes with the lines above"
+_TAB = N_("a tab stands here: use spaces")
+_TAB_INDENT = N_("a tab stands in the indentation: use spaces")
+_UNREADABLE = N_("this cannot be read; compare indentation, colons and quotes with the lines above")
 
 
 def in_plain_words(error: Exception, text: str) -> tuple[int, int, str]:
@@ -47,17 +53,17 @@ def in_plain_words(error: Exception, text: str) -> tuple[int, int, str]:
     context_mark = getattr(error, "context_mark", None)
     mark = problem_mark or context_mark
     if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
-        return 1, 1, _UNREADABLE
+        return 1, 1, _(_UNREADABLE)
     lines = text.split("\n")
     if tab := _tab(lines, mark.line):
-        return (*tab, _TAB_INDENT)
+        return (*tab, _(_TAB_INDENT))
     began = (context_mark or mark).line + 1
     for pattern, words, at_start in _WORDS:
         if re.search(pattern, error.problem or ""):
             place = context_mark if at_start and context_mark else mark
-            told = _closer(words, error.context or "", lines, mark)
+            told = _(_closer(words, error.context or "", lines, mark))
             return *_inside(place.line, place.column, lines), told.format(letter=_letter(lines, mark) or "this", line=began)
-    return *_inside(mark.line, mark.column, lines), _UNREADABLE
+    return *_inside(mark.line, mark.column, lines), _(_UNREADABLE)
 
 
 def _letter(lines: list[str], mark: yaml.Mark) -> str:

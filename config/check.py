@@ -19,6 +19,7 @@ from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from config.language import _
 from config.library import (
     find_models,
     is_generic,
@@ -95,7 +96,7 @@ class SiteFile:
 
     def points_of(self, meter: Meter) -> tuple[Point, ...]:
         """All that is read from a meter: the quantities it lists, in that order, or its model's defaults; then the fast ones."""
-        return tuple(point for _, points in self.schedules_of(meter) for point in points)
+        return tuple(point for _unused, points in self.schedules_of(meter) for point in points)
 
     def schedules_of(self, meter: Meter) -> list[tuple[int, tuple[Point, ...]]]:
         """How often a meter is read, in milliseconds, and what each time."""
@@ -159,7 +160,7 @@ def load_site(path: Path | str) -> SiteFile:
     mistakes += [document.mistake(place, message) for place, message in (*unreadable, *_findings(draft, models))]
     if site is None or mistakes:
         raise ConfigError(mistakes)
-    meters = [meter for _, meter in draft.meters]
+    meters = [meter for _unused, meter in draft.meters]
     site = site.model_copy(update={"meters": tuple(meters)})
     return SiteFile(Path(path), text, site, {meter.id: models[index] for index, meter in draft.meters})
 
@@ -230,7 +231,9 @@ def _models(draft: _Draft, beside: Path, mistakes: list[Mistake]) -> dict[int, M
     document = draft.document
     for index, name in enumerate(draft.folders):
         if not (beside / name).is_dir():
-            mistakes.append(document.mistake(("models", index), f"there is no folder {shown(name)} beside the site file"))
+            mistakes.append(
+                document.mistake(("models", index), _("there is no folder {name} beside the site file", name=shown(name)))
+            )
     try:
         known = find_models([folder for folder in model_folders(beside, draft.folders) if folder.is_dir()])
     except ConfigError as error:
@@ -253,7 +256,7 @@ def _named_by_wrong_meters(draft: _Draft, key: str) -> Iterator[tuple[int, str]]
     """What meters that are wrong for another reason name as their model or link: it can be misspelt as well."""
     top = draft.document.value
     listed = top.get("meters") if isinstance(top, dict) else None
-    right = {index for index, _ in draft.meters}
+    right = {index for index, _unused in draft.meters}
     for index, content in enumerate(listed if isinstance(listed, list) else []):
         name = content.get(key) if isinstance(content, dict) else None
         place = ("meters", index, key)
@@ -310,6 +313,6 @@ def _findings(draft: _Draft, models: dict[int, ModelFile]) -> Iterator[Finding]:
         yield from changes_findings(index, meter, model.declared.protocol, read)
     for name, link in draft.links.items():
         on_link = [(index, meter) for index, meter in draft.meters if meter.link == name]
-        if link is not None and all(index in models for index, _ in on_link):
-            yield from format_findings(name, link, {models[index].declared.protocol for index, _ in on_link})
+        if link is not None and all(index in models for index, _unused in on_link):
+            yield from format_findings(name, link, {models[index].declared.protocol for index, _unused in on_link})
             yield from serial_findings(name, link, [(meter, models[index]) for index, meter in on_link])

@@ -27,6 +27,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.language import N_, _
 from config.map_rules import map_findings, scale_findings
 from config.mistake import Path, shown
 from config.model import Declared, Finding, MeterModel, Place, Point, Watch
@@ -36,9 +37,10 @@ MEASURED_UNITS = ("kWh", "kW", "m3", "m3/h")  # the units that a unit byte can b
 HEAD = 3  # bytes in front of a block that its length L counts: identifier and sequence number
 
 Identifier = Annotated[
-    str, Shape(r"[0-9A-Fa-f]{4}", "is not a data identifier; write its four hexadecimal digits, high byte first, such as 901F")
+    str,
+    Shape(r"[0-9A-Fa-f]{4}", N_("is not a data identifier; write its four hexadecimal digits, high byte first, such as 901F")),
 ]
-HexByte = Annotated[str, Shape(r"[0-9A-Fa-f]{2}", "is not a byte; write its two hexadecimal digits, such as 2C")]
+HexByte = Annotated[str, Shape(r"[0-9A-Fa-f]{2}", N_("is not a byte; write its two hexadecimal digits, such as 2C"))]
 
 _TYPES_WITH_DECIMALS = ("bcd", "binary")
 _TEXTS = ("hex", "clock")
@@ -70,7 +72,7 @@ class Cjt188Place(Place):
     units: dict[HexByte, Exact] = Field(default_factory=dict)
     """Unit bytes that this maker uses in another sense than the standard: what the number, decimals counted, is
     multiplied with for each of them, such as {'29': 0.1}."""
-    bits: Annotated[str, Shape(r"[0-9]{1,2}(-[0-9]{1,2})?", "is no range of bits; write 2 or 0-1")] | None = None
+    bits: Annotated[str, Shape(r"[0-9]{1,2}(-[0-9]{1,2})?", N_("is no range of bits; write 2 or 0-1"))] | None = None
     """Of type bits: which ones, 0 is the lowest: 2 or 0-1."""
     missing: tuple[Hex, ...] = ()
     """What stands for "not available" beside FF in all bytes, as bytes with the high byte first, such as 99999999."""
@@ -147,24 +149,31 @@ def cjt188_address(text: str) -> str:
         ValueError: it is none, in plain words.
     """
     if not text:
-        raise ValueError("address is missing; write for example  address: 78330123456789")
+        raise ValueError(_("address is missing; write for example  address: 78330123456789"))
     found = _ADDRESS.fullmatch(text.replace(" ", "").upper())
     if not found:
         raise ValueError(
-            f"{shown(text)} is not a CJ/T 188 address; write the at most 14 digits of the meter's plate, such as 78330123456789, "
-            "or with the type byte in front, such as 25-11110059200991"
+            _(
+                "{text} is not a CJ/T 188 address; write the at most 14 digits of the meter's plate, such as "
+                "78330123456789, or with the type byte in front, such as 25-11110059200991",
+                text=shown(text),
+            )
         )
     digits = found[2].zfill(14)
     if digits == _EVERYBODY:
-        raise ValueError("99999999999999 speaks to all meters at once and none answers it; write the number on the meter's plate")
+        raise ValueError(
+            _("99999999999999 speaks to all meters at once and none answers it; write the number on the meter's plate")
+        )
     if "AA" in (digits[i : i + 2] for i in range(0, 14, 2)) and digits != ANY:
-        raise ValueError(f"{shown(text)} has AA in it, which stands for any meter; write AAAAAAAAAAAAAA or the whole number")
+        raise ValueError(
+            _("{text} has AA in it, which stands for any meter; write AAAAAAAAAAAAAA or the whole number", text=shown(text))
+        )
     return f"{found[1]}-{digits}" if found[1] else digits
 
 
 def cjt188_both(one: str, other: str) -> bool:
     """Whether a meter may answer to both addresses: AA seven times stands for any one of whatever type, AA- for any type."""
-    (kind, _, digits), (its_kind, _, its_digits) = one.rpartition("-"), other.rpartition("-")
+    (kind, _unused, digits), (its_kind, _unused, its_digits) = one.rpartition("-"), other.rpartition("-")
     return ANY in (digits, its_digits) or (digits == its_digits and (kind == its_kind or "AA" in (kind, its_kind)))
 
 
@@ -180,21 +189,34 @@ def cjt188_findings(model: Cjt188Model) -> Iterator[Finding]:
         for index, watch in enumerate(watches):
             path = (section, index, "at")
             if watch.at.type in _TEXTS and watch.scale != 1:
-                yield (section, index, "scale"), f"{watch.at.type} is text, it cannot be multiplied; take scale out"
+                yield (
+                    (section, index, "scale"),
+                    _("{type} is text, it cannot be multiplied; take scale out", type=watch.at.type),
+                )
             if watch.at.unit != "none":
-                yield (*path, "unit"), "a unit byte belongs to a quantity; take unit out"
+                yield (*path, "unit"), _("a unit byte belongs to a quantity; take unit out")
             yield from _place_findings(path, watch.at, model.cjt188)
 
 
 def _point_findings(path: Path, point: Cjt188Point, limits: Cjt188Limits) -> Iterator[Finding]:
     for inner, at in ((path, point.at), *(((*path, "plus", number), part.at) for number, part in enumerate(point.plus))):
         if at.type in _TEXTS:
-            yield (*inner, "at", "type"), f"{at.type} is text, not a number; it can only stand under identity or attest"
+            yield (
+                (*inner, "at", "type"),
+                _("{type} is text, not a number; it can only stand under identity or attest", type=at.type),
+            )
         if at.unit != "none" and point.unit not in MEASURED_UNITS:
             known = ", ".join(MEASURED_UNITS)
-            yield (*inner, "at", "unit"), f"unit bytes come into {known}, not into {point.unit}; take unit out and write decimals"
+            yield (
+                (*inner, "at", "unit"),
+                _(
+                    "unit bytes come into {known}, not into {unit}; take unit out and write decimals",
+                    known=known,
+                    unit=point.unit,
+                ),
+            )
         if at.identifier.upper() != point.at.identifier.upper():
-            yield (*inner, "at", "identifier"), "the parts of one value stand in one block; the meter counts on between two"
+            yield (*inner, "at", "identifier"), _("the parts of one value stand in one block; the meter counts on between two")
         yield from _place_findings((*inner, "at"), at, limits)
     for number, part in enumerate(point.plus):
         yield from scale_findings((*path, "plus", number, "scale"), part.scale)
@@ -204,16 +226,29 @@ def _place_findings(path: Path, at: Cjt188Place, limits: Cjt188Limits) -> Iterat
     lengths = {name.upper(): length for name, length in limits.lengths.items()}
     length = lengths.get(at.identifier.upper())
     if length is None:
-        yield (*path, "identifier"), f"cjt188.lengths does not say how long the answer to {at.identifier} is"
+        yield (
+            (*path, "identifier"),
+            _("cjt188.lengths does not say how long the answer to {identifier} is", identifier=at.identifier),
+        )
     elif at.first + at.bytes + (at.unit != "none") > length - HEAD:
-        yield (*path, "first"), f"the field reaches beyond the {length - HEAD} bytes of block {at.identifier}"
+        yield (
+            (*path, "first"),
+            _(
+                "the field reaches beyond the {length} bytes of block {identifier}",
+                length=length - HEAD,
+                identifier=at.identifier,
+            ),
+        )
     if at.unit == "none" and at.units:
-        yield (*path, "units"), "there is no unit byte here; take units out, or say where it stands with unit"
+        yield (*path, "units"), _("there is no unit byte here; take units out, or say where it stands with unit")
     for code, factor in at.units.items():
         yield from scale_findings((*path, "units", code), factor)
     for index, missing in enumerate(at.missing):
         if len(bytes.fromhex(missing)) != at.bytes:
-            yield (*path, "missing", index), f"{missing} has not {at.bytes} bytes: it would never be recognised"
+            yield (
+                (*path, "missing", index),
+                _("{missing} has not {bytes} bytes: it would never be recognised", missing=missing, bytes=at.bytes),
+            )
     yield from _type_findings(path, at)
 
 
@@ -221,16 +256,19 @@ def _type_findings(path: Path, at: Cjt188Place) -> Iterator[Finding]:
     if at.type not in _TYPES_WITH_DECIMALS:
         for key, said in (("decimals", at.decimals), ("signed", at.signed), ("unit", at.unit != "none")):
             if said:
-                yield (*path, key), f"{at.type} has none; take {key} out"
+                yield (*path, key), _("{type} has none; take {key} out", type=at.type, key=key)
     if at.type in ("binary", "bits") and at.bytes > 8:
-        yield (*path, "bytes"), f"{at.type} has at most 8 bytes"
+        yield (*path, "bytes"), _("{type} has at most 8 bytes", type=at.type)
     if at.type == "clock" and at.bytes != 7:
-        yield (*path, "bytes"), "a clock has 7 bytes, from the seconds to the century"
+        yield (*path, "bytes"), _("a clock has 7 bytes, from the seconds to the century")
     if at.type in _TEXTS and at.missing:
-        yield (*path, "missing"), f"{at.type} is kept as it comes; take missing out"
+        yield (*path, "missing"), _("{type} is kept as it comes; take missing out", type=at.type)
     if (at.bits is None) == (at.type == "bits"):
-        yield (*path, "bits"), "which bits? write for example  bits: 0-1" if at.type == "bits" else "only type bits takes bits"
+        yield (
+            (*path, "bits"),
+            _("which bits? write for example  bits: 0-1") if at.type == "bits" else _("only type bits takes bits"),
+        )
     elif at.bits is not None:
-        low, _, high = at.bits.partition("-")
+        low, _unused, high = at.bits.partition("-")
         if not int(low) <= int(high or low) < 8 * min(at.bytes, 8):
-            yield (*path, "bits"), f"write the lower bit first, and none above {8 * min(at.bytes, 8) - 1}"
+            yield (*path, "bits"), _("write the lower bit first, and none above {min}", min=8 * min(at.bytes, 8) - 1)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from config.language import N_
 from config.model import Declared
 from config.scalar import Name, Shape
 from config.site import GatewayKey, Mqtt
@@ -23,8 +24,10 @@ Database = Annotated[
     str,
     Shape(
         r"(?!.*(password|://))[^\x00-\x1f\x7f]{1,400}",
-        "is not how a PostgreSQL is reached; write for example host=db.plant dbname=meterseal user=collector, "
-        "and the password into PGPASSFILE, never here",
+        N_(
+            "is not how a PostgreSQL is reached; write for example host=db.plant dbname=meterseal user=collector, "
+            "and the password into PGPASSFILE, never here"
+        ),
     ),
 ]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from config.dlt645_identifiers import Item, item_of, members_of
+from config.language import N_, _
 from config.map_rules import is_generic, map_findings
 from config.mistake import Path, shown
 from config.model import Declared, Finding, MeterModel, Place, Point, Watch
@@ -23,7 +24,7 @@ Identifier = Annotated[
     str,
     Shape(
         "[0-9A-Fa-f]{4}([0-9A-Fa-f]{4})?",
-        "is not a data identifier; write its 8 hexadecimal digits, such as 00010000 (edition of 1997: its 4, such as 9010)",
+        N_("is not a data identifier; write its 8 hexadecimal digits, such as 00010000 (edition of 1997: its 4, such as 9010)"),
     ),
     AfterValidator(str.upper),
 ]
@@ -114,15 +115,18 @@ def dlt645_address(text: str) -> str:
         ValueError: it is none, in plain words.
     """
     if not text:
-        raise ValueError('address is missing; write the 12 digits on the meter\'s plate, for example  address: "000012345670"')
+        raise ValueError(_('address is missing; write the 12 digits on the meter\'s plate, for example  address: "000012345670"'))
     found = re.fullmatch("((?:AA)*)([0-9]*)", text.upper())
     if not found or len(text) > 12 or (found[1] and len(text) != 12):
         raise ValueError(
-            f"{shown(text)} is not a DL/T 645 address; write the 12 digits on the meter's plate, or AAAAAAAAAAAA where it is the "
-            "only meter on its line"
+            _(
+                "{text} is not a DL/T 645 address; write the 12 digits on the meter's plate, or AAAAAAAAAAAA where "
+                "it is the only meter on its line",
+                text=shown(text),
+            )
         )
     if set(text) == {"9"} and len(text) == 12:
-        raise ValueError("999999999999 calls all meters at once and is never used; write the number on the meter's plate")
+        raise ValueError(_("999999999999 calls all meters at once and is never used; write the number on the meter's plate"))
     return text.upper().rjust(12, "0")
 
 
@@ -139,17 +143,17 @@ def dlt645_findings(model: Dlt645Model) -> Iterator[Finding]:
     """What is wrong with a whole model although each of its keys is well formed."""
     yield from map_findings(model)
     if is_generic(model.model):
-        yield ("model",), "a model that begins with generic- takes its points from the site file, which only Modbus ones can"
+        yield ("model",), _("a model that begins with generic- takes its points from the site file, which only Modbus ones can")
     yield from _block_findings(model.dlt645)
     for index, point in enumerate(model.points):
         path: Path = ("points", index, "at")
         if point.at.type == "digits":
-            yield (*path, "type"), "digits is text, not a number; it can only stand under identity or attest"
+            yield (*path, "type"), _("digits is text, not a number; it can only stand under identity or attest")
         yield from _place_findings(path, point.at, model.dlt645)
     for section, watches in (("identity", model.identity), ("attest", model.attest)):
         for index, watch in enumerate(watches):
             if watch.at.type == "digits" and watch.scale != 1:
-                yield (section, index, "scale"), "digits is text, it cannot be multiplied; take scale out"
+                yield (section, index, "scale"), _("digits is text, it cannot be multiplied; take scale out")
             yield from _place_findings((section, index, "at"), watch.at, model.dlt645)
 
 
@@ -159,9 +163,15 @@ def _block_findings(limits: Dlt645Limits) -> Iterator[Finding]:
         if len(block) != _DIGITS[limits.edition]:
             yield path, _wrong_edition(block, limits)
         elif not members_of(block):
-            yield path, f"{block} is no block whose members the standard puts in order; write one such as 0001FF00 or 901F"
+            yield (
+                path,
+                _(
+                    "{block} is no block whose members the standard puts in order; write one such as 0001FF00 or 901F",
+                    block=block,
+                ),
+            )
         elif block in limits.blocks[:index]:
-            yield path, f"{block} stands twice"
+            yield path, _("{block} stands twice", block=block)
 
 
 def _place_findings(path: Path, at: Dlt645At, limits: Dlt645Limits) -> Iterator[Finding]:
@@ -169,15 +179,29 @@ def _place_findings(path: Path, at: Dlt645At, limits: Dlt645Limits) -> Iterator[
     if len(at.id) != _DIGITS[limits.edition]:
         yield (*path, "id"), _wrong_edition(at.id, limits)
     elif members_of(at.id):
-        yield (*path, "id"), f"{at.id} is a block; write the member's own identifier here and the block under dlt645.blocks"
+        yield (
+            (*path, "id"),
+            _("{id} is a block; write the member's own identifier here and the block under dlt645.blocks", id=at.id),
+        )
     elif item is None:
-        yield (*path, "length"), f"is missing: the standard's tables have no {at.id}; write how many bytes its value has"
+        yield (
+            (*path, "length"),
+            _("is missing: the standard's tables have no {id}; write how many bytes its value has", id=at.id),
+        )
     elif at.offset + item.value > item.size:
-        yield (*path, "offset"), f"the value ends behind byte {item.size}, where the data of {at.id} ends"
+        yield (
+            (*path, "offset"),
+            _("the value ends behind byte {size}, where the data of {id} ends", size=item.size, id=at.id),
+        )
     if at.type == "digits" and at.signed:
-        yield (*path, "signed"), "text has no sign; take signed out"
+        yield (*path, "signed"), _("text has no sign; take signed out")
 
 
 def _wrong_edition(identifier: str, limits: Dlt645Limits) -> str:
     digits = _DIGITS[limits.edition]
-    return f"{identifier} has not {digits} digits, as identifiers of the edition of {limits.edition} have"
+    return _(
+        "{identifier} has not {digits} digits, as identifiers of the edition of {edition} have",
+        identifier=identifier,
+        digits=digits,
+        edition=limits.edition,
+    )

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from config.iec62056_21_units import UNITS, kind_of
+from config.language import N_, _
 from config.map_rules import map_findings
 from config.mistake import Path, did_you_mean, shown
 from config.model import Declared, Finding, MeterModel, Place, Point, Watch
@@ -25,11 +26,11 @@ ObisCode = Annotated[
     str,
     Shape(
         r"[0-9A-Z]{1,3}([.:&*-][0-9A-Z]{1,3}){0,6}",
-        "is not a code of the readout; write it as the meter does, such as 1.8.0, 1-0:1.8.0*255 or C.1.0",
+        N_("is not a code of the readout; write it as the meter does, such as 1.8.0, 1-0:1.8.0*255 or C.1.0"),
     ),
 ]
 Maker = Annotated[
-    str, Shape(r"[A-Za-z]{3}", "is no maker's sign; write the three letters behind the / of the identification, such as LGZ")
+    str, Shape(r"[A-Za-z]{3}", N_("is no maker's sign; write the three letters behind the / of the identification, such as LGZ"))
 ]
 Speed = Annotated[Literal[300, 600, 1200, 2400, 4800, 9600, 19200], BeforeValidator(as_whole)]
 
@@ -41,7 +42,7 @@ class ReadoutLine(Place):
 
     obis: ObisCode
     """The line's code as the meter writes it, such as 1.8.0; what is left out is what is usual, never a past value."""
-    unit: Annotated[str, Shape(r"[!-~]{1,16}", "is no unit")] | None = None
+    unit: Annotated[str, Shape(r"[!-~]{1,16}", N_("is no unit"))] | None = None
     """The unit it is expected in, such as kWh; counts where the meter states none. One of another kind is refused."""
     group: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Which brackets of the line hold the value: 2 where a time stands in the first ones."""
@@ -112,8 +113,8 @@ def iec62056_21_address(text: str) -> str:
     """
     made = text.strip()
     if not _ADDRESS.fullmatch(made):
-        example = "at most 32 letters, digits and spaces, such as 00012345, or nothing where it is the only meter on its line"
-        raise ValueError(f"{shown(text)} is not an IEC 62056-21 address; write {example}")
+        example = _("at most 32 letters, digits and spaces, such as 00012345, or nothing where it is the only meter on its line")
+        raise ValueError(_("{text} is not an IEC 62056-21 address; write {example}", text=shown(text), example=example))
     return made
 
 
@@ -131,7 +132,7 @@ def iec62056_21_findings(model: Iec62056Model) -> Iterator[Finding]:
     for section, watches in (("identity", model.identity), ("attest", model.attest)):
         for index, watch in enumerate(watches):
             if watch.scale != 1:
-                yield (section, index, "scale"), "a line is told as text, it cannot be multiplied; take scale out"
+                yield (section, index, "scale"), _("a line is told as text, it cannot be multiplied; take scale out")
     yield from _limits_findings(("iec62056_21",), model.iec62056_21)
 
 
@@ -142,7 +143,16 @@ def _unit_findings(path: Path, point: Iec62056Point) -> Iterator[Finding]:
     if unit not in UNITS:
         yield path, f"{shown(unit)} is no unit that is known here.{did_you_mean(unit, UNITS)}".removesuffix(".")
     elif kind_of(unit) != kind_of(point.unit):
-        yield path, f"{shown(unit)} is a unit of {kind_of(unit)}, {point.quantity} is stated in {point.unit}"
+        yield (
+            path,
+            _(
+                "{unit} is a unit of {kind_of}, {quantity} is stated in {unit_2}",
+                unit=shown(unit),
+                kind_of=kind_of(unit),
+                quantity=point.quantity,
+                unit_2=point.unit,
+            ),
+        )
 
 
 def _once_findings(points: Sequence[Iec62056Point]) -> Iterator[Finding]:
@@ -150,13 +160,19 @@ def _once_findings(points: Sequence[Iec62056Point]) -> Iterator[Finding]:
     for index, point in enumerate(points):
         other = first.setdefault((point.at.obis, point.at.group), point.quantity)
         if other != point.quantity:
-            yield ("points", index, "at", "obis"), f"{point.at.obis} is already where {other} stands"
+            yield (
+                ("points", index, "at", "obis"),
+                _("{obis} is already where {other} stands", obis=point.at.obis, other=other),
+            )
 
 
 def _limits_findings(path: Path, limits: Iec62056Limits) -> Iterator[Finding]:
     if limits.mode == "B" and limits.fixed_baud:
-        yield (*path, "fixed_baud"), "a meter of mode B changes its speed by itself; take fixed_baud out"
+        yield (*path, "fixed_baud"), _("a meter of mode B changes its speed by itself; take fixed_baud out")
     if limits.mode == "D":
         for key in ("fixed_baud", "wake_up"):
             if getattr(limits, key):
-                yield (*path, key), f"a meter of mode D is not asked; take {key} out, its speed stands under serial"
+                yield (
+                    (*path, key),
+                    _("a meter of mode D is not asked; take {key} out, its speed stands under serial", key=key),
+                )

@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from config.language import _
 from config.map_rules import is_generic as is_generic
 from config.mistake import ConfigError, Mistake, did_you_mean, shown
 from config.model import ModelFile, Point
@@ -35,13 +36,13 @@ def read_bytes(path: Path) -> bytes:
     """A file's bytes, at most a little more than a declaration may have. Raises ConfigError saying what to check."""
     try:
         if not path.is_file():
-            wrong = "is a folder, not a file" if path.is_dir() else "there is no such file; check the name and the folder"
+            wrong = _("is a folder, not a file") if path.is_dir() else _("there is no such file; check the name and the folder")
             raise ConfigError([Mistake(str(path), 0, 0, "", wrong)], "MS-101")
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
-        message = f"cannot be read ({reason}); check who may read it and the folders above it"
+        message = _("cannot be read ({reason}); check who may read it and the folders above it", reason=reason)
         raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-101") from None
 
 
@@ -71,7 +72,7 @@ def _protocol(document: Document) -> Protocol:
     top = document.value if isinstance(document.value, dict) else {}
     name = top.get("protocol", "modbus")  # a file without one is told of the missing key like of any other
     if isinstance(name, str) and name not in PROTOCOLS and ("protocol",) not in document.refused:
-        near = did_you_mean(name, PROTOCOLS) or f" There are {', '.join(PROTOCOLS)}."
+        near = did_you_mean(name, PROTOCOLS) or _(" There are {protocols}.", protocols=", ".join(PROTOCOLS))
         raise ConfigError([document.mistake(("protocol",), f"there is no protocol {shown(name)}.{near}".removesuffix("."))])
     return PROTOCOLS.get(str(name), PROTOCOLS["modbus"])
 
@@ -81,7 +82,11 @@ def load_model(path: Path | str) -> ModelFile:
     path = Path(path)
     made = read_model(read_bytes(path), str(path))
     if path.stem != made.declared.model:
-        message = f"{made.declared.model} stands in a file called {shown(path.name)}: give file and model the same name"
+        message = _(
+            "{model} stands in a file called {name}: give file and model the same name",
+            model=made.declared.model,
+            name=shown(path.name),
+        )
         raise ConfigError([Mistake(str(path), 1, 1, "model", message)])
     return made
 
@@ -115,14 +120,16 @@ def find_models(folders: Iterable[Path]) -> dict[str, Path]:
     mistakes = []
     for folder in folders:
         if not folder.is_dir():
-            mistakes.append(Mistake(str(folder), 0, 0, "", "there is no such folder"))
+            mistakes.append(Mistake(str(folder), 0, 0, "", _("there is no such folder")))
             continue
         for path in sorted(folder.iterdir()):
             if path.suffix not in _SUFFIXES or path.name.startswith("."):
                 continue
             if path.stem in found:
-                whose = "a shipped model" if found[path.stem] == shipped_models().get(path.stem) else f"in {found[path.stem]}"
-                message = f"{path.stem} is also {whose}; give this one a name of its own, such as {path.stem}-own"
+                whose = _("a shipped model") if found[path.stem] == shipped_models().get(path.stem) else f"in {found[path.stem]}"
+                message = _(
+                    "{stem} is also {whose}; give this one a name of its own, such as {stem}-own", stem=path.stem, whose=whose
+                )
                 mistakes.append(Mistake(str(path), 0, 0, "", message))
             else:
                 found[path.stem] = path
@@ -149,7 +156,11 @@ def unknown_model(name: str, known: Iterable[str]) -> str:
     """What to tell of a model that there is none of."""
     names = sorted(known)
     near = did_you_mean(name, names)
-    return f"there is no model {shown(name)}.{near}" if near else f"there is no model {shown(name)}; see `meterseal models`"
+    return (
+        _("there is no model {name}.{near}", name=shown(name), near=near)
+        if near
+        else _("there is no model {name}; see `meterseal models`", name=shown(name))
+    )
 
 
 def with_points(base: ModelFile, points: tuple[Point, ...]) -> ModelFile:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from config.language import N_, _
 from config.map_rules import map_findings
 from config.mistake import Path, shown
 from config.model import Declared, Finding, MeterModel, Place, Point, Watch
@@ -133,7 +134,7 @@ Qualifier = Literal[
     "standard_conform",
 ]
 
-_MAKER_LETTERS = Shape(r"[A-Z]{3}", "is not a maker's three letters, such as KAM")
+_MAKER_LETTERS = Shape(r"[A-Z]{3}", N_("is not a maker's three letters, such as KAM"))
 _Byte = Annotated[Whole, Field(ge=0, le=255)]
 
 
@@ -154,7 +155,9 @@ class MbusAt(Place):
     """0: only one such record may stand in the telegram. 1: the first of several, 2: the second, and so on."""
     qualifiers: tuple[Qualifier, ...] = ()
     """What the record adds to its kind, in any order, such as phase_l1 or backward."""
-    maker: Annotated[str, Shape(r"([0-9a-fA-F]{2}){0,10}", "is not hexadecimal; write pairs of digits such as 01")] | None = None
+    maker: Annotated[str, Shape(r"([0-9a-fA-F]{2}){0,10}", N_("is not hexadecimal; write pairs of digits such as 01"))] | None = (
+        None
+    )
     """The bytes that the maker has put behind its mark (VIF or VIFE 7F or FF), as hexadecimal digits, such as 01 for phase 1
     with Saia and Finder. Not given: the record has no such mark."""
     text: FreeText = ""
@@ -223,19 +226,25 @@ def mbus_address(text: str) -> str:
         ValueError: what is wrong with it.
     """
     if not text:
-        raise ValueError("address is missing; write for example  address: 5  or  address: 12345678")
+        raise ValueError(_("address is missing; write for example  address: 5  or  address: 12345678"))
     packed = re.sub(r"[ .-]", "", text).upper()
     if re.fullmatch("[0-9]{1,3}", packed):
         if not 1 <= int(packed) <= 250:
             raise ValueError(
-                f"{shown(text)} is not a primary M-Bus address (1 to 250); a meter that was never given one (0) is reached "
-                "by the 8 digits on its plate"
+                _(
+                    "{text} is not a primary M-Bus address (1 to 250); a meter that was never given one (0) is reached "
+                    "by the 8 digits on its plate",
+                    text=shown(text),
+                )
             )
         return str(int(packed))
     if not re.fullmatch("[0-9]{8}([0-9A-F]{8})?", packed):
         raise ValueError(
-            f"{shown(text)} is not an M-Bus address; write 1 to 250, or the 8 digits on the meter's plate, or 16 digits: "
-            "number, maker, version and medium, such as 123456782D2C0804"
+            _(
+                "{text} is not an M-Bus address; write 1 to 250, or the 8 digits on the meter's plate, or 16 digits: "
+                "number, maker, version and medium, such as 123456782D2C0804",
+                text=shown(text),
+            )
         )
     return packed[:8] if packed[8:] == 8 * "F" else packed
 
@@ -258,7 +267,10 @@ def mbus_findings(model: MbusModel) -> Iterator[Finding]:
     for index, point in enumerate(model.points):
         kind = point.at.kind
         if kind not in BARE and point.unit not in UNITS.get(kind, ()):
-            yield ("points", index, "at", "kind"), f"{kind} is not told in {point.unit}, as {point.quantity} is"
+            yield (
+                ("points", index, "at", "kind"),
+                _("{kind} is not told in {unit}, as {quantity} is", kind=kind, unit=point.unit, quantity=point.quantity),
+            )
     for section, watches in (("identity", model.identity), ("attest", model.attest)):
         yield from _place_findings(section, [watch.at for watch in watches])
 
@@ -268,13 +280,13 @@ def _place_findings(section: str, places: Sequence[MbusAt]) -> Iterator[Finding]
     for index, at in enumerate(places):
         path: Path = (section, index, "at")
         if (at.kind == "text") != bool(at.text):
-            yield (*path, "text"), "kind text and the unit's text go together, such as  {kind: text, text: '%RH'}"
+            yield (*path, "text"), _("kind text and the unit's text go together, such as  {kind: text, text: '%RH'}")
         if at.kind == "manufacturer" and at.maker is None:
-            yield (*path, "maker"), "kind manufacturer needs the bytes behind the maker's mark, such as  maker: 68"
+            yield (*path, "maker"), _("kind manufacturer needs the bytes behind the maker's mark, such as  maker: 68")
         if at.kind.startswith("header_") and at != MbusAt(kind=at.kind):
-            yield path, "a field of the header has no function, storage, tariff, subunit or number"
+            yield path, _("a field of the header has no function, storage, tariff, subunit or number")
         if at in first:
-            yield path, f"is the same record as entry {first[at] + 1}"
+            yield path, _("is the same record as entry {first}", first=first[at] + 1)
         first.setdefault(at, index)
 
 

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from config.language import _
+
 Path = tuple[str | int, ...]
 
 # Begins a step of a path that says which of several kinds of block is meant; no key of a file can begin so.
@@ -81,15 +83,15 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        return "a block of keys"
+        return _("a block of keys")
     if isinstance(value, list | tuple):
         return "a list"
     text = "".join(letter if letter.isprintable() else " " for letter in str(value)).strip()
     if "@" in text:  # user:password@host
-        return "what stands here"
+        return _("what stands here")
     if len(text) > _LONGEST_ECHO:
         return text[: _LONGEST_ECHO - 1] + "…"
-    return text or "an empty text"
+    return text or _("an empty text")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -102,7 +104,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean voltage.l1?` where one of the known words is near enough, else nothing."""
     near = nearest(word, known)
-    return f" Did you mean {near}?" if near else ""
+    return _(" Did you mean {near}?", near=near) if near else ""
 
 
 def _folded(word: str) -> str:

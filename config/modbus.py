@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from config.language import N_, _
 from config.mistake import shown
 from config.model import Declared, MeterModel, Place, Point, Watch
 from config.scalar import Exact, FreeText, Hex, Shape, Whole, as_whole
@@ -43,7 +44,7 @@ class At(Place):
     """big: the high register comes first. Else the model's."""
     byte_order: Order | None = None
     """big: the high byte of each register comes first. Else the model's."""
-    bits: Annotated[str, Shape(r"(1[0-5]|[0-9])(-(1[0-5]|[0-9]))?", "is no range of bits; write 3 or 0-3")] | None = None
+    bits: Annotated[str, Shape(r"(1[0-5]|[0-9])(-(1[0-5]|[0-9]))?", N_("is no range of bits; write 3 or 0-3"))] | None = None
     """Only these bits of the register, 0 is the lowest: 3 or 0-3."""
     missing: tuple[Hex, ...] = ()
     """What the meter sends for "not available", as bytes with the high byte first, such as 7fffffff."""
@@ -150,7 +151,7 @@ class ModbusModel(MeterModel):
 def modbus_address(text: str) -> str:
     """A Modbus address as plain digits. Raises ValueError outside 1 to 247."""
     if not text:
-        raise ValueError("address is missing; write for example  address: 12")
+        raise ValueError(_("address is missing; write for example  address: 12"))
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= 247:
-        raise ValueError(f"{shown(text)} is not a Modbus address (1 to 247)")
+        raise ValueError(_("{text} is not a Modbus address (1 to 247)", text=shown(text)))
     return str(int(text))

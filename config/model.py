@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from config.language import N_
 from config.mistake import Path
 from config.quantity import quantity_of
 from config.scalar import Exact as Exact
@@ -40,7 +41,7 @@ ModelName = Annotated[
     str,
     Shape(
         r"(?=.{1,48}$)[a-z0-9]+(-[a-z0-9]+)*",
-        "is not a model name; write small letters, digits and dashes, such as eastron-sdm630",
+        N_("is not a model name; write small letters, digits and dashes, such as eastron-sdm630"),
     ),
 ]
 
@@ -55,7 +56,7 @@ class Declared(BaseModel):
 
 
 SourceKey = Annotated[
-    str, Shape(r"[a-z0-9_]{1,32}", "is not the key of a source; write small letters, digits and _, as under trust, sources")
+    str, Shape(r"[a-z0-9_]{1,32}", N_("is not the key of a source; write small letters, digits and _, as under trust, sources"))
 ]
 
 
@@ -116,7 +117,7 @@ class Point(Declared):
 class Watch(Declared):
     """A register or field that identifies the meter or that changes what its counters mean."""
 
-    name: Annotated[str, Shape(r"[a-z][a-z0-9_]{0,31}", "is not a name; write small letters, digits and _, such as ct_ratio")]
+    name: Annotated[str, Shape(r"[a-z][a-z0-9_]{0,31}", N_("is not a name; write small letters, digits and _, such as ct_ratio"))]
     """What it is, such as serial, firmware or ct_ratio."""
     at: Place
     """Where it stands."""

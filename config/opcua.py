@@ -20,6 +20,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
+from config.language import N_, _
 from config.map_rules import map_findings, points_findings
 from config.mistake import Path, shown
 from config.model import Declared, Finding, MeterModel, Place, Point, Watch
@@ -30,7 +31,10 @@ OpcuaType = Literal[
 ]
 
 STANDARD = "http://opcfoundation.org/UA/"  # namespace 0 of every server
-_NODE_HINT = "write it as the server shows it, with nsu= and not ns=, such as nsu=http://plant.example/meters;s=Press1.Energy"
+_NO_NODE = N_(
+    "is not a node; write it as the server shows it, with nsu= and not ns=, such as nsu=http://plant.example/meters;s=Press1.Energy"
+)
+_NODE_HINT = N_("write it as the server shows it, with nsu= and not ns=, such as nsu=http://plant.example/meters;s=Press1.Energy")
 _NODE = re.compile(r"(?:nsu=([^;\x00-\x1f\x7f]{1,400});)?([isgb])=([^\x00-\x1f\x7f]{1,400})")
 _ESCAPED = {"%3B": ";", "%3b": ";", "%25": "%"}
 
@@ -59,16 +63,18 @@ def node_name(text: str) -> NodeName:
     """
     found = _NODE.fullmatch(text)
     if not found:
-        raise ValueError(f"{shown(text)} is not a node; {_NODE_HINT}")
+        raise ValueError(_("{text} is not a node; {node_hint}", text=shown(text), node_hint=_(_NODE_HINT)))
     uri = re.sub("%3[Bb]|%25", lambda escaped: _ESCAPED[escaped[0]], found[1] or "")
     if not uri and found[2] != "i":
-        raise ValueError(f"{shown(text)} has no namespace; {_NODE_HINT}")
+        raise ValueError(_("{text} has no namespace; {node_hint}", text=shown(text), node_hint=_(_NODE_HINT)))
     uri = "" if uri == STANDARD else uri
     try:
         return NodeName(uri, found[2], _identifier(found[2], found[3]))
     except ValueError:
-        kinds = {"i": "a number up to 4294967295", "g": "a GUID", "b": "bytes in base64"}
-        raise ValueError(f"{shown(text)} is not a node: behind {found[2]}= stands {kinds[found[2]]}") from None
+        kinds = {"i": _("a number up to 4294967295"), "g": "a GUID", "b": _("bytes in base64")}
+        raise ValueError(
+            _("{text} is not a node: behind {found}= stands {kinds}", text=shown(text), found=found[2], kinds=kinds[found[2]])
+        ) from None
 
 
 def _identifier(kind: str, text: str) -> int | bytes:
@@ -96,7 +102,7 @@ def _node(text: str) -> str:
 class OpcuaAt(Place):
     """Where an OPC UA server keeps a value: a node."""
 
-    node: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,820}", f"is not a node; {_NODE_HINT}"), AfterValidator(_node)]
+    node: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,820}", _NO_NODE), AfterValidator(_node)]
     """The node, such as nsu=http://plant.example/meters;s=Press1.Energy; `meterseal browse` shows it."""
     type: OpcuaType | None = None
     """The type of its value, such as Double. One that changes is refused; unless said, any number is taken."""
@@ -147,7 +153,7 @@ class OpcuaModel(MeterModel):
 def opcua_address(text: str) -> str:
     """Empty: a meter behind a server has no address, its nodes name it. Raises ValueError for any other."""
     if text.strip():
-        raise ValueError("a meter behind an OPC UA server has no address, its nodes name it; take address out")
+        raise ValueError(_("a meter behind an OPC UA server has no address, its nodes name it; take address out"))
     return ""
 
 
@@ -169,4 +175,4 @@ def _node_findings(points: Sequence[OpcuaPoint]) -> Iterator[Finding]:
         path: Path = ("points", index, "at", "node")
         other = first.setdefault((node_name(point.at.node), point.at.index), point.quantity)
         if other != point.quantity:
-            yield path, f"{other} is read from the same node already"
+            yield path, _("{other} is read from the same node already", other=other)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from config.language import _
 from config.model import Finding
 from config.site import Link, Meter
 from config.typed import opcua_password_names
@@ -21,39 +22,48 @@ def opcua_link_findings(path: tuple[str, str], link: Link) -> Iterator[Finding]:
     if not link.opcua:
         for key in OPCUA_KEYS:
             if getattr(link, key) is not None:
-                yield (*path, key), f"{key} belongs to opcua links; take it out"
+                yield (*path, key), _("{key} belongs to opcua links; take it out", key=key)
         return
     for key in _PORT_KEYS:
         if getattr(link, key) is not None:
-            yield (*path, key), f"{key} belongs to serial and tcp links; an OPC UA server needs none: take it out"
+            yield (
+                (*path, key),
+                _("{key} belongs to serial and tcp links; an OPC UA server needs none: take it out", key=key),
+            )
     yield from _protection_findings(path, link)
     yield from _login_findings(path, link)
 
 
 def _protection_findings(path: tuple[str, str], link: Link) -> Iterator[Finding]:
     if link.policy in DEPRECATED:
-        instead = "switch on Basic256Sha256 at the server and write  security: Basic256Sha256"
-        message = f"{link.policy} is withdrawn, it no longer protects; {instead}"
+        instead = _("switch on Basic256Sha256 at the server and write  security: Basic256Sha256")
+        message = _("{policy} is withdrawn, it no longer protects; {instead}", policy=link.policy, instead=instead)
         yield (*path, "security"), message
     if link.policy == "None":
         for key in ("mode", "certificate"):
             if getattr(link, key) is not None:
-                yield (*path, key), f"security: None neither signs nor knows certificates; take {key} out, or take security out"
+                yield (
+                    (*path, key),
+                    _("security: None neither signs nor knows certificates; take {key} out, or take security out", key=key),
+                )
 
 
 def _login_findings(path: tuple[str, str], link: Link) -> Iterator[Finding]:
     key = "login" if link.login else "user"
     if link.identity == "user" and not link.user:
-        yield (*path, "login"), "the user name is missing; write for example  user: meterseal"
+        yield (*path, "login"), _("the user name is missing; write for example  user: meterseal")
     if link.user and link.identity != "user":
-        yield (*path, "user"), f"login: {link.identity} takes no user name; take user out, or write  login: user"
+        yield (
+            (*path, "user"),
+            _("login: {identity} takes no user name; take user out, or write  login: user", identity=link.identity),
+        )
     if link.policy != "None":
         return
     if link.identity == "user":
-        message = "over security: None anybody on the network can read the password; take security out, or log in anonymously"
+        message = _("over security: None anybody on the network can read the password; take security out, or log in anonymously")
         yield (*path, key), message
     if link.identity == "certificate":
-        yield (*path, key), "a certificate proves nothing over security: None; take security out, or write  login: anonymous"
+        yield (*path, key), _("a certificate proves nothing over security: None; take security out, or write  login: anonymous")
 
 
 def opcua_meter_findings(index: int, meter: Meter, protocol: str, links: Mapping[str, Link | None]) -> Iterator[Finding]:
@@ -62,16 +72,25 @@ def opcua_meter_findings(index: int, meter: Meter, protocol: str, links: Mapping
     if link is None or not any((link.opcua, link.serial, link.tcp)):
         return
     if protocol == "opcua" and not link.opcua:
-        message = f"{meter.model} needs an OPC UA server, {meter.link} is none; write opcua: at the link, or take another link"
+        message = _(
+            "{model} needs an OPC UA server, {link} is none; write opcua: at the link, or take another link",
+            model=meter.model,
+            link=meter.link,
+        )
         yield ("meters", index, "link"), message
     if protocol != "opcua" and link.opcua:
-        instead = "take another link, or write  model: generic-opcua  with points"
-        message = f"{meter.link} is an OPC UA server, {meter.model} does not speak to one; {instead}"
+        instead = _("take another link, or write  model: generic-opcua  with points")
+        message = _(
+            "{link} is an OPC UA server, {model} does not speak to one; {instead}",
+            link=meter.link,
+            model=meter.model,
+            instead=instead,
+        )
         yield ("meters", index, "link"), message
     if link.opcua:
         for key in ("baud", "format"):
             if getattr(meter, key) is not None:
-                yield ("meters", index, key), f"{key} belongs to meters on serial ports; take it out"
+                yield ("meters", index, key), _("{key} belongs to meters on serial ports; take it out", key=key)
 
 
 def changes_findings(index: int, meter: Meter, protocol: str, read: Sequence[str]) -> Iterator[Finding]:
@@ -80,16 +99,23 @@ def changes_findings(index: int, meter: Meter, protocol: str, read: Sequence[str
         return
     path = ("meters", index, "changes")
     if protocol != "opcua":
-        yield path, "only an OPC UA server tells changes by itself; take changes out, or read these quantities more often (fast)"
+        yield (
+            path,
+            _("only an OPC UA server tells changes by itself; take changes out, or read these quantities more often (fast)"),
+        )
         return
     for number, quantity in enumerate(meter.changes.quantities):
         if quantity not in read:
             yield (
                 (*path, "quantities", number),
-                f"{quantity} is not read from {meter.id}; add it to what is read, or take it out here",
+                _(
+                    "{quantity} is not read from {id}; add it to what is read, or take it out here",
+                    quantity=quantity,
+                    id=meter.id,
+                ),
             )
         elif quantity in meter.changes.quantities[:number]:
-            yield (*path, "quantities", number), f"{quantity} stands twice; take one of them out"
+            yield (*path, "quantities", number), _("{quantity} stands twice; take one of them out", quantity=quantity)
 
 
 def opcua_password_clashes(links: Mapping[str, Link | None]) -> Iterator[Finding]:
@@ -98,7 +124,15 @@ def opcua_password_clashes(links: Mapping[str, Link | None]) -> Iterator[Finding
     for name, link in links.items():
         if link is None or link.identity != "user":
             continue
-        variable, _ = opcua_password_names(name)
+        variable, _unused = opcua_password_names(name)
         if variable in taken:
-            yield ("links", name), f"{name} is too like {taken[variable]}: both have {variable}; give one of them another name"
+            yield (
+                ("links", name),
+                _(
+                    "{name} is too like {taken}: both have {variable}; give one of them another name",
+                    name=name,
+                    taken=taken[variable],
+                    variable=variable,
+                ),
+            )
         taken.setdefault(variable, name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
+from config.language import _
 from config.quantity import QUANTITIES, quantity_of
 
 # Code: what kind of unit, and what one is worth in the kind's first unit.
@@ -64,10 +65,19 @@ def scale_into(unit_id: int, quantity: str) -> Decimal:
     unit = quantity_of(quantity).unit
     ours, of_one = _OURS[unit]
     if kind != ours:
-        raise ValueError(f"{quantity} is in {unit}, and the server's unit is none of {ours.replace('_', ' ')}")
+        raise ValueError(
+            _(
+                "{quantity} is in {unit}, and the server's unit is none of {ours}",
+                quantity=quantity,
+                unit=unit,
+                ours=ours.replace("_", " "),
+            )
+        )
     found = _exact(worth / of_one)
     if found is None:
-        raise ValueError(f"the server's unit is not an exact decimal part of {unit}; write the scale you want yourself")
+        raise ValueError(
+            _("the server's unit is not an exact decimal part of {unit}; write the scale you want yourself", unit=unit)
+        )
     return found
 
 

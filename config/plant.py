@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.language import _
 from config.mistake import did_you_mean, shown
 from config.modbus import ModbusPoint
 from config.model import Declared, Finding
@@ -132,13 +133,13 @@ def plant_findings(plant: Plant) -> Iterator[Finding]:
     """What is wrong in a plant although every key is well formed: the path of keys to the place, and a sentence."""
     for name, listen in plant.listen.items():
         if (listen.tcp is None) == (listen.pty is None):
-            yield ("listen", name), "write either  tcp: 127.0.0.1:0  or  pty: line-1, one of the two"
+            yield ("listen", name), _("write either  tcp: 127.0.0.1:0  or  pty: line-1, one of the two")
         elif listen.frames == "tcp" and listen.pty:
-            yield ("listen", name, "framing"), "a pty carries rtu or ascii; tcp goes with a TCP address"
+            yield ("listen", name, "framing"), _("a pty carries rtu or ascii; tcp goes with a TCP address")
     ptys = [listen.pty for listen in plant.listen.values() if listen.pty]
     for name, listen in plant.listen.items():
         if listen.pty and ptys.count(listen.pty) > 1:
-            yield ("listen", name, "pty"), f"{listen.pty} stands twice; give each pty a name of its own"
+            yield ("listen", name, "pty"), _("{pty} stands twice; give each pty a name of its own", pty=listen.pty)
     yield from _meter_findings(plant)
 
 
@@ -146,14 +147,14 @@ def _meter_findings(plant: Plant) -> Iterator[Finding]:
     ids: set[str] = set()
     for index, meter in enumerate(plant.meters):
         if meter.id in ids:
-            yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
+            yield ("meters", index, "id"), _("{id} stands twice; give each meter an id of its own", id=meter.id)
         ids.add(meter.id)
         for name in meter.start:
             if not accumulates(name):
-                yield ("meters", index, "start", name), f"{name} is no counter; write it under load or hold"
+                yield ("meters", index, "start", name), _("{name} is no counter; write it under load or hold", name=name)
         if meter.on not in plant.listen:
             message = f"{shown(meter.on)} is not under listen.{did_you_mean(meter.on, plant.listen)}".removesuffix(".")
             yield ("meters", index, "on"), message
         for number, fault in enumerate(meter.faults):
             if sum((fault.every is not None, bool(fault.at), fault.chance is not None)) != 1:
-                yield ("meters", index, "faults", number), "say when: exactly one of  every: 50,  at: [3, 4]  and  chance: 0.1"
+                yield ("meters", index, "faults", number), _("say when: exactly one of  every: 50,  at: [3, 4]  and  chance: 0.1")

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from config.language import N_, _
 from config.mistake import shown
 from config.model import Declared
 from config.scalar import Shape, Whole
@@ -25,18 +26,19 @@ def _day(value: str) -> str:
     try:
         date.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"there is no day {shown(value)}") from None
+        raise ValueError(_("there is no day {value}", value=shown(value))) from None
     return value
 
 
 Day = Annotated[
     str,
-    Shape(_DAY, "is not a day; write year-month-day, such as 2027-06-30"),
+    Shape(_DAY, N_("is not a day; write year-month-day, such as 2027-06-30")),
     AfterValidator(_day),
     WithJsonSchema({"type": "string", "pattern": f"^{_DAY}$"}),
 ]
 Papers = Annotated[
-    str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not possible here; write one line of at most 120 characters, or leave the key out")
+    str,
+    Shape(r"[^\x00-\x1f\x7f]{1,120}", N_("is not possible here; write one line of at most 120 characters, or leave the key out")),
 ]
 Months = Annotated[Whole, Field(ge=1, le=600)]
 
@@ -55,9 +57,20 @@ def certificate_words(certificate: Certificate | None, today: date) -> str:
     if certificate is None:
         return ""
     left = (date.fromisoformat(certificate.valid_until) - today).days
-    todo = "have the meter verified and write the new certificate into site.yaml"
+    todo = _("have the meter verified and write the new certificate into site.yaml")
     if left < 0:
-        return f"its certificate {certificate.number} has expired on {certificate.valid_until}: {todo}"
+        return _(
+            "its certificate {number} has expired on {valid_until}: {todo}",
+            number=certificate.number,
+            valid_until=certificate.valid_until,
+            todo=todo,
+        )
     if left <= EXPIRES_SOON_DAYS:
-        return f"its certificate {certificate.number} expires on {certificate.valid_until}, in {left} days: {todo}"
+        return _(
+            "its certificate {number} expires on {valid_until}, in {left} days: {todo}",
+            number=certificate.number,
+            valid_until=certificate.valid_until,
+            left=left,
+            todo=todo,
+        )
     return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from config.language import _
 from config.map_rules import map_findings, points_findings, scale_findings
 from config.mistake import Path
 from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, Span
@@ -33,7 +34,10 @@ def model_findings(model: ModbusModel) -> Iterator[Finding]:
     for section, watches in (("identity", model.identity), ("attest", model.attest)):
         for index, watch in enumerate(watches):
             if watch.at.type in _TEXTS and watch.scale != 1:
-                yield (section, index, "scale"), f"{watch.at.type} is text, it cannot be multiplied; take scale out"
+                yield (
+                    (section, index, "scale"),
+                    _("{type} is text, it cannot be multiplied; take scale out", type=watch.at.type),
+                )
             yield from _at_findings((section, index, "at"), watch.at, model.modbus)
 
 
@@ -47,7 +51,10 @@ def _places_findings(points: Sequence[ModbusPoint], limits: ModbusLimits) -> Ite
     for index, point in enumerate(points):
         path: Path = ("points", index)
         if point.at.type in _TEXTS:
-            yield (*path, "at", "type"), f"{point.at.type} is text, not a number; it can only stand under identity or attest"
+            yield (
+                (*path, "at", "type"),
+                _("{type} is text, not a number; it can only stand under identity or attest", type=point.at.type),
+            )
         yield from _at_findings((*path, "at"), point.at, limits)
         yield from _part_findings(path, point, limits)
 
@@ -56,14 +63,17 @@ def _part_findings(path: Path, point: ModbusPoint, limits: ModbusLimits) -> Iter
     for number, part in enumerate(point.plus):
         inner = (*path, "plus", number)
         if part.at.type in _TEXTS:
-            yield (*inner, "at", "type"), f"{part.at.type} is text, it cannot be added"
+            yield (*inner, "at", "type"), _("{type} is text, it cannot be added", type=part.at.type)
         yield from scale_findings((*inner, "scale"), part.scale)
         yield from _at_findings((*inner, "at"), part.at, limits)
     if point.exponent:
         inner = (*path, "exponent", "at")
         yield from _at_findings(inner, point.exponent.at, limits)
         if point.exponent.at.type not in _WITH_BITS:
-            yield (*inner, "type"), f"an exponent is a whole number; {point.exponent.at.type} is not possible here"
+            yield (
+                (*inner, "type"),
+                _("an exponent is a whole number; {type} is not possible here", type=point.exponent.at.type),
+            )
 
 
 def _at_findings(path: Path, at: At, limits: ModbusLimits) -> Iterator[Finding]:
@@ -75,20 +85,28 @@ def _at_findings(path: Path, at: At, limits: ModbusLimits) -> Iterator[Finding]:
     if at.bits is not None:
         yield from _bits_findings((*path, "bits"), at, function)
     if at.address + count > 65536:
-        yield (*path, "address"), f"{count} registers from {at.address} go beyond the last one, 65535"
+        yield (
+            (*path, "address"),
+            _("{count} registers from {address} go beyond the last one, 65535", count=count, address=at.address),
+        )
     if at.type != "bit":
         yield from _missing_findings(path, at, count)
     elif at.missing:
-        yield (*path, "missing"), "a bit has no value that means not available"
+        yield (*path, "missing"), _("a bit has no value that means not available")
     for span in limits.forbid:
         if _meet(span, at, function, count):
-            yield (*path, "address"), f"register {at.address} is among those that are never read (modbus.forbid)"
+            yield (
+                (*path, "address"),
+                _("register {address} is among those that are never read (modbus.forbid)", address=at.address),
+            )
 
 
 def _bit_sentence(at: At, function: int) -> str:
     if at.type == "bit":
-        return f"function {function} reads registers: add which bit, such as bits: 3, or function: 1 for a coil"
-    return f"function {function} reads single bits; write type: bit, or function: 3 or 4 for registers"
+        return _(
+            "function {function} reads registers: add which bit, such as bits: 3, or function: 1 for a coil", function=function
+        )
+    return _("function {function} reads single bits; write type: bit, or function: 3 or 4 for registers", function=function)
 
 
 def _count_findings(path: Path, at: At) -> Iterator[Finding]:
@@ -96,23 +114,26 @@ def _count_findings(path: Path, at: At) -> Iterator[Finding]:
         return
     if at.type in _FIXED:
         if at.count != _FIXED[at.type]:
-            yield (*path, "count"), f"{at.type} always takes {_FIXED[at.type]}; take count out"
+            yield (*path, "count"), _("{type} always takes {fixed}; take count out", type=at.type, fixed=_FIXED[at.type])
         return
-    fewest, most, _ = _FREE[at.type]
+    fewest, most, _unused = _FREE[at.type]
     if not fewest <= at.count <= most:
-        yield (*path, "count"), f"{at.type} takes {fewest} to {most} registers, not {at.count}"
+        yield (
+            (*path, "count"),
+            _("{type} takes {fewest} to {most} registers, not {count}", type=at.type, fewest=fewest, most=most, count=at.count),
+        )
 
 
 def _bits_findings(path: Path, at: At, function: int) -> Iterator[Finding]:
-    low, _, high = (at.bits or "").partition("-")
+    low, _unused, high = (at.bits or "").partition("-")
     if high and int(high) < int(low):
-        yield path, f"write the lower bit first: {high}-{low}"
+        yield path, _("write the lower bit first: {high}-{low}", high=high, low=low)
     if at.type not in _WITH_BITS:
-        yield path, f"{at.type} has no bits to take; use u16 or u32"
+        yield path, _("{type} has no bits to take; use u16 or u32", type=at.type)
     elif at.type in ("u8", "i8") and int(high or low) > 7:
-        yield path, f"{at.type} has bits 0 to 7"
+        yield path, _("{type} has bits 0 to 7", type=at.type)
     elif at.type == "bit" and (function in (1, 2) or high):
-        yield path, "a coil has no bits: take this out" if function in (1, 2) else "bit takes one bit; use u16 for several"
+        yield path, _("a coil has no bits: take this out") if function in (1, 2) else _("bit takes one bit; use u16 for several")
 
 
 def _missing_findings(path: Path, at: At, count: int) -> Iterator[Finding]:
@@ -122,7 +143,13 @@ def _missing_findings(path: Path, at: At, count: int) -> Iterator[Finding]:
         if given != length:
             yield (
                 (*path, "missing", index),
-                f"{missing} has {given} bytes, {at.type} has {length} here: it would never be recognised",
+                _(
+                    "{missing} has {given} bytes, {type} has {length} here: it would never be recognised",
+                    missing=missing,
+                    given=given,
+                    type=at.type,
+                    length=length,
+                ),
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from config.language import _
 from config.library import is_generic
 from config.mistake import Path, did_you_mean, listed, shown
 from config.model import Finding, ModelFile, Point
@@ -34,8 +35,11 @@ def link_findings(links: Mapping[str, Link | None]) -> Iterator[Finding]:
         port = _port(link)
         if port in first:
             key = "opcua" if link.opcua else "serial" if link.serial else "tcp"
-            same = "at the same server" if link.opcua else "on the same port"
-            yield ("links", name, key), f"{first[port]} is {same}; put all its meters on one of the two links"
+            same = _("at the same server") if link.opcua else _("on the same port")
+            yield (
+                ("links", name, key),
+                _("{first} is {same}; put all its meters on one of the two links", first=first[port], same=same),
+            )
         elif port:
             first[port] = name
     yield from opcua_password_clashes(links)
@@ -52,25 +56,25 @@ def _port(link: Link) -> str:
 def _one_link(path: tuple[str, str], link: Link) -> Iterator[Finding]:
     given = [key for key in ("serial", "tcp", "opcua") if getattr(link, key)]
     if not given:
-        example = "serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502  or  opcua: opc.tcp://192.168.1.30:4840"
-        yield path, f"the port is missing; write  {example}"
+        example = _("serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502  or  opcua: opc.tcp://192.168.1.30:4840")
+        yield path, _("the port is missing; write  {example}", example=example)
     if len(given) > 1:
-        yield (*path, given[1]), f"a link has either {' or '.join(given)}; take one out"
+        yield (*path, given[1]), _("a link has either {given}; take one out", given=" or ".join(given))
         return
     yield from opcua_link_findings(path, link)
     if link.serial and link.framing == "tcp":
-        yield (*path, "framing"), "tcp is not possible on a serial port; take framing out, or write rtu or ascii"
+        yield (*path, "framing"), _("tcp is not possible on a serial port; take framing out, or write rtu or ascii")
     if link.tcp and link.tcp.rpartition(":")[2].strip("0") == "":
-        yield (*path, "tcp"), "port 0 is not possible; Modbus TCP is mostly on port 502"
+        yield (*path, "tcp"), _("port 0 is not possible; Modbus TCP is mostly on port 502")
     for key in ("baud", "format"):
         if link.tcp and getattr(link, key) is not None:
-            yield (*path, key), f"{key} belongs to serial ports; over tcp it is set in the converter: take it out"
+            yield (*path, key), _("{key} belongs to serial ports; over tcp it is set in the converter: take it out", key=key)
 
 
 def format_findings(name: str, link: Link, protocols: Iterable[str]) -> Iterator[Finding]:
     """Whether a link's format can carry what its meters speak. `protocols`: of its meters."""
     if link.frames == "rtu" and link.format and link.format.startswith("7") and "modbus" in protocols:
-        message = f"{link.format}: rtu needs 8 data bits; write 8N1, 8E1, 8O1 or 8N2, or framing: ascii"
+        message = _("{value}: rtu needs 8 data bits; write 8N1, 8E1, 8O1 or 8N2, or framing: ascii", value=link.format)
         yield ("links", name, "format"), message
 
 
@@ -87,12 +91,24 @@ def serial_findings(name: str, link: Link, meters: Sequence[tuple[Meter, ModelFi
     """Serial settings that nobody states. `meters`: all of the link, with their models."""
     if not link.serial or link.tcp or link.serial.startswith("socket://") or not meters:
         return
-    models = [model for _, model in meters]
+    models = [model for _unused, model in meters]
     for key, example in (("baud", "9600"), ("format", "8N1")):
-        if serial_value(link, models, key) is None and not all(getattr(meter, key) for meter, _ in meters):
+        if serial_value(link, models, key) is None and not all(getattr(meter, key) for meter, _unused in meters):
             said = sorted({f"{getattr(model.declared.serial, key)}" for model in models if model.declared.serial})
-            why = f"its meters leave the factory with {listed(said)}" if len(said) > 1 else "not all models of its meters say it"
-            yield ("links", name), f"{key} is missing ({why}); write for example  {key}: {example}  as it is set at the meters"
+            why = (
+                _("its meters leave the factory with {said}", said=listed(said))
+                if len(said) > 1
+                else _("not all models of its meters say it")
+            )
+            yield (
+                ("links", name),
+                _(
+                    "{key} is missing ({why}); write for example  {key}: {example}  as it is set at the meters",
+                    key=key,
+                    why=why,
+                    example=example,
+                ),
+            )
 
 
 def fast_findings(index: int, meter: Meter, model: ModelFile, every_ms: int) -> Iterator[Finding]:
@@ -104,11 +120,22 @@ def fast_findings(index: int, meter: Meter, model: ModelFile, every_ms: int) -> 
     for number, quantity in enumerate(meter.fast.quantities):
         if quantity not in told:
             near = did_you_mean(quantity, told)
-            yield (*path, "quantities", number), f"{meter.model} does not tell {quantity}{f'.{near}' if near else ''}"
+            yield (
+                (*path, "quantities", number),
+                _(
+                    "{model} does not tell {quantity}{value}",
+                    model=meter.model,
+                    quantity=quantity,
+                    value=f".{near}" if near else "",
+                ),
+            )
         elif quantity in meter.quantities or quantity in meter.fast.quantities[:number]:
-            yield (*path, "quantities", number), f"{quantity} stands twice; leave it under fast or under quantities"
+            yield (
+                (*path, "quantities", number),
+                _("{quantity} stands twice; leave it under fast or under quantities", quantity=quantity),
+            )
     if meter.fast.every >= every_ms:
-        yield (*path, "every"), "is not more often than the rest of the meter; write a shorter time, or take fast out"
+        yield (*path, "every"), _("is not more often than the rest of the meter; write a shorter time, or take fast out")
 
 
 def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols: Mapping[int, str]) -> Iterator[Finding]:
@@ -117,7 +144,7 @@ def meters_findings(meters: Meters, links: Mapping[str, Link | None], protocols:
     taken: dict[tuple[str, str], list[Meter]] = {}
     for index, meter in meters:
         if meter.id in ids:
-            yield ("meters", index, "id"), f"{meter.id} stands twice; give each meter an id of its own"
+            yield ("meters", index, "id"), _("{id} stands twice; give each meter an id of its own", id=meter.id)
         ids.add(meter.id)
         if meter.link not in links:
             yield ("meters", index, "link"), unknown_link(meter.link, links)
@@ -142,9 +169,15 @@ def _place_of_address(index: int, meter: Meter) -> Path:
 def _called_twice(meter: Meter, other: Meter) -> str:
     """The message for two meters on one link that answer to one address."""
     if meter.address == other.address:
-        return f"address {meter.address or 'none'} on {meter.link} is already that of {other.id}"
+        return _(
+            "address {address} on {link} is already that of {id}", address=meter.address or "none", link=meter.link, id=other.id
+        )
     told = " and ".join(f"{each.id} ({each.address or 'no address'})" for each in (other, meter))
-    return f"{told} would both answer on {meter.link}: one address also calls the other; write the whole number of each"
+    return _(
+        "{told} would both answer on {link}: one address also calls the other; write the whole number of each",
+        told=told,
+        link=meter.link,
+    )
 
 
 def unknown_link(name: str, links: Mapping[str, object]) -> str:
@@ -161,20 +194,31 @@ def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
     """Whether a meter has points of its own exactly where its model is a generic one."""
     opcua = meter.model == GENERIC_OPCUA
     if is_generic(meter.model) and not meter.points:
-        at = "{node: 'nsu=http://plant.example/meters;s=Press1.Energy'}" if opcua else "{address: 72, type: f32}"
-        example = f"points: [{{quantity: active_energy_import, at: {at}}}]"
+        at = _("{node: 'nsu=http://plant.example/meters;s=Press1.Energy'}") if opcua else "{address: 72, type: f32}"
+        example = _("points: [{{quantity: active_energy_import, at: {at}}}]", at=at)
         what = "nodes" if opcua else "registers"
-        yield ("meters", index), f"points is missing: {meter.model} knows no {what}; write for example  {example}"
+        yield (
+            ("meters", index),
+            _(
+                "points is missing: {model} knows no {what}; write for example  {example}",
+                model=meter.model,
+                what=what,
+                example=example,
+            ),
+        )
     if meter.points and not is_generic(meter.model):
-        message = (
-            f"only generic models take points; {shown(meter.model)} has its own: take points out, or write model: generic-modbus"
+        message = _(
+            "only generic models take points; {model} has its own: take points out, or write model: generic-modbus",
+            model=shown(meter.model),
         )
         yield ("meters", index, "points"), message
     if is_generic(meter.model):
         for number, point in enumerate(meter.points):
             if isinstance(point, OpcuaPoint) != opcua:
                 example = (
-                    "nodes; write  at: {node: 'nsu=...;s=Energy'}" if opcua else "registers; write  at: {address: 72, type: f32}"
+                    _("nodes; write  at: {node: 'nsu=...;s=Energy'}")
+                    if opcua
+                    else _("registers; write  at: {address: 72, type: f32}")
                 )
                 yield ("meters", index, "points", number, "at"), f"{meter.model} reads {example}"
 
@@ -186,12 +230,12 @@ def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[
         path = ("meters", index, "quantities", number)
         if quantity not in told:
             near = did_you_mean(quantity, told)
-            hint = f".{near}" if near else f"; see `meterseal models show {meter.model}`"
-            yield path, f"{meter.model} does not tell {quantity}{hint}"
+            hint = f".{near}" if near else _("; see `meterseal models show {model}`", model=meter.model)
+            yield path, _("{model} does not tell {quantity}{hint}", model=meter.model, quantity=quantity, hint=hint)
         elif quantity in meter.quantities[:number]:
-            yield path, f"{quantity} stands twice"
+            yield path, _("{quantity} stands twice", quantity=quantity)
     if not polled and not meter.quantities and not meter.fast:
-        yield ("meters", index), f"quantities is missing: {meter.model} reads nothing unless it is listed"
+        yield ("meters", index), _("quantities is missing: {model} reads nothing unless it is listed", model=meter.model)
     for key in ("ct", "vt"):
         yield from _ratio_findings(index, meter, model, polled, key)
 
@@ -201,14 +245,16 @@ def _ratio_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence
     wanting = {key, "ct_vt"}
     given = getattr(meter, key) is not None
     if not given and any(point.ratio in wanting for point in polled):
-        why = f"{meter.model} counts the {kind} transformer's secondary side"
-        todo = f"write the ratio on its plate, such as  {key}: {plate}, or  {key}: 1  where the meter has none"
-        yield ("meters", index), f"{key} is missing: {why}; {todo}"
+        why = _("{model} counts the {kind} transformer's secondary side", model=meter.model, kind=kind)
+        todo = _(
+            "write the ratio on its plate, such as  {key}: {plate}, or  {key}: 1  where the meter has none", key=key, plate=plate
+        )
+        yield ("meters", index), _("{key} is missing: {why}; {todo}", key=key, why=why, todo=todo)
     if given and not any(point.ratio in wanting for point in model.declared.points):
         if any(point.ratio == "already_primary" for point in model.declared.points):
-            why = f"the meter applies the ratio itself ({meter.model} tells primary values), it would count twice"
+            why = _("the meter applies the ratio itself ({model} tells primary values), it would count twice", model=meter.model)
         else:
-            why = f"no value of {meter.model} depends on a {kind} transformer"
+            why = _("no value of {model} depends on a {kind} transformer", model=meter.model, kind=kind)
         yield ("meters", index, key), f"{why}; take {key} out"
 
 
@@ -216,11 +262,18 @@ def mqtt_findings(brokers: Sequence[tuple[int, Mqtt]]) -> Iterator[Finding]:
     """Rules of the brokers: names that are unique, also as names of passwords; certificate and key together."""
     taken: dict[str, str] = {}
     for index, broker in brokers:
-        variable, _ = password_names(broker.name)
+        variable, _unused = password_names(broker.name)
         if variable in taken:
-            same = "stands twice" if taken[variable] == broker.name else f"is too like {taken[variable]}: both have {variable}"
-            yield ("mqtt", index, "name"), f"{broker.name} {same}; give each broker a name of its own, such as name: cloud"
+            same = (
+                _("stands twice")
+                if taken[variable] == broker.name
+                else _("is too like {taken}: both have {variable}", taken=taken[variable], variable=variable)
+            )
+            yield (
+                ("mqtt", index, "name"),
+                _("{name} {same}; give each broker a name of its own, such as name: cloud", name=broker.name, same=same),
+            )
         taken.setdefault(variable, broker.name)
         if broker.tls and bool(broker.tls.certificate) != bool(broker.tls.key):
             missing = "key" if broker.tls.certificate else "certificate"
-            yield ("mqtt", index, "tls"), f"{missing} is missing: certificate and key belong together"
+            yield ("mqtt", index, "tls"), _("{missing} is missing: certificate and key belong together", missing=missing)

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from config.language import N_, _
 from config.mistake import did_you_mean, shown
 from config.quantity import QUANTITIES, SUFFIX, quantity_of
 
@@ -59,7 +60,7 @@ class Shape:
         """The text itself. Raises ValueError with the sentence."""
         text = as_text(value)
         if isinstance(text, str) and not re.fullmatch(self.pattern, text):
-            raise ValueError(f"{shown(text)} {self.sentence}")
+            raise ValueError(f"{shown(text)} {_(self.sentence)}")
         return text
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -72,30 +73,30 @@ class Shape:
 def as_decimal(value: object) -> object:
     """The value itself where it is a decimal number. Raises ValueError for other text."""
     if isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is not a decimal number such as 0.01")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError(_("{value} is not a decimal number such as 0.01", value=shown(value)))  # noqa: TRY004 - pydantic wants ValueError
     if isinstance(value, str) and not _DECIMAL.fullmatch(value):
-        raise ValueError(f"{shown(value)} is not a decimal number such as 0.01")
+        raise ValueError(_("{value} is not a decimal number such as 0.01", value=shown(value)))
     return value
 
 
 def as_whole(value: object) -> object:
     """Text of a whole number, decimal or 0x hexadecimal, as that number. Raises ValueError for other text."""
     if isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is not a whole number")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError(_("{value} is not a whole number", value=shown(value)))  # noqa: TRY004 - pydantic wants ValueError
     if isinstance(value, str):
         if _HEXADECIMAL.fullmatch(value):
             return int(value, 16)
         if re.fullmatch(r"-?0[0-9]+", value):
-            raise ValueError(f"{shown(value)} begins with a zero; write the number without it")
+            raise ValueError(_("{value} begins with a zero; write the number without it", value=shown(value)))
         if not _INTEGER.fullmatch(value):
-            raise ValueError(f"{shown(value)} is not a whole number")
+            raise ValueError(_("{value} is not a whole number", value=shown(value)))
         return int(value)
     return value
 
 
 def _yes_no(value: object) -> object:
     if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is not possible here; write true or false")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError(_("{value} is not possible here; write true or false", value=shown(value)))  # noqa: TRY004 - pydantic wants ValueError
     return value
 
 
@@ -106,9 +107,19 @@ def _quantity(name: str) -> str:
         base, *suffixes = name.split(".")
         if base in QUANTITIES:
             wrong = next(suffix for suffix in suffixes if not SUFFIX.fullmatch(suffix))
-            may = "l1, l1l2, n, flow, return, ch1 or t1"
-            raise ValueError(f"{shown(name)} is not a quantity: {may} may stand behind {base}, not {shown(wrong)}") from None
-        raise ValueError(f"{shown(name)} is not a quantity.{did_you_mean(base, QUANTITIES)}") from None
+            may = _("l1, l1l2, n, flow, return, ch1 or t1")
+            raise ValueError(
+                _(
+                    "{name} is not a quantity: {may} may stand behind {base}, not {wrong}",
+                    name=shown(name),
+                    may=may,
+                    base=base,
+                    wrong=shown(wrong),
+                )
+            ) from None
+        raise ValueError(
+            _("{name} is not a quantity.{did_you_mean}", name=shown(name), did_you_mean=did_you_mean(base, QUANTITIES))
+        ) from None
     return name
 
 
@@ -126,7 +137,7 @@ def _quantity_schema() -> dict[str, Any]:
 def _ratio(value: object) -> object:
     text = as_text(value)
     if isinstance(text, str) and (not re.fullmatch(_RATIO, text) or any(Fraction(side) == 0 for side in text.split("/"))):
-        raise ValueError(f"{shown(text)} is not a ratio; write it as on the transformer's plate, such as 400/5")
+        raise ValueError(_("{text} is not a ratio; write it as on the transformer's plate, such as 400/5", text=shown(text)))
     return text
 
 
@@ -134,16 +145,16 @@ def span_ms(text: str) -> int:
     """A time span such as 15m in milliseconds; a bare number counts seconds. Raises ValueError for other text."""
     found = _SPAN.fullmatch(text)
     if not found:
-        raise ValueError(f"{shown(text)} is not a time span; write 15m, 60s or 1h")
+        raise ValueError(_("{text} is not a time span; write 15m, 60s or 1h", text=shown(text)))
     return int(found[1]) * _MILLISECONDS[found[2] or "s"]
 
 
 def _span(value: object) -> object:
     text = as_text(value)
     if not isinstance(text, str):
-        return "a time span" if isinstance(text, bool) else text
+        return _("a time span") if isinstance(text, bool) else text
     if not 1 <= span_ms(text) <= 31 * 86_400_000:
-        raise ValueError(f"{shown(text)} is not a time span from 1ms to 31 days; write 15m, 60s or 1h")
+        raise ValueError(_("{text} is not a time span from 1ms to 31 days; write 15m, 60s or 1h", text=shown(text)))
     return span_ms(text)
 
 
@@ -158,16 +169,18 @@ Exact = Annotated[Decimal, BeforeValidator(as_decimal), PlainSerializer(str)]
 Whole = Annotated[int, BeforeValidator(as_whole)]
 YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 FreeText = Annotated[str, BeforeValidator(as_text), Field(max_length=2000), WithJsonSchema({"type": ["string", "number"]})]
-PlainText = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,120}", "is not possible here; write one line of at most 120 characters")]
+PlainText = Annotated[
+    str, Shape(r"[^\x00-\x1f\x7f]{0,120}", N_("is not possible here; write one line of at most 120 characters"))
+]
 Name = Annotated[
     str,
-    Shape(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", "is not a name; take letters, digits, - and _, at most 40, such as line1"),
+    Shape(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", N_("is not a name; take letters, digits, - and _, at most 40, such as line1")),
 ]
 QuantityName = Annotated[str, AfterValidator(_quantity), WithJsonSchema(_quantity_schema())]
 Hex = Annotated[
-    str, Shape(r"([0-9a-fA-F]{2}\s*)+", "is not hexadecimal; write bytes as pairs of hexadecimal digits, such as 01 03 00 00")
+    str, Shape(r"([0-9a-fA-F]{2}\s*)+", N_("is not hexadecimal; write bytes as pairs of hexadecimal digits, such as 01 03 00 00"))
 ]
 PlateRatio = Annotated[str, BeforeValidator(_ratio), WithJsonSchema({"type": ["string", "number"], "pattern": f"^({_RATIO})$"})]
 SerialFormat = Annotated[
-    str, Shape(r"[78][NEO][12]", "is not a serial format; write 8N1, 8E1, 8O1 or 8N2, as in the meter's settings")
+    str, Shape(r"[78][NEO][12]", N_("is not a serial format; write 8N1, 8E1, 8O1 or 8N2, as in the meter's settings"))
 ]

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.language import _
 from config.mistake import ConfigError, Mistake, did_you_mean
 from config.typed import opcua_password_names, password_names, sentence_of
 
@@ -75,7 +76,7 @@ def load_settings(site: Path | None = None, state: Path | None = None) -> Settin
         mistakes += [_mistake(f"{PREFIX}{str(each['loc'][0]).upper()}", sentence_of(each)) for each in found]
         raise ConfigError(mistakes, "MS-103") from None
     if settings.secrets_dir and not settings.secrets_dir.is_dir():
-        message = f"there is no folder {settings.secrets_dir}; make it, or take this variable out"
+        message = _("there is no folder {secrets_dir}; make it, or take this variable out", secrets_dir=settings.secrets_dir)
         mistakes.append(_mistake("METERSEAL_SECRETS_DIR", message))
     if mistakes:
         raise ConfigError(mistakes, "MS-103")
@@ -128,13 +129,16 @@ def _secret_in(path: Path) -> SecretStr:
         with path.open("rb") as opened:
             text = opened.read(_LONGEST_SECRET).decode("utf-8").rstrip("\r\n")
     except OSError as error:
-        message = f"cannot be read ({(error.strerror or 'unreadable').lower()}); the user that runs meterseal must be able to"
+        message = _(
+            "cannot be read ({strerror}); the user that runs meterseal must be able to",
+            strerror=(error.strerror or "unreadable").lower(),
+        )
         raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-103") from None
     except UnicodeDecodeError:
         text = ""
     if not text or not text.isprintable():
         raise ConfigError(
-            [Mistake(str(path), 0, 0, "", "must hold the password as one line of text, and nothing else")], "MS-103"
+            [Mistake(str(path), 0, 0, "", _("must hold the password as one line of text, and nothing else"))], "MS-103"
         )
     return SecretStr(text)
 
@@ -148,7 +152,7 @@ def unused_passwords(brokers: list[str], links: list[str]) -> list[Mistake]:
         _PASSWORD: [password_names(name)[0] for name in brokers],
         _OPCUA_PASSWORD: [opcua_password_names(name)[0] for name in links],
     }
-    whose = {_PASSWORD: "broker", _OPCUA_PASSWORD: "OPC UA link with a user"}
+    whose = {_PASSWORD: "broker", _OPCUA_PASSWORD: _("OPC UA link with a user")}
     return [
         _mistake(variable, f"the site file has no {whose[kind]} of that name.{did_you_mean(variable, names)}".removesuffix("."))
         for kind, names in wanted.items()

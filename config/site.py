@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from config.language import N_, _
 from config.mistake import KIND, shown
 from config.modbus import ModbusPoint
 from config.model import Declared, Medium
@@ -22,17 +23,20 @@ from config.scalar import PlateRatio as PlateRatio
 
 _DAY = 86_400_000
 _SHORTEST = 100
-_PORT_HINT = "write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port"
+_NO_PORT = N_("is not a serial port; write the port's path such as /dev/ttyUSB0 or /dev/serial/by-id/..., or socket://host:port")
 
 
 def _interval(value: object) -> object:
     text = as_text(value)
     if not isinstance(text, str):
-        return "a time span" if isinstance(text, bool) else text
+        return _("a time span") if isinstance(text, bool) else text
     milliseconds = span_ms(text)
     if milliseconds < _SHORTEST or _DAY % milliseconds:
         raise ValueError(
-            f"{shown(text)} does not divide a day into equal parts; take 1s, 5s, 10s, 15s, 30s, 1m, 5m, 10m, 15m, 30m or 1h"
+            _(
+                "{text} does not divide a day into equal parts; take 1s, 5s, 10s, 15s, 30s, 1m, 5m, 10m, 15m, 30m or 1h",
+                text=shown(text),
+            )
         )
     return milliseconds
 
@@ -40,66 +44,64 @@ def _interval(value: object) -> object:
 # In milliseconds.
 Interval = Annotated[int, BeforeValidator(_interval), WithJsonSchema(SPAN_SCHEMA)]
 # Which addresses there are is the protocol's matter (`config.protocols`), checked once the meter's model is known.
-Address = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,40}", "is not a meter's address")]
+Address = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{0,40}", N_("is not a meter's address"))]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 _PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4})"
-Endpoint = Annotated[str, Shape(f"[A-Za-z0-9._-]{{1,253}}:{_PORT}", "is not host:port; write for example 192.168.1.20:502")]
-Host = Annotated[str, Shape("[A-Za-z0-9.:_-]{1,253}", "is not a host; write only its name or address, such as 192.168.1.5")]
-SerialPort = Annotated[
-    str, Shape(rf"/[^\s\x00]{{1,200}}|(socket|rfc2217)://[A-Za-z0-9._-]{{1,253}}:{_PORT}", f"is not a serial port; {_PORT_HINT}")
-]
+Endpoint = Annotated[str, Shape(f"[A-Za-z0-9._-]{{1,253}}:{_PORT}", N_("is not host:port; write for example 192.168.1.20:502"))]
+Host = Annotated[str, Shape("[A-Za-z0-9.:_-]{1,253}", N_("is not a host; write only its name or address, such as 192.168.1.5"))]
+SerialPort = Annotated[str, Shape(rf"/[^\s\x00]{{1,200}}|(socket|rfc2217)://[A-Za-z0-9._-]{{1,253}}:{_PORT}", _NO_PORT)]
 GatewayName = Annotated[
     str,
     Shape(
         "[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39}",
-        "is not site/gateway; write two words of small letters, digits and dashes, such as plant-north/gateway-1",
+        N_("is not site/gateway; write two words of small letters, digits and dashes, such as plant-north/gateway-1"),
     ),
 ]
 Topic = Annotated[
     str,
     Shape(
         r"[^#+$\x00-\x1f\x7f-\x9f]{1,200}",
-        "is not a topic; write words with / between them, without +, # and $, such as meterseal/v1",
+        N_("is not a topic; write words with / between them, without +, # and $, such as meterseal/v1"),
     ),
 ]
 WitnessKey = Annotated[
     str,
     Shape(
         r"[^\s+]{1,100}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
-        "is not a witness's key line; copy it as `meterseal witness init` printed it",
+        N_("is not a witness's key line; copy it as `meterseal witness init` printed it"),
     ),
 ]
 CollectorKey = Annotated[
     str,
     Shape(
         r"[^\s+]{1,100}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
-        "is not a collector's key line; copy it as `meterseal collect init` printed it",
+        N_("is not a collector's key line; copy it as `meterseal collect init` printed it"),
     ),
 ]
 GatewayKey = Annotated[
     str,
     Shape(
         r"meterseal/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
-        "is not a gateway's key line; copy it from the enrolment form (Public key)",
+        N_("is not a gateway's key line; copy it from the enrolment form (Public key)"),
     ),
 ]
-UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", "is not a name")]
+UsedName = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,120}", N_("is not a name"))]
 Framing = Literal["tcp", "rtu", "ascii"]
 Server = Annotated[
     str,
     Shape(
         rf"opc\.tcp://[A-Za-z0-9._-]{{1,253}}(:{_PORT})?(/[!-~]{{0,200}})?",
-        "is not the address of an OPC UA server; write for example opc.tcp://192.168.1.30:4840/path",
+        N_("is not the address of an OPC UA server; write for example opc.tcp://192.168.1.30:4840/path"),
     ),
 ]
 Uri = Annotated[
-    str, Shape(r"[!-~]{1,400}", "is not the server's application URI; `meterseal trust` shows it, such as urn:plant:scada")
+    str, Shape(r"[!-~]{1,400}", N_("is not the server's application URI; `meterseal trust` shows it, such as urn:plant:scada"))
 ]
 Fingerprint = Annotated[
     str,
     Shape(
         "sha256:[0-9a-fA-F]{64}",
-        "is not a certificate's fingerprint; write sha256: and its 64 hexadecimal digits, as `meterseal trust` shows them",
+        N_("is not a certificate's fingerprint; write sha256: and its 64 hexadecimal digits, as `meterseal trust` shows them"),
     ),
 ]
 # Those that OPC 10000-7 has withdrawn are read too, to be told of with what to write instead (`config.opcua_rules`).
@@ -107,7 +109,7 @@ Policy = Annotated[
     str,
     Shape(
         "None|Basic256Sha256|Aes128_Sha256_RsaOaep|Aes256_Sha256_RsaPss|Basic128Rsa15|Basic256",
-        "is not a security policy; write Basic256Sha256, Aes128_Sha256_RsaOaep, Aes256_Sha256_RsaPss or None",
+        N_("is not a security policy; write Basic256Sha256, Aes128_Sha256_RsaOaep, Aes256_Sha256_RsaPss or None"),
     ),
 ]
 
@@ -138,7 +140,7 @@ class Link(Declared):
     """For opcua: whether what is said is only signed, or encrypted too; SignAndEncrypt unless said otherwise."""
     login: Literal["anonymous", "user", "certificate"] | None = None
     """For opcua: how the gateway logs in; anonymous unless said otherwise, user where user is given."""
-    user: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", "is not a user name")] | None = None
+    user: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", N_("is not a user name"))] | None = None
     """For opcua: the user name; the password stands in the environment or in a secrets file, never here."""
     certificate: Fingerprint | None = None
     """For opcua: the fingerprint of the server's certificate; else the one that `meterseal trust` has kept."""
@@ -282,7 +284,7 @@ class Mqtt(Declared):
     """The broker's name or address."""
     port: Port | None = None
     """1883 without tls and 8883 with it, unless said otherwise."""
-    username: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", "is not a user name")] | None = None
+    username: Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,200}", N_("is not a user name"))] | None = None
     """The user name; the password stands in the environment or in a secrets file, never here."""
     tls: Tls | None = None
     """Certificates; `tls: {}` for an encrypted connection with the system's authorities."""
@@ -311,7 +313,7 @@ class Timestamp(Declared):
     """An authority that stamps checkpoints with its time (RFC 3161)."""
 
     url: Annotated[
-        str, Shape(r"https?://[^\s\x00-\x1f\x7f]{1,300}", "is not the address of a timestamp authority; write http://…")
+        str, Shape(r"https?://[^\s\x00-\x1f\x7f]{1,300}", N_("is not the address of a timestamp authority; write http://…"))
     ]
     """Where it answers."""
     every: Interval = 86_400_000

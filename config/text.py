@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from config.broken import in_plain_words
+from config.language import N_, _
 from config.mistake import ConfigError as ConfigError
 from config.mistake import Mistake as Mistake
 from config.mistake import Path, path_text
@@ -41,9 +42,11 @@ LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _NOTHING = {
-    "block": "nothing stands behind the colon; write a value or take the line out",
-    "flow": "nothing stands behind this key; if it belongs to the text in front of it, put that text in quotes (it has a comma)",
-    "list": "nothing stands behind the dash; write a value or take the line out",
+    "block": N_("nothing stands behind the colon; write a value or take the line out"),
+    "flow": N_(
+        "nothing stands behind this key; if it belongs to the text in front of it, put that text in quotes (it has a comma)"
+    ),
+    "list": N_("nothing stands behind the dash; write a value or take the line out"),
 }
 
 
@@ -105,22 +108,31 @@ def read_text(data: bytes, file: str) -> Document:
 
 def _decoded(data: bytes, file: str) -> str:
     if len(data) > LARGEST:
-        raise ConfigError([Mistake(file, 1, 1, "", "the file is larger than 2 MB: this is not a site or model file")], "MS-101")
+        raise ConfigError(
+            [Mistake(file, 1, 1, "", _("the file is larger than 2 MB: this is not a site or model file"))], "MS-101"
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
         raise ConfigError(
-            [_at(file, before, "the file is not UTF-8 text from here on: save it again as UTF-8")], "MS-101"
+            [_at(file, before, _("the file is not UTF-8 text from here on: save it again as UTF-8"))], "MS-101"
         ) from None
     text = text.removeprefix("\ufeff")
     if found := _ILLEGAL.search(text):
         code = f"U+{ord(found[0]):04X}"
         raise ConfigError(
-            [_at(file, text[: found.start()], f"an invisible control character ({code}) stands here: delete it")], "MS-101"
+            [
+                _at(
+                    file,
+                    text[: found.start()],
+                    _("an invisible control character ({code}) stands here: delete it", code=code),
+                )
+            ],
+            "MS-101",
         )
     if not text.strip():
-        raise ConfigError([Mistake(file, 1, 1, "", "the file is empty: begin with a copy of site.example.yaml")], "MS-101")
+        raise ConfigError([Mistake(file, 1, 1, "", _("the file is empty: begin with a copy of site.example.yaml"))], "MS-101")
     return text
 
 
@@ -144,15 +156,15 @@ class _Reader:
         next(self.events)  # the stream begins
         first = next(self.events)
         if isinstance(first, yaml.StreamEndEvent):
-            message = "nothing but comments stands in the file: begin with a copy of site.example.yaml"
+            message = _("nothing but comments stands in the file: begin with a copy of site.example.yaml")
             raise ConfigError([Mistake(self.made.file, 1, 1, "", message)], "MS-101")
         root = next(self.events)
         self.made.value = self._value(root, ())
         next(self.events)  # the document ends
         if not isinstance(rest := next(self.events), yaml.StreamEndEvent):
-            self.made.refuse((), "a second document begins here: take out the line ---", _place(rest))
+            self.made.refuse((), _("a second document begins here: take out the line ---"), _place(rest))
         if not isinstance(self.made.value, dict) and not self.made.mistakes:
-            self.made.refuse((), "the file must consist of lines such as  key: value")
+            self.made.refuse((), _("the file must consist of lines such as  key: value"))
         if not isinstance(self.made.value, dict):
             raise ConfigError(self.made.mistakes, "MS-101")
         return self.made
@@ -160,16 +172,16 @@ class _Reader:
     def _value(self, event: yaml.Event, path: Path, flow: bool = False) -> Tree:
         self.made.places[path] = _place(event)
         if isinstance(event, yaml.AliasEvent):
-            self.made.refuse(path, "a value that begins with * must stand in quotes (aliases are not used here: write it out)")
+            self.made.refuse(path, _("a value that begins with * must stand in quotes (aliases are not used here: write it out)"))
             return ""
         if getattr(event, "anchor", None) is not None:
-            self.made.refuse(path, "a value that begins with & must stand in quotes (anchors are not used here)")
+            self.made.refuse(path, _("a value that begins with & must stand in quotes (anchors are not used here)"))
         if getattr(event, "tag", None) is not None:
-            self.made.refuse(path, "a value that begins with ! must stand in quotes (tags are not used here)")
+            self.made.refuse(path, _("a value that begins with ! must stand in quotes (tags are not used here)"))
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, path, flow)
         if len(path) >= DEEPEST:
-            message = f"blocks are nested more than {DEEPEST} levels deep here"
+            message = _("blocks are nested more than {deepest} levels deep here", deepest=DEEPEST)
             raise ConfigError([Mistake(self.made.file, *_place(event), "", message)], "MS-101")
         if isinstance(event, yaml.MappingStartEvent):
             return self._block(path, flow=bool(event.flow_style))
@@ -179,11 +191,11 @@ class _Reader:
         text: str = event.value
         if event.style is None or event.style == "":
             if text == "":
-                self.made.refuse(path, _NOTHING["list" if path and isinstance(path[-1], int) else "flow" if flow else "block"])
+                self.made.refuse(path, _(_NOTHING["list" if path and isinstance(path[-1], int) else "flow" if flow else "block"]))
             if text in ("true", "false"):
                 return text == "true"
         if _ILLEGAL.search(text):
-            self.made.refuse(path, "a backslash in double quotes makes a control character here; use single quotes")
+            self.made.refuse(path, _("a backslash in double quotes makes a control character here; use single quotes"))
             return ""
         return text
 
@@ -203,7 +215,9 @@ class _Reader:
             inner = (*path, key)
             if key in made:
                 line = self.made.keys[inner][0]
-                self.made.refuse(inner, f"stands twice in this block, first in line {line}; take one out", _place(event))
+                self.made.refuse(
+                    inner, _("stands twice in this block, first in line {line}; take one out", line=line), _place(event)
+                )
                 self._pass_over()
                 continue
             self.made.keys[inner] = _place(event)
@@ -213,13 +227,13 @@ class _Reader:
     def _key(self, event: yaml.Event, path: Path) -> str | None:
         """A key's text; None where it was refused."""
         if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
-            message = "a key must be one plain word, such as  address: 12"
+            message = _("a key must be one plain word, such as  address: 12")
             raise ConfigError([Mistake(self.made.file, *_place(event), path_text(path), message)], "MS-101")
         if event.value == "<<" and not event.style:
-            self.made.refuse((*path, "<<"), "is not used here: write the keys out", _place(event))
+            self.made.refuse((*path, "<<"), _("is not used here: write the keys out"), _place(event))
             return None
         if not event.value or _ILLEGAL.search(event.value):
-            self.made.refuse(path, "a key is missing before the colon", _place(event))
+            self.made.refuse(path, _("a key is missing before the colon"), _place(event))
             return None
         return str(event.value)
 

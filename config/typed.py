@@ -16,12 +16,13 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from config.language import N_, _
 from config.mistake import KIND, ConfigError, Mistake, Path, did_you_mean, listed, looks_secret, nearest, shown
 from config.text import Document, read_text
 
 T = TypeVar("T", bound=BaseModel)
 
-NO_PASSWORDS = (
+NO_PASSWORDS = N_(
     "passwords do not go into this file: set the environment variable {variable}, "
     "or write it into a file {file} in the secrets folder (METERSEAL_SECRETS_DIR)"
 )
@@ -76,39 +77,41 @@ EXAMPLES = {
     "examples": "examples:  with frames and the values they give",
 }
 
-_LINES = "write lines such as  key: value  here, indented"
-_LIST = "write a list here: one entry a line, each beginning with a dash"
+_LINES = N_("write lines such as  key: value  here, indented")
+_LIST = N_("write a list here: one entry a line, each beginning with a dash")
 
 
 def _bound(words: str, key: str) -> Callable[[Mapping[str, Any], str], str]:
-    return lambda context, value: f"{value} {words} {context.get(key)}"
+    return lambda context, value: f"{value} {_(words)} {context.get(key)}"
 
 
 # pydantic's kind of error -> our sentence, from its context and the value as it may be shown.
 _SENTENCES: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     "value_error": lambda context, value: str(context["error"]),
-    "string_type": lambda context, value: f"{value} is not a text; write one value here, in quotes if it is true or false",
-    "string_too_long": _bound("is too long; letters at most:", "max_length"),
-    "string_too_short": _bound("is too short; letters at least:", "min_length"),
-    "greater_than_equal": _bound("is too small; the least is", "ge"),
-    "less_than_equal": _bound("is too large; the most is", "le"),
-    "int_type": lambda context, value: f"{value} is not a whole number",
-    "int_parsing": lambda context, value: f"{value} is not a whole number",
-    "int_parsing_size": lambda context, value: f"{value} is too large",
-    "float_type": lambda context, value: f"{value} is not a number",
-    "float_parsing": lambda context, value: f"{value} is not a number",
-    "finite_number": lambda context, value: f"{value} is not a number",
-    "decimal_type": lambda context, value: f"{value} is not a decimal number such as 0.01",
-    "decimal_parsing": lambda context, value: f"{value} is not a decimal number such as 0.01",
-    "bool_type": lambda context, value: f"{value} is not possible here; write true or false",
-    "bool_parsing": lambda context, value: f"{value} is not possible here; write true or false",
-    "model_type": lambda context, value: _LINES,
-    "model_attributes_type": lambda context, value: _LINES,
-    "dict_type": lambda context, value: _LINES,
-    "tuple_type": lambda context, value: _LIST,
-    "list_type": lambda context, value: _LIST,
-    "too_short": lambda context, value: "at least one entry is needed here",
-    "too_long": lambda context, value: f"too many entries; at most {context.get('max_length')} here",
+    "string_type": lambda context, value: _(
+        "{value} is not a text; write one value here, in quotes if it is true or false", value=value
+    ),
+    "string_too_long": _bound(N_("is too long; letters at most:"), "max_length"),
+    "string_too_short": _bound(N_("is too short; letters at least:"), "min_length"),
+    "greater_than_equal": _bound(N_("is too small; the least is"), "ge"),
+    "less_than_equal": _bound(N_("is too large; the most is"), "le"),
+    "int_type": lambda context, value: _("{value} is not a whole number", value=value),
+    "int_parsing": lambda context, value: _("{value} is not a whole number", value=value),
+    "int_parsing_size": lambda context, value: _("{value} is too large", value=value),
+    "float_type": lambda context, value: _("{value} is not a number", value=value),
+    "float_parsing": lambda context, value: _("{value} is not a number", value=value),
+    "finite_number": lambda context, value: _("{value} is not a number", value=value),
+    "decimal_type": lambda context, value: _("{value} is not a decimal number such as 0.01", value=value),
+    "decimal_parsing": lambda context, value: _("{value} is not a decimal number such as 0.01", value=value),
+    "bool_type": lambda context, value: _("{value} is not possible here; write true or false", value=value),
+    "bool_parsing": lambda context, value: _("{value} is not possible here; write true or false", value=value),
+    "model_type": lambda context, value: _(_LINES),
+    "model_attributes_type": lambda context, value: _(_LINES),
+    "dict_type": lambda context, value: _(_LINES),
+    "tuple_type": lambda context, value: _(_LIST),
+    "list_type": lambda context, value: _(_LIST),
+    "too_short": lambda context, value: _("at least one entry is needed here"),
+    "too_long": lambda context, value: _("too many entries; at most {context} here", context=context.get("max_length")),
 }
 
 
@@ -144,7 +147,7 @@ def typed(kind: type[T], document: Document) -> tuple[T | None, list[Mistake]]:
 
 def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
     """pydantic's finding about one value in plain words; the value is not repeated where it may be secret."""
-    value = "this value" if secret else shown(error["input"])
+    value = _("this value") if secret else shown(error["input"])
     context = error.get("ctx", {})
     if error["type"] == "literal_error":
         choices = re.findall(r"[A-Za-z0-9_]+", str(context["expected"]).replace(" or ", " "))
@@ -155,7 +158,7 @@ def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
     if kind in ("too_short", "too_long") and isinstance(error["input"], str):
         kind = f"string_{kind}"
     told = _SENTENCES.get(kind)
-    return told(context, value) if told else f"{value} is not possible here"
+    return told(context, value) if told else _("{value} is not possible here", value=value)
 
 
 def _worth_telling(error: ErrorDetails, document: Document, misspelt: set[Path]) -> bool:
@@ -190,8 +193,11 @@ def _mistake(kind: type[BaseModel], document: Document, error: ErrorDetails) -> 
     key = str(path[-1]) if path else ""
     if error["type"] == "missing":
         if isinstance(path[-1], int):
-            return document.mistake(path[:-1], f"{path[-1] + 1} or more entries are needed here")
-        return document.mistake(path[:-1], f"{key} is missing; write for example  {EXAMPLES.get(key, key + ': ...')}")
+            return document.mistake(path[:-1], _("{path} or more entries are needed here", path=path[-1] + 1))
+        return document.mistake(
+            path[:-1],
+            _("{key} is missing; write for example  {examples}", key=key, examples=EXAMPLES.get(key, key + ": ...")),
+        )
     if error["type"] == "extra_forbidden":
         return document.mistake(path, _unknown_key(kind, document, error["loc"]), at_key=True)
     return document.mistake(path, sentence_of(error, looks_secret(key)))
@@ -207,11 +213,15 @@ def _unknown_key(kind: type[BaseModel], document: Document, path: Path) -> str:
     key = str(path[-1])
     if looks_secret(key):
         variable, file = _password_beside(document, _written(path))
-        return NO_PASSWORDS.format(variable=variable, file=file)
+        return _(NO_PASSWORDS).format(variable=variable, file=file)
     block = _block(kind, path[:-1])
     known = list(block.model_fields) if block else []
     near = did_you_mean(key, known)
-    return f"this key is not known here.{near}" if near else f"this key is not known here; known are {', '.join(known)}"
+    return (
+        _("this key is not known here.{near}", near=near)
+        if near
+        else _("this key is not known here; known are {known}", known=", ".join(known))
+    )
 
 
 def _password_beside(document: Document, path: Path) -> tuple[str, str]:

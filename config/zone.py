@@ -10,6 +10,7 @@ import datetime
 import zoneinfo
 from functools import lru_cache
 
+from config.language import _
 from config.mistake import did_you_mean, shown
 
 _FIXED_MINUTES = {
@@ -51,9 +52,11 @@ def zone_of(name: str) -> datetime.tzinfo:
             if name in _FIXED_MINUTES and not _known():
                 return datetime.timezone(datetime.timedelta(minutes=_FIXED_MINUTES[name]), name)
     if not _known():
-        known = "; this machine has no time zone database: install the package tzdata, or write UTC"
-        raise KeyError(f"{shown(name)} is not known here{known}")
+        known = _("; this machine has no time zone database: install the package tzdata, or write UTC")
+        raise KeyError(_("{name} is not known here{known}", name=shown(name), known=known))
     near = did_you_mean(name, _known())
     raise KeyError(
-        f"{shown(name)} is not a time zone.{near}" if near else f"{shown(name)} is not a time zone; write Asia/Shanghai or UTC"
+        _("{name} is not a time zone.{near}", name=shown(name), near=near)
+        if near
+        else _("{name} is not a time zone; write Asia/Shanghai or UTC", name=shown(name))
     )

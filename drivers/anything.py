@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from config.language import _
+
 if TYPE_CHECKING:
     from drivers import Driver, Request
 
@@ -30,10 +32,10 @@ def answer_span(request: bytes, buffer: bytes, framing: str) -> tuple[int, int] 
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     """Silence, or that something arrived."""
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     if buffer == request:
-        return "only_echo", "only the request's own echo came back"
-    return "noise", "bytes arrived"
+        return "only_echo", _("only the request's own echo came back")
+    return "noise", _("bytes arrived")
 
 
 def driver() -> Driver:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from config.cjt188 import cjt188_address
+from config.language import N_, _
 from config.model import Point, Watch
 from drivers import Request, Target
 from drivers.cjt188_frame import (
@@ -44,17 +45,17 @@ _ADDRESS = "810A"
 _ADDRESS_LENGTH = 3
 _AROUND = 13 + 20  # bytes of an answer around its data, with the wake-up bytes that some meters send in front of it
 _TYPES = {
-    0x10: "cold water",
-    0x11: "hot water",
-    0x12: "drinking water",
-    0x13: "recycled water",
+    0x10: N_("cold water"),
+    0x11: N_("hot water"),
+    0x12: N_("drinking water"),
+    0x13: N_("recycled water"),
     0x20: "heat",
     0x21: "cooling",
-    0x22: "heat and cooling",
+    0x22: N_("heat and cooling"),
     0x30: "gas",
 }
 # Bits 0 and 1 of the first byte of ST as most makers use them; others keep the valve in bits 6 and 7.
-_VALVE = ("valve open", "valve closed", "valve state unknown", "valve faulty")
+_VALVE = (N_("valve open"), N_("valve closed"), N_("valve state unknown"), N_("valve faulty"))
 
 
 def requests(target: Target, points: Sequence[Point | Watch], hole: int | None = None) -> list[Request]:
@@ -94,7 +95,7 @@ def identification_request(target: Target, first: int = 0) -> Request:
 def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
     """The meter's address as on its plate, and its type byte with what it stands for."""
     frame = parsed(answer)
-    kind = _TYPES.get(frame.type)
+    kind = _(_TYPES.get(frame.type, ""))
     return {"address": frame.address[::-1].hex().upper(), "type": f"{frame.type:02X}H{f' {kind}' if kind else ''}"}, None
 
 
@@ -118,7 +119,7 @@ def _frame(target: Target, function: int, identifier: str, sequence: int) -> byt
 @lru_cache(maxsize=256)
 def _station(address: str, meter_type: str) -> bytes:
     """Type and address of a meter as on the wire: the type that its address names, else its model's."""
-    kind, _, digits = cjt188_address(address).rpartition("-")
+    kind, _unused, digits = cjt188_address(address).rpartition("-")
     return bytes.fromhex(kind or meter_type) + bytes.fromhex(digits)[::-1]
 
 
@@ -134,23 +135,38 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     """
     asked = asked_in(request)
     if asked is None:
-        raise BadFrame("bad_request", "the request is not a CJ/T 188 read")
+        raise BadFrame("bad_request", _("the request is not a CJ/T 188 read"))
     frame = parsed(answer)
     if not frame.control & ANSWER:
-        raise BadFrame("wrong_function", "a request arrived instead of an answer")
+        raise BadFrame("wrong_function", _("a request arrived instead of an answer"))
     if not answers_to(asked, frame.station):
-        raise BadFrame("wrong_unit", f"meter {_name(frame)} answered a request to meter {_name(asked)}")
+        raise BadFrame(
+            "wrong_unit", _("meter {name} answered a request to meter {name_2}", name=_name(frame), name_2=_name(asked))
+        )
     if frame.control == asked.control | ANSWER | ABNORMAL:
         raise _refusal(asked, frame)
     if frame.control != asked.control | ANSWER:
-        raise BadFrame("wrong_function", f"control {frame.control:02X}H answered a request with {asked.control:02X}H")
+        raise BadFrame(
+            "wrong_function",
+            _("control {control:02X}H answered a request with {control_2:02X}H", control=frame.control, control_2=asked.control),
+        )
     if len(frame.data) < len(asked.data):
-        raise BadFrame("wrong_length", f"the answer has {len(frame.data)} bytes of data, not even an identifier and number")
+        raise BadFrame(
+            "wrong_length",
+            _("the answer has {data} bytes of data, not even an identifier and number", data=len(frame.data)),
+        )
     if frame.identifier != asked.identifier:
-        wrong = f"block {frame.identifier.hex(' ').upper()} arrived, {asked.identifier.hex(' ').upper()} was asked for"
+        wrong = _(
+            "block {upper} arrived, {upper_2} was asked for",
+            upper=frame.identifier.hex(" ").upper(),
+            upper_2=asked.identifier.hex(" ").upper(),
+        )
         raise BadFrame("wrong_identifier", wrong, _hint_for(asked, frame))
     if frame.sequence != asked.sequence:
-        raise BadFrame("wrong_sequence", f"number {frame.sequence[0]} arrived, {asked.sequence[0]} was asked with")
+        raise BadFrame(
+            "wrong_sequence",
+            _("number {sequence} arrived, {sequence_2} was asked with", sequence=frame.sequence[0], sequence_2=asked.sequence[0]),
+        )
 
 
 def _refusal(asked: Frame, frame: Frame) -> Refused | BadFrame:
@@ -158,20 +174,26 @@ def _refusal(asked: Frame, frame: Frame) -> Refused | BadFrame:
     data = frame.data
     with_identifier = len(data) >= 3 and data[:3] == asked.data
     if data and not with_identifier and data[:1] != asked.sequence:
-        return BadFrame("wrong_sequence", "an abnormal answer to another request arrived")
+        return BadFrame("wrong_sequence", _("an abnormal answer to another request arrived"))
     status = data[3 if with_identifier else 1 :][:2]
     if not status:
-        return Refused("abnormal", f'the meter answered "abnormal" (control {frame.control:02X}H) without a status')
-    battery = "battery low" if status[0] & 4 else "battery good"
-    words = f"{_VALVE[status[0] & 3]}, {battery}, if its maker keeps to the standard's bits"
-    said = f'the meter answered "abnormal" (control {frame.control:02X}H), status {status.hex(" ").upper()}'
+        return Refused(
+            "abnormal", _('the meter answered "abnormal" (control {control:02X}H) without a status', control=frame.control)
+        )
+    battery = _("battery low") if status[0] & 4 else _("battery good")
+    words = _("{valve}, {battery}, if its maker keeps to the standard's bits", valve=_(_VALVE[status[0] & 3]), battery=battery)
+    said = _(
+        'the meter answered "abnormal" (control {control:02X}H), status {upper}',
+        control=frame.control,
+        upper=status.hex(" ").upper(),
+    )
     return Refused("abnormal", f"{said}: {words}")
 
 
 def _hint_for(asked: Frame, frame: Frame) -> str:
     """What to do about an identifier that arrived in the other order, or another one."""
     if frame.identifier == asked.identifier[::-1]:
-        return "The meter sends identifiers in the other byte order: take the model of the standard's other edition."
+        return _("The meter sends identifiers in the other byte order: take the model of the standard's other edition.")
     return ""
 
 
@@ -204,7 +226,7 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
         asked = asked_in(request)
         if asked and asked.control == READ_DATA and (asked.station, asked.identifier) == wanted:
             return formula_of(target, point, index, answers[index] if index < len(answers) else b"")
-    raise KeyError(f"no request reads block {places_of(point)[0].identifier}")
+    raise KeyError(_("no request reads block {identifier}", identifier=places_of(point)[0].identifier))
 
 
 def doubt(target: Target, requests: Sequence[bytes], point: Point, answers: Sequence[bytes]) -> str:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from config.language import _
 from drivers.errors import BadFrame
 
 READ_DATA = 0x01
@@ -84,7 +85,7 @@ def read_frame(function: int, station: bytes, identifier: bytes, sequence: int, 
         ValueError: another function; this program reads only.
     """
     if function not in _READS:
-        raise ValueError(f"{function} is no function that reads")
+        raise ValueError(_("{function} is no function that reads", function=function))
     body = bytes([_START]) + station + bytes([function, 3]) + identifier + bytes([sequence])
     return bytes([_WAKE_UP]) * wake_up + body + bytes([_sum(body), _END])
 
@@ -102,13 +103,22 @@ def asked_in(request: bytes) -> Frame | None:
 def parsed(frame: bytes) -> Frame:
     """A frame from its start character on. Raises BadFrame where start, length, sum or end are wrong."""
     if len(frame) < _FRAME or frame[0] != _START:
-        raise BadFrame("not_cjt188", "what arrived is no CJ/T 188 frame")
+        raise BadFrame("not_cjt188", _("what arrived is no CJ/T 188 frame"))
     if len(frame) != _FRAME + frame[10]:
-        raise BadFrame("wrong_length", f"the frame announces {frame[10]} bytes of data, it has {len(frame) - _FRAME}")
+        raise BadFrame(
+            "wrong_length",
+            _("the frame announces {frame} bytes of data, it has {frame_2}", frame=frame[10], frame_2=len(frame) - _FRAME),
+        )
     if _sum(frame[:-2]) != frame[-2]:
-        raise BadFrame("bad_checksum", f"the checksum is wrong: {_sum(frame[:-2]):02X}H is right, {frame[-2]:02X}H arrived")
+        raise BadFrame(
+            "bad_checksum",
+            _("the checksum is wrong: {sum:02X}H is right, {frame:02X}H arrived", sum=_sum(frame[:-2]), frame=frame[-2]),
+        )
     if frame[-1] != _END:
-        raise BadFrame("wrong_length", f"16H does not stand where the frame's length puts its end, but {frame[-1]:02X}H")
+        raise BadFrame(
+            "wrong_length",
+            _("16H does not stand where the frame's length puts its end, but {frame:02X}H", frame=frame[-1]),
+        )
     return Frame(frame[1], frame[2:9], frame[9], frame[11:-2])
 
 
@@ -174,28 +184,28 @@ def _may_become(asked: Frame, head: bytes) -> bool:
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     """Cause and plain words for what arrived until the deadline without a complete frame in it."""
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     if not buffer.strip(bytes([_WAKE_UP])):
-        return "short_answer", "only wake-up bytes FE arrived, no answer behind them"
+        return "short_answer", _("only wake-up bytes FE arrived, no answer behind them")
     asked = asked_in(request)
     bare = request.lstrip(bytes([_WAKE_UP]))
     echo = buffer.find(bare) if bare else -1
     rest = buffer if echo < 0 else buffer[echo + len(bare) :]
     if echo >= 0 and not rest.strip(bytes([_WAKE_UP])):
-        return "only_echo", "only the request's own echo came back"
+        return "only_echo", _("only the request's own echo came back")
     start = rest.find(_START)
     while asked and start >= 0:
         if _may_become(asked, rest[start : start + 11]) and len(rest) - start > 1:
             return _broken(rest[start:])
         start = rest.find(_START, start + 1)
-    return "noise", "bytes that are no CJ/T 188 answer arrived"
+    return "noise", _("bytes that are no CJ/T 188 answer arrived")
 
 
 def _broken(data: bytes) -> tuple[str, str]:
     """What is wrong with bytes that begin like the answer."""
     end = _end(data, 0)
     if end is None:
-        return "short_answer", f"the answer ended after {len(data)} bytes"
+        return "short_answer", _("the answer ended after {data} bytes", data=len(data))
     if _sum(data[: end - 2]) != data[end - 2]:
-        return "bad_checksum", "the checksum is wrong"
-    return "wrong_length", f"16H does not stand where the answer's length puts its end, but {data[end - 1]:02X}H"
+        return "bad_checksum", _("the checksum is wrong")
+    return "wrong_length", _("16H does not stand where the answer's length puts its end, but {data:02X}H", data=data[end - 1])

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from config.language import N_, _
 from drivers.cjt188_frame import ABNORMAL, ANSWER, answers_to, asked_in
 from drivers.words import Cut, Piece
 
 _TYPES = {
-    0x10: "cold water", 0x11: "hot water", 0x12: "drinking water", 0x13: "recycled water", 0x20: "heat", 0x21: "cooling",
-    0x22: "heat and cooling", 0x30: "gas", 0xAA: "any kind of meter",
+    0x10: N_("cold water"), 0x11: N_("hot water"), 0x12: N_("drinking water"),
+    0x13: N_("recycled water"), 0x20: "heat", 0x21: "cooling",
+    0x22: N_("heat and cooling"), 0x30: "gas", 0xAA: N_("any kind of meter"),
 }  # fmt: skip
-_FUNCTIONS = {0x01: "read data", 0x03: "read address"}  # those that write have no name in this program
+_FUNCTIONS = {0x01: N_("read data"), 0x03: N_("read address")}  # those that write have no name in this program
 _OVERHEAD = 13
 
 
@@ -44,37 +46,50 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 def _judged(piece: Piece, same: bool | None) -> Piece:
     if same is None or piece.state == "wrong":
         return piece
-    return replace(piece, state="right") if same else replace(piece, state="wrong", says=f"{piece.says}: not the one asked")
+    return (
+        replace(piece, state="right")
+        if same
+        else replace(piece, state="wrong", says=_("{says}: not the one asked", says=piece.says))
+    )
 
 
 def _frame(frame: bytes) -> list[Piece]:
     cut = Cut(frame)
-    cut.take(len(frame) - len(frame.lstrip(b"\xfe")), "wake-up", "for the meter's receiver")
+    cut.take(len(frame) - len(frame.lstrip(b"\xfe")), "wake-up", _("for the meter's receiver"))
     start = cut.at
     cut.constant(b"\x68", "start")
     kind = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "type T", _TYPES.get(kind, "a kind of the maker's own"))
+    cut.take(1, "type T", _TYPES.get(kind, _("a kind of the maker's own")))
     digits = cut.peek(7)[::-1].hex().upper()
-    cut.take(7, "address A0 to A6", "any meter" if digits == "AA" * 7 else f"meter {digits}, low digits first")
+    cut.take(
+        7,
+        "address A0 to A6",
+        _("any meter") if digits == "AA" * 7 else _("meter {digits}, low digits first", digits=digits),
+    )
     control = cut.peek(1)[0] if cut.left else 0
     words = _FUNCTIONS.get(control & 0x3F, f"function {control & 0x3F:02X}H")
     abnormal = ", abnormal" if control & ABNORMAL else ""
-    cut.take(1, "control C", (f"answer to {words}" if control & ANSWER else words) + abnormal)
+    cut.take(1, "control C", (_("answer to {words}", words=words) if control & ANSWER else words) + abnormal)
     if not cut.left:
         return cut.pieces
     length, there = cut.peek(1)[0], len(frame) - start - _OVERHEAD
     right = length == there
-    cut.take(1, "length L", f"{length} bytes of data" + ("" if right else f", {max(there, 0)} are there"), right=right)
+    cut.take(
+        1,
+        "length L",
+        _("{length} bytes of data", length=length) + ("" if right else _(", {max} are there", max=max(there, 0))),
+        right=right,
+    )
     data = cut.at + min(length, cut.left)
     if abnormal:
-        cut.take(min(1, data - cut.at), "sequence SER")
-        cut.take(data - cut.at, "status ST", "the meter's own reason")
+        cut.take(min(1, data - cut.at), _("sequence SER"))
+        cut.take(data - cut.at, _("status ST"), _("the meter's own reason"))
     else:
-        cut.take(min(2, data - cut.at), "data identifier DI", f"block {cut.peek(2).hex().upper()} as sent")
-        cut.take(min(1, data - cut.at), "sequence SER", f"number {cut.peek(1)[0]}" if cut.at < data else "")
+        cut.take(min(2, data - cut.at), _("data identifier DI"), _("block {upper} as sent", upper=cut.peek(2).hex().upper()))
+        cut.take(min(1, data - cut.at), _("sequence SER"), f"number {cut.peek(1)[0]}" if cut.at < data else "")
         cut.take(data - cut.at, "data")
     if length > data - start - 11:
         return cut.pieces
-    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), "checksum CS")
+    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), _("checksum CS"))
     cut.constant(b"\x16", "end")
-    return cut.rest("surplus", "behind the end of the frame", right=False)
+    return cut.rest("surplus", _("behind the end of the frame"), right=False)

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from config.dlt645_identifiers import item_of
+from config.language import N_, _
 from config.model import Point, Watch
 from drivers import Request, Target
 from drivers import dlt645_frame as frames
@@ -41,14 +42,14 @@ _GAP_S = 0.5  # between two bytes of an answer (clause 5.3.3)
 
 # Clause 7, error word: the bit, the word for records, what it means to a person.
 _ERRORS: dict[int, tuple[str, str]] = {
-    0: ("other_error", "the meter reports an error it does not name (bit 0)"),
-    1: ("no_such_data", "the meter has no data under this identifier (bit 1)"),
-    2: ("not_authorised", "the meter wants a password for this (bit 2)"),
-    3: ("baud_fixed", "the meter says its speed cannot be changed (bit 3)"),
-    4: ("too_many_zones", "the meter says there are too many yearly time zones (bit 4)"),
-    5: ("too_many_periods", "the meter says there are too many daily periods (bit 5)"),
-    6: ("too_many_tariffs", "the meter says there are too many tariffs (bit 6)"),
-    7: ("other_error", "the meter reports an error that the standard keeps in reserve (bit 7)"),
+    0: ("other_error", N_("the meter reports an error it does not name (bit 0)")),
+    1: ("no_such_data", N_("the meter has no data under this identifier (bit 1)")),
+    2: ("not_authorised", N_("the meter wants a password for this (bit 2)")),
+    3: ("baud_fixed", N_("the meter says its speed cannot be changed (bit 3)")),
+    4: ("too_many_zones", N_("the meter says there are too many yearly time zones (bit 4)")),
+    5: ("too_many_periods", N_("the meter says there are too many daily periods (bit 5)")),
+    6: ("too_many_tariffs", N_("the meter says there are too many tariffs (bit 6)")),
+    7: ("other_error", N_("the meter reports an error that the standard keeps in reserve (bit 7)")),
 }
 
 
@@ -141,18 +142,24 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     """
     asked = asked_in(request)
     if asked is None:
-        raise BadFrame("bad_request", "the request is no DL/T 645 read")
+        raise BadFrame("bad_request", _("the request is no DL/T 645 read"))
     address, control, data = content(answer)
     if not is_meant(asked.address, address):
         wanted = asked.address[::-1].hex().upper()
-        raise BadFrame("wrong_unit", f"address {address[::-1].hex().upper()} answered a request to address {wanted}")
+        raise BadFrame(
+            "wrong_unit",
+            _("address {upper} answered a request to address {wanted}", upper=address[::-1].hex().upper(), wanted=wanted),
+        )
     if not control & ANSWER or control & FUNCTION != asked.function:
-        raise BadFrame("wrong_function", f"control {control:02X} answered a request with control {asked.function:02X}")
+        raise BadFrame(
+            "wrong_function",
+            _("control {control:02X} answered a request with control {function:02X}", control=control, function=asked.function),
+        )
     if control & ABNORMAL:
         raise _refusal(data)
     if asked.function == frames.READ_ADDRESS:
         if control & MORE or data != address:
-            raise BadFrame("wrong_unit", "the address told is not the one that the answer comes from")
+            raise BadFrame("wrong_unit", _("the address told is not the one that the answer comes from"))
         return
     _check_data(asked, data)
 
@@ -161,19 +168,25 @@ def _check_data(asked: Asked, data: bytes) -> None:
     count = IDENTIFIER_BYTES[asked.function]
     told = data[:count][::-1].hex().upper()
     if told != asked.identifier:
-        raise BadFrame("wrong_identifier", f"asked for {asked.identifier}, the answer is to {told or 'nothing'}")
+        raise BadFrame(
+            "wrong_identifier",
+            _("asked for {identifier}, the answer is to {told}", identifier=asked.identifier, told=told or "nothing"),
+        )
     if len(data) <= count + (asked.function == frames.READ_ON):
-        raise BadFrame("wrong_length", "the answer holds no data")
+        raise BadFrame("wrong_length", _("the answer holds no data"))
     if asked.function == frames.READ_ON and data[-1] != asked.sequence:
-        raise BadFrame("wrong_sequence", f"asked for part {asked.sequence}, the answer is part {data[-1]}")
+        raise BadFrame(
+            "wrong_sequence",
+            _("asked for part {sequence}, the answer is part {data}", sequence=asked.sequence, data=data[-1]),
+        )
 
 
 def _refusal(data: bytes) -> Refused:
     bits = [bit for bit in range(8) if data and data[0] >> bit & 1]
     if not bits:
-        return Refused("other_error", "the meter refuses and gives no reason")
+        return Refused("other_error", _("the meter refuses and gives no reason"))
     cause = _ERRORS[bits[0]][0]
-    return Refused(cause, ", ".join(_ERRORS[bit][1] for bit in bits), lasting=cause == "no_such_data")
+    return Refused(cause, ", ".join(_(_ERRORS[bit][1]) for bit in bits), lasting=cause == "no_such_data")
 
 
 # --- where a value stands -----------------------------------------------------------------------------------
@@ -188,7 +201,7 @@ def identification_request(target: Target, first: int = 0) -> Request | None:
 
 def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
     """The number that a checked identification answer tells, in the digits of the plate."""
-    _, control, data = content(answer)
+    _unused, control, data = content(answer)
     if control & FUNCTION == frames.READ_ADDRESS:
         return {"address": data[::-1].hex()}, None
     return {"meter number": data[2:][::-1].hex()}, None

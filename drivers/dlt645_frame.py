@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from config.language import _
 from drivers.errors import BadFrame
 
 START, END, WAKE = 0x68, 0x16, 0xFE
@@ -132,14 +133,14 @@ def fault(request: bytes, buffer: bytes) -> tuple[str, str]:
     """Cause and plain words for what arrived until the deadline without a complete frame in it."""
     wake = bytes([WAKE])
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     rest = buffer.removeprefix(request).lstrip(wake)
     if not rest or rest == request.lstrip(wake):
         only_wake = not buffer.strip(wake)
         return (
-            ("short_answer", "only wake-up bytes arrived")
+            ("short_answer", _("only wake-up bytes arrived"))
             if only_wake
-            else ("only_echo", "only the request's own echo came back")
+            else ("only_echo", _("only the request's own echo came back"))
         )
     asked = asked_in(request)
     start = rest.find(START)
@@ -147,21 +148,21 @@ def fault(request: bytes, buffer: bytes) -> tuple[str, str]:
         found = rest[start:]
         if len(found) < HEAD:
             if len(found) > 1 and (0xAA in asked.address or found[1:7] == asked.address[: len(found) - 1]):
-                return "short_answer", f"the answer ended after {len(found)} bytes"
+                return "short_answer", _("the answer ended after {found} bytes", found=len(found))
         elif found[7] == START and _begins_answer(asked, found):
             if len(found) < HEAD + found[9] + TAIL:
-                return "short_answer", f"the answer ended after {len(found)} bytes"
-            return "bad_checksum", "the checksum is wrong"
+                return "short_answer", _("the answer ended after {found} bytes", found=len(found))
+            return "bad_checksum", _("the checksum is wrong")
         start = rest.find(START, start + 1)
-    return "noise", "bytes that are no DL/T 645 answer arrived"
+    return "noise", _("bytes that are no DL/T 645 answer arrived")
 
 
 def content(answer: bytes) -> tuple[bytes, int, bytes]:
     """Address as on the wire, control and DATA as it is meant. Raises BadFrame where it is no whole frame."""
     if len(answer) < HEAD + TAIL or answer[0] != START or answer[7] != START or answer[-1] != END:
-        raise BadFrame("not_dlt645", "what arrived is no DL/T 645 frame")
+        raise BadFrame("not_dlt645", _("what arrived is no DL/T 645 frame"))
     if len(answer) != HEAD + answer[9] + TAIL:
-        raise BadFrame("wrong_length", "the frame has not the length that it states")
+        raise BadFrame("wrong_length", _("the frame has not the length that it states"))
     if not is_frame(answer):
-        raise BadFrame("bad_checksum", "the checksum is wrong")
+        raise BadFrame("bad_checksum", _("the checksum is wrong"))
     return answer[1:7], answer[8], minus_33(answer[HEAD:-TAIL])

@@ -18,6 +18,7 @@ from typing import cast
 
 from config.dlt645 import Dlt645At, Dlt645Limits, Dlt645Model, Dlt645Point, Dlt645Watch
 from config.dlt645_identifiers import Item, members_of
+from config.language import _
 from config.model import Point, Watch
 from drivers import Target
 from drivers.dlt645_frame import (
@@ -163,7 +164,7 @@ def formula_of(target: Target, requests: Sequence[bytes], point: Point | Watch, 
     at, limits = _at(point), limits_of(target)
     item = at.item
     if item is None:
-        raise KeyError(f"nothing says how long the data of {at.id} is")
+        raise KeyError(_("nothing says how long the data of {id} is", id=at.id))
     reads = _reads(target.address, tuple(requests), tuple(answers))
     causes = []
     for data, before, alone in _holding(limits, reads, at.id, item):
@@ -177,7 +178,7 @@ def formula_of(target: Target, requests: Sequence[bytes], point: Point | Watch, 
             return "+".join(source + _times(*more, *factors) for source, *more in terms)
     if causes:
         raise NoValue(causes[0])
-    raise KeyError(f"no request reads {at.id}")
+    raise KeyError(_("no request reads {id}", id=at.id))
 
 
 def _holding(limits: Dlt645Limits, reads: dict[str, list[_Data]], wanted: str, item: Item) -> Iterator[tuple[_Data, int, bool]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from config.language import N_, _
 from drivers.dlt645_frame import (
     ABNORMAL,
     ANSWER,
@@ -25,14 +26,22 @@ from drivers.dlt645_frame import (
 from drivers.words import Cut, Piece
 
 _FUNCTIONS = {
-    0x11: "read data",
-    0x12: "read following data",
-    0x13: "read address",
-    0x01: "read data",
-    0x02: "read following data",
+    0x11: N_("read data"),
+    0x12: N_("read following data"),
+    0x13: N_("read address"),
+    0x01: N_("read data"),
+    0x02: N_("read following data"),
 }
-_ABNORMAL = ("other error", "no such data", "wrong password", "baud rate cannot change", "year zones", "day periods", "tariffs")
-_LESS = "sent plus 33H"
+_ABNORMAL = (
+    N_("other error"),
+    N_("no such data"),
+    N_("wrong password"),
+    N_("baud rate cannot change"),
+    N_("year zones"),
+    N_("day periods"),
+    "tariffs",
+)
+_LESS = N_("sent plus 33H")
 
 
 def request(frame: bytes, framing: str = "own") -> list[Piece]:
@@ -47,7 +56,7 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
     if meant is None or told is None:
         return pieces
     right = is_meant(meant.address, told.data)
-    words = told.says if right else f"{told.says}: asked was {meant.address[::-1].hex()}"
+    words = told.says if right else _("{says}: asked was {address}", says=told.says, address=meant.address[::-1].hex())
     marked = replace(told, says=words, state="right" if right else "wrong")
     return [marked if piece is told else piece for piece in pieces]
 
@@ -55,7 +64,7 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 def _frame(frame: bytes) -> list[Piece]:
     cut = Cut(frame)
     waking = len(frame) - len(frame.lstrip(bytes([WAKE])))
-    cut.take(waking, "wake-up", "for the meter's receiver")
+    cut.take(waking, "wake-up", _("for the meter's receiver"))
     start = cut.at
     cut.constant(b"\x68", "start")
     cut.take(6, "address A0 to A5", _address(cut.peek(6)))
@@ -67,28 +76,33 @@ def _frame(frame: bytes) -> list[Piece]:
     length = cut.peek(1)[0]
     there = len(frame) - start - HEAD - TAIL
     right = length == there
-    cut.take(1, "length L", f"{length} bytes of data" + ("" if right else f", {max(there, 0)} are there"), right=right)
+    cut.take(
+        1,
+        "length L",
+        _("{length} bytes of data", length=length) + ("" if right else _(", {max} are there", max=max(there, 0))),
+        right=right,
+    )
     _data(cut, control, min(length, cut.left))
     if length > cut.at - start - HEAD:
         return cut.rest("surplus", "", right=False)
-    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), "checksum CS")
+    cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), _("checksum CS"))
     cut.constant(b"\x16", "end")
-    return cut.rest("surplus", "behind the end of the frame", right=False)
+    return cut.rest("surplus", _("behind the end of the frame"), right=False)
 
 
 def _address(data: bytes) -> str:
     digits = data[::-1].hex().upper()
     if digits == "AA" * 6:
-        return "any meter"
+        return _("any meter")
     if digits == "99" * 6:
-        return "all meters (broadcast)"
-    return f"meter {digits}, low digits first"
+        return _("all meters (broadcast)")
+    return _("meter {digits}, low digits first", digits=digits)
 
 
 def _control(control: int) -> str:
     function = _FUNCTIONS.get(control & FUNCTION, f"function {control & FUNCTION:02X}H")
-    words = [f"answer to {function}" if control & ANSWER else function]
-    words += ["abnormal"] * bool(control & ABNORMAL) + ["more frames follow"] * bool(control & MORE)
+    words = [_("answer to {function}", function=function) if control & ANSWER else function]
+    words += ["abnormal"] * bool(control & ABNORMAL) + [_("more frames follow")] * bool(control & MORE)
     return ", ".join(words)
 
 
@@ -98,17 +112,22 @@ def _data(cut: Cut, control: int, length: int) -> None:
     plain = minus_33(cut.peek(length))
     if control & ABNORMAL:
         bits = plain[0] if plain else 0
-        words = [word for bit, word in enumerate(_ABNORMAL) if bits >> bit & 1]
-        cut.take(length, "error word ERR", ", ".join(words) or "no reason given", plain=plain)
+        words = [_(word) for bit, word in enumerate(_ABNORMAL) if bits >> bit & 1]
+        cut.take(length, _("error word ERR"), ", ".join(words) or _("no reason given"), plain=plain)
         return
     if control & FUNCTION == READ_ADDRESS:
         cut.take(length, "address", f"meter {plain[::-1].hex().upper()}" if plain else "", plain=plain)
         return
     count = min(IDENTIFIER_BYTES.get(control & FUNCTION, 0), length)
     if count:
-        name = "data identifier " + ("DI0 to DI3" if count == 4 else "DI0, DI1")
-        cut.take(count, name, f"identifier {plain[:count][::-1].hex().upper()}, low byte first", plain=plain[:count])
+        name = _("data identifier ") + (_("DI0 to DI3") if count == 4 else "DI0, DI1")
+        cut.take(
+            count,
+            name,
+            _("identifier {upper}, low byte first", upper=plain[:count][::-1].hex().upper()),
+            plain=plain[:count],
+        )
     sequence = control & FUNCTION == READ_ON and end > cut.at
     cut.take(end - cut.at - sequence, "data", _LESS, plain=plain[count : length - sequence])
     if sequence:
-        cut.take(1, "sequence SEQ", f"frame {plain[-1]}", plain=plain[-1:])
+        cut.take(1, _("sequence SEQ"), f"frame {plain[-1]}", plain=plain[-1:])

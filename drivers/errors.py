@@ -13,6 +13,8 @@ Every error carries a `hint`: what a plant electrician can do about it.
 
 from __future__ import annotations
 
+from config.language import N_, _
+
 
 class MeterError(Exception):
     """A failed exchange.
@@ -27,13 +29,13 @@ class MeterError(Exception):
     def __init__(self, cause: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.cause = cause
-        self.hint = hint or self.default_hint
+        self.hint = hint or _(self.default_hint)
 
 
 class NoAnswer(MeterError):
     """Nothing arrived within the timeout."""
 
-    default_hint = (
+    default_hint = N_(
         "Check that the meter has power, that its address and baud rate are the ones in site.yaml, "
         "and that A and B of the RS-485 pair are not swapped."
     )
@@ -42,7 +44,7 @@ class NoAnswer(MeterError):
 class BadFrame(MeterError):
     """Something arrived that is not this meter's answer to this request."""
 
-    default_hint = "Check the line's termination and shield, and that no two meters share one address."
+    default_hint = N_("Check the line's termination and shield, and that no two meters share one address.")
 
 
 class Refused(MeterError):
@@ -52,7 +54,7 @@ class Refused(MeterError):
         lasting: whether asking again brings the same: it does not know what it was asked for.
     """
 
-    default_hint = "Check that the model in site.yaml is the one on the meter's plate."
+    default_hint = N_("Check that the model in site.yaml is the one on the meter's plate.")
 
     def __init__(self, cause: str, message: str, hint: str = "", *, lasting: bool = False) -> None:
         super().__init__(cause, message, hint)
@@ -69,7 +71,7 @@ class LinkDown(MeterError):
 
     request: bytes = b""
 
-    default_hint = "Check the adapter's plug or the network cable, and the name of the port or host in site.yaml."
+    default_hint = N_("Check the adapter's plug or the network cable, and the name of the port or host in site.yaml.")
 
     def __init__(self, cause: str, message: str, hint: str = "", *, lasting: bool = False) -> None:
         super().__init__(cause, message, hint)

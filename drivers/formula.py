@@ -49,6 +49,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 
+from config.language import _
 from drivers.binary import shortest_decimal as shortest_decimal
 from drivers.errors import FormulaError
 
@@ -156,18 +157,20 @@ class _Source:
 
     def read(self, answers: Sequence[bytes]) -> Decimal | str:
         if self.answer >= len(answers):
-            raise FormulaError(f"the formula points at answer {self.answer}, there are {len(answers)}")
+            raise FormulaError(
+                _("the formula points at answer {answer}, there are {answers}", answer=self.answer, answers=len(answers))
+            )
         frame = answers[self.answer]
         if self.form == "p":
             frame = frame.translate(_WITHOUT_PARITY)
         elif self.form == "h":
             try:
-                frame = bytes.fromhex(frame[1:].decode("ascii") if frame.startswith(b":") else "no colon")
+                frame = bytes.fromhex(frame[1:].decode("ascii") if frame.startswith(b":") else _("no colon"))
             except ValueError:
-                raise FormulaError(f"answer {self.answer} is not hexadecimal text behind a colon") from None
+                raise FormulaError(_("answer {answer} is not hexadecimal text behind a colon", answer=self.answer)) from None
         data = frame[self.offset : self.offset + self.length]
         if len(data) != self.length:
-            raise FormulaError(f"the formula points past the end of answer {self.answer}")
+            raise FormulaError(_("the formula points past the end of answer {answer}", answer=self.answer))
         ordered = _ordered(data, self.order)
         if ordered in self.missing:
             raise _Unusable("not_available")
@@ -202,10 +205,10 @@ def _encoding(text: str, low: str | None, high: str | None) -> tuple[int, str, C
         first = int(low or 0)
         last = int(high) if high else (first if low else None)
         if last is not None and not first <= last < 8 * length:
-            raise FormulaError(f"{text} has no bits {first} to {last}")
+            raise FormulaError(_("{text} has no bits {first} to {last}", text=text, first=first, last=last))
         return length, found[4] or "be", lambda data: _integer(data, found[1] == "i" and last is None, first, last)
     if low is not None:
-        raise FormulaError(f"{text} has no bits to take")
+        raise FormulaError(_("{text} has no bits to take", text=text))
     if found := _FLOAT.fullmatch(text):
         return int(found[1]) // 8, found[2], _float
     if found := _BCD.fullmatch(text):
@@ -218,7 +221,7 @@ def _encoding(text: str, low: str | None, high: str | None) -> tuple[int, str, C
         return int(found[1]), "be", _decimal_text
     if found := _TEXT.fullmatch(text):
         return int(found[2]), found[3] or "be", _ascii if found[1] else bytes.hex
-    raise FormulaError(f"{text} is not an encoding")
+    raise FormulaError(_("{text} is not an encoding", text=text))
 
 
 class _Reader:
@@ -229,7 +232,7 @@ class _Reader:
         self.at = 0
 
     def fail(self) -> FormulaError:
-        return FormulaError(f"cannot read the formula {self.text!r} from character {self.at + 1}")
+        return FormulaError(_("cannot read the formula {text!r} from character {at}", text=self.text, at=self.at + 1))
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         found = pattern.match(self.text, self.at)
@@ -249,13 +252,15 @@ class _Reader:
             raise self.fail()
         length, order, decode = _encoding(found[4], found[5], found[6])
         if length % 2 and order in ("ws", "bs"):
-            raise FormulaError(f"{found[4]}: {length} bytes are no whole registers")
+            raise FormulaError(_("{found}: {length} bytes are no whole registers", found=found[4], length=length))
         try:
             missing = tuple(bytes.fromhex(text) for text in found[7].split("!") if text)
         except ValueError:
             raise self.fail() from None
         if any(len(sentinel) != length for sentinel in missing):
-            raise FormulaError(f"{found[4]} has {length} bytes, what stands for a missing value must have as many")
+            raise FormulaError(
+                _("{found} has {length} bytes, what stands for a missing value must have as many", found=found[4], length=length)
+            )
         return _Source(int(found[1]), found[2], int(found[3]), length, order, missing, decode)
 
     def factor(self) -> Decimal | _Power:
@@ -286,7 +291,7 @@ class _Reader:
 @lru_cache(maxsize=4096)
 def _parsed(formula: str) -> tuple[_Term, ...]:
     if len(formula) > LONGEST_FORMULA:
-        raise FormulaError(f"a formula has at most {LONGEST_FORMULA} characters")
+        raise FormulaError(_("a formula has at most {longest_formula} characters", longest_formula=LONGEST_FORMULA))
     reader = _Reader(formula)
     terms = [reader.term()]
     while reader.literal("+"):
@@ -299,7 +304,7 @@ def _parsed(formula: str) -> tuple[_Term, ...]:
 def _power(power: _Power, answers: Sequence[bytes]) -> Decimal:
     read = power.source.read(answers)
     if isinstance(read, str):
-        raise FormulaError("an exponent is a number")
+        raise FormulaError(_("an exponent is a number"))
     if read != read.to_integral_value() or abs(read + power.shift) > _MAX_EXPONENT:
         raise _Unusable("bad_exponent")
     return Decimal(1).scaleb(int(read) + power.shift)
@@ -309,7 +314,7 @@ def _product(term: _Term, answers: Sequence[bytes]) -> Decimal:
     source, factors = term
     value = source.read(answers)
     if isinstance(value, str):
-        raise FormulaError("text cannot be multiplied or added")
+        raise FormulaError(_("text cannot be multiplied or added"))
     for operator, factor in factors:
         number = _power(factor, answers) if isinstance(factor, _Power) else factor
         value = _EXACT.multiply(value, number) if operator == "*" else _QUOTIENT.divide(value, number)

@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import cast
 
 from config.iec62056_21 import Iec62056Limits, Iec62056Model
+from config.language import _
 from config.model import Point, Watch
 from drivers import Request, Target
 from drivers.errors import BadFrame, MeterError, NoValue
@@ -187,48 +188,48 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     asked = stripped(request)
     if request and not asked.strip(b"\0"):
         if answer:
-            raise BadFrame("noise", "bytes arrived while the meter was being woken up")
+            raise BadFrame("noise", _("bytes arrived while the meter was being woken up"))
         return
     if asked and not asked.startswith((_SIGN_ON, ACK)):
-        raise BadFrame("bad_request", "the request is no IEC 62056-21 readout")
+        raise BadFrame("bad_request", _("the request is no IEC 62056-21 readout"))
     found = message(answer)
     if asked and found.parity != (request != asked):
         raise BadFrame("bad_parity", *_wrong_bits(found.parity))
     if asked.startswith(_SIGN_ON) and (not found.maker or found.readout == (found.speed in WAITING)):
-        raise BadFrame("wrong_format", "the answer to the sign-on is no identification, or its readout is missing")
+        raise BadFrame("wrong_format", _("the answer to the sign-on is no identification, or its readout is missing"))
     if asked.startswith(ACK) and found.maker:
-        raise BadFrame("wrong_format", "an identification came instead of the readout")
+        raise BadFrame("wrong_format", _("an identification came instead of the readout"))
     if not asked and not found.readout:
-        raise BadFrame("wrong_format", "an identification came without a readout")
+        raise BadFrame("wrong_format", _("an identification came without a readout"))
 
 
 def _wrong_bits(parity: bool) -> tuple[str, str]:
     if parity:
         return (
-            "the characters carry a parity bit: the line is set to 8 bits, the meter speaks 7E1",
-            "Set the serial server or the link to 7E1, or write  eight_bits: true  into the meter's model.",
+            _("the characters carry a parity bit: the line is set to 8 bits, the meter speaks 7E1"),
+            _("Set the serial server or the link to 7E1, or write  eight_bits: true  into the meter's model."),
         )
     return (
-        "the characters carry no parity bit although the request did",
-        "The line is set to 7E1 already: take eight_bits out of the meter's model.",
+        _("the characters carry no parity bit although the request did"),
+        _("The line is set to 7E1 already: take eight_bits out of the meter's model."),
     )
 
 
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     """Cause and plain words for what arrived until the deadline without a whole message in it."""
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     if request and buffer == request:
-        return "only_echo", "only the request's own echo came back"
+        return "only_echo", _("only the request's own echo came back")
     data, asked = stripped(buffer.removeprefix(request)), stripped(request)
     begins = data.rfind(b"/") if asked.startswith(_SIGN_ON) else max(data.find(b"/"), data.find(STX))
     if begins < 0:
         if data.strip(b"\0") == NAK:
-            return "not_understood", "the meter did not understand the request"
-        return "noise", "bytes that are no IEC 62056-21 arrived: another speed, another format or a disturbance"
+            return "not_understood", _("the meter did not understand the request")
+        return "noise", _("bytes that are no IEC 62056-21 arrived: another speed, another format or a disturbance")
     if asked.startswith(_SIGN_ON) and b"\r\n" not in data[begins:]:
-        return "short_answer", f"the identification ended after {len(data) - begins} bytes"
-    return "short_answer", f"the readout has no end: it stopped after {len(data) - begins} bytes"
+        return "short_answer", _("the identification ended after {data} bytes", data=len(data) - begins)
+    return "short_answer", _("the readout has no end: it stopped after {data} bytes", data=len(data) - begins)
 
 
 def identification_request(target: Target, first: int = 0) -> Request | None:
@@ -283,9 +284,9 @@ def locate(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
     told = list(_told(target, requests, answers))
     index, found = next(((index, found) for index, found in told if found.readout), (0, Message()))
     if not found.readout:
-        raise KeyError("no readout")
+        raise KeyError(_("no readout"))
     limits = _limits(target)
-    named = next((each for _, each in told if each.maker), Message())
+    named = next((each for _unused, each in told if each.maker), Message())
     if not _is_of(limits, named):
         raise NoValue("other_maker")
     return formula_of(target, index, answers[index], found, point)

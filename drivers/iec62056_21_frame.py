@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import xor
 
+from config.language import _
 from drivers.errors import BadFrame, Refused
 
 SOH, STX, ETX, ACK, NAK = b"\x01", b"\x02", b"\x03", b"\x06", b"\x15"
@@ -100,7 +101,7 @@ def crc(data: bytes) -> int:
     register = 0
     for byte in data:
         register ^= byte
-        for _ in range(8):
+        for _unused in range(8):
             register = (register >> 1) ^ (0xA001 if register & 1 else 0)
     return register
 
@@ -166,13 +167,13 @@ def message(frame: bytes) -> Message:
     """
     parity = any(byte & 0x80 for byte in frame)
     if parity and not all(_EVEN[byte] for byte in frame):
-        raise BadFrame("bad_parity", "the parity of a character is wrong", "Check the reading head and the line's wires.")
+        raise BadFrame("bad_parity", _("the parity of a character is wrong"), _("Check the reading head and the line's wires."))
     data = stripped(frame)
     if not data.startswith(b"/"):
         return Message(readout=True, sets=_block(data, 0), parity=parity)
     found = _IDENTIFICATION.match(data)
     if found is None:
-        raise BadFrame("wrong_format", "the identification is none of IEC 62056-21")
+        raise BadFrame("wrong_format", _("the identification is none of IEC 62056-21"))
     maker, speed, extra, name = (part.decode("ascii") for part in found.groups())
     lines = len(data) - len(data[found.end() :].lstrip(b"\r\n"))
     if lines == len(data):
@@ -184,18 +185,18 @@ def message(frame: bytes) -> Message:
 def _block(data: bytes, start: int) -> tuple[DataSet, ...]:
     """The lines between STX and BCC, from `start` to the end of the message."""
     if len(data) < start + 3 or data[-2:-1] != ETX or not data.startswith((STX, SOH), start):
-        raise BadFrame("wrong_format", "the answer is no readout")
+        raise BadFrame("wrong_format", _("the answer is no readout"))
     if block_check(data[start + 1 : -1]) != data[-1]:
-        raise BadFrame("bad_checksum", "the block check is wrong")
+        raise BadFrame("bad_checksum", _("the block check is wrong"))
     if data.startswith(SOH, start):
         if data[start + 1 : -2].startswith(b"B"):
-            raise BadFrame("ended", "the meter ended the conversation")
-        raise Refused("password", "the meter asks for a password instead of telling its readout")
+            raise BadFrame("ended", _("the meter ended the conversation"))
+        raise Refused("password", _("the meter asks for a password instead of telling its readout"))
     if data[start + 1 : start + 2] == b"(":
         words = data[start + 1 : -2].decode("ascii", "replace").strip("()\r\n")
-        raise Refused("meter_error", f"the meter answered with the error {words or 'without a name'}")
+        raise Refused("meter_error", _("the meter answered with the error {words}", words=words or "without a name"))
     if not data.endswith(b"!\r\n", 0, -2):
-        raise BadFrame("wrong_format", "the readout has no end sign")
+        raise BadFrame("wrong_format", _("the readout has no end sign"))
     return tuple(_sets(data, start + 1, len(data) - 5))
 
 
@@ -203,16 +204,16 @@ def _told(data: bytes, start: int, frame: bytes) -> tuple[DataSet, ...]:
     """The lines up to the end sign, from `start` to the end of a telegram that was sent unasked."""
     end = _END_TOLD.search(data, start)
     if end is None or end.end() != len(data):
-        raise BadFrame("wrong_format", "the telegram has no end sign")
+        raise BadFrame("wrong_format", _("the telegram has no end sign"))
     if end[1] and int(end[1], 16) != crc(stripped(frame[: end.start() + 1])):
-        raise BadFrame("bad_checksum", "the checksum is wrong")
+        raise BadFrame("bad_checksum", _("the checksum is wrong"))
     return tuple(_sets(data, start, end.start()))
 
 
 def _sets(data: bytes, start: int, end: int) -> Iterator[DataSet]:
     """The data sets of lines (6.3.14); brackets at the beginning of a line go on with the line before."""
     if not _PRINTED.fullmatch(data, start, end):
-        raise BadFrame("wrong_format", "the readout has characters that none has")
+        raise BadFrame("wrong_format", _("the readout has characters that none has"))
     code: str | None = None
     groups: list[tuple[int, int]] = []
     for first, last in _lines(data, start, end):
@@ -220,7 +221,7 @@ def _sets(data: bytes, start: int, end: int) -> Iterator[DataSet]:
         while at < last:
             found = _SET.match(data, at, last)
             if found is None or (code is None and not found[1]) or (at > first and not found[1]):
-                raise BadFrame("wrong_format", "a line of the readout is damaged")
+                raise BadFrame("wrong_format", _("a line of the readout is damaged"))
             if found[1]:
                 if code is not None:
                     yield DataSet(code, tuple(groups))
@@ -228,7 +229,7 @@ def _sets(data: bytes, start: int, end: int) -> Iterator[DataSet]:
             groups += [group.span(1) for group in _GROUP.finditer(data, found.start(2), found.end(2))]
             at = found.end()
     if code is None:
-        raise BadFrame("wrong_format", "the readout is empty")
+        raise BadFrame("wrong_format", _("the readout is empty"))
     yield DataSet(code, tuple(groups))
 
 

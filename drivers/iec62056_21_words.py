@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from config.language import N_, _
 from drivers.iec62056_21_frame import SPEEDS_B, SPEEDS_C, STX, block_check, crc, stripped
 from drivers.words import Cut, Piece
 
@@ -27,14 +28,14 @@ _TOKENS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("text", re.compile(rb"[^()\r\n\x00-\x1f!*\\/]+")),
 )
 _FIELDS = {
-    "sign-on": "start, transmission request",
-    "mode": "enhanced baud rate and mode",
+    "sign-on": N_("start, transmission request"),
+    "mode": N_("enhanced baud rate and mode"),
     "etx": "ETX",
     "code": "address",
     "value": "value",
     "unit": "unit",
-    "close": "end of value",
-    "line": "end of line",
+    "close": N_("end of value"),
+    "line": N_("end of line"),
     "text": "text",
 }
 _VALUE = re.compile(rb"[^()*\r\n\x00-\x1f]+")
@@ -52,7 +53,7 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 
 def _message(frame: bytes) -> list[Piece]:
     cut, data = Cut(frame), stripped(frame)
-    cut.take(len(data) - len(data.lstrip(b"\0")), "wake-up", "for a meter with a battery")
+    cut.take(len(data) - len(data.lstrip(b"\0")), "wake-up", _("for a meter with a battery"))
     started = inside = False
     begun = told = cut.at
     named = signing = False
@@ -68,13 +69,13 @@ def _message(frame: bytes) -> list[Piece]:
         elif name == "identification":
             _identified(cut, token)
         elif name == "text" and (named or signing):
-            cut.take(length, "identification" if named else "device address", token.decode("latin-1"))
+            cut.take(length, "identification" if named else _("device address"), token.decode("latin-1"))
         else:
             _plain(cut, name, token)
         named, signing = (named, signing) if name not in ("line", "start") else (False, False)
         inside = name == "code" or (inside and name == "value")
         if name == "etx" and started:
-            cut.checked(_with_parity_of(frame, cut, block_check(data[begun : cut.at])), "block check BCC")
+            cut.checked(_with_parity_of(frame, cut, block_check(data[begun : cut.at])), _("block check BCC"))
             started = False
     return cut.pieces
 
@@ -93,14 +94,14 @@ def _plain(cut: Cut, name: str, token: bytes) -> None:
     """What is the same wherever it stands."""
     text = token.decode("latin-1")
     if name == "option":
-        words = {"0": "readout", "1": "programming mode", "2": "binary mode"}.get(text[3], "of the maker's own")
-        cut.take(len(token), "acknowledgement, option select", f"at {SPEEDS_C.get(text[2], '?')} baud: {words}")
+        words = {"0": "readout", "1": _("programming mode"), "2": _("binary mode")}.get(text[3], _("of the maker's own"))
+        cut.take(len(token), _("acknowledgement, option select"), f"at {SPEEDS_C.get(text[2], '?')} baud: {words}")
     elif name == "start":
-        cut.take(1, "STX" if token == STX else "SOH", "readout begins" if token == STX else "command begins")
+        cut.take(1, "STX" if token == STX else "SOH", _("readout begins") if token == STX else _("command begins"))
     elif name == "damaged":
-        cut.take(1, "damaged", "no character that can stand here", right=False)
+        cut.take(1, "damaged", _("no character that can stand here"), right=False)
     else:
-        says = {"code": text[:-1] or "further value of the same line", "unit": text[1:-1]}
+        says = {"code": text[:-1] or _("further value of the same line"), "unit": text[1:-1]}
         cut.take(len(token), _FIELDS[name], says.get(name, text if name in ("value", "text", "mode") else ""))
 
 
@@ -110,22 +111,22 @@ def _identified(cut: Cut, token: bytes) -> None:
     cut.take(3, "manufacturer", token[1:4].decode("latin-1"))
     speed = token[4:5].decode("latin-1")
     if speed in SPEEDS_C:
-        says = f"mode C, up to {SPEEDS_C[speed]} baud"
+        says = _("mode C, up to {speeds_c} baud", speeds_c=SPEEDS_C[speed])
     elif speed in SPEEDS_B:
         says = f"mode B, {SPEEDS_B[speed]} baud"
     else:
-        says = "mode A: the readout follows at the same speed"
-    cut.take(1, "baud rate identification", says)
+        says = _("mode A: the readout follows at the same speed")
+    cut.take(1, _("baud rate identification"), says)
 
 
 def _end(cut: Cut, token: bytes, check: int | None) -> None:
     """The end sign; some meters put a CRC behind it."""
-    cut.take(1, "end sign")
+    cut.take(1, _("end sign"))
     if check is not None:
         stated = token[1:-2].decode("latin-1").upper()
         right = stated == f"{check:04X}"
-        cut.take(len(token) - 3, "CRC-16", "right" if right else f"{check:04X} would be right", right=right)
-    cut.take(2, "end of line")
+        cut.take(len(token) - 3, "CRC-16", "right" if right else _("{check:04X} would be right", check=check), right=right)
+    cut.take(2, _("end of line"))
 
 
 def _with_parity_of(frame: bytes, cut: Cut, check: int) -> bytes:

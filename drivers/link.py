@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.language import _
 from drivers import Driver, Exchange, Instant, Request
 from drivers.adapter import BY_ID, adapter_of
 from drivers.debt import Debts, checked
@@ -89,8 +90,12 @@ class Link:
         if self._adapter is None:
             return name
         if not self._adapter.exists():
-            hint = "Plug it in again. If another adapter took its place, restart the agent."
-            raise LinkDown("no_port", f"{name} is not plugged in: the adapter {self._adapter.name} is missing", hint)
+            hint = _("Plug it in again. If another adapter took its place, restart the agent.")
+            raise LinkDown(
+                "no_port",
+                _("{name} is not plugged in: the adapter {name_2} is missing", name=name, name_2=self._adapter.name),
+                hint,
+            )
         device = str(self._adapter.resolve())
         moved = device != str(Path(name).resolve())
         self.moved_to = device if moved else ""
@@ -104,7 +109,7 @@ class Link:
     async def lost(self) -> LinkDown:
         """Returns why, once the port or connection is gone."""
         if self._wire is None:
-            return LinkDown("connection_lost", "not open")
+            return LinkDown("connection_lost", _("not open"))
         wire = self._wire
         await wire.gone.wait()
         return LinkDown("connection_lost", wire.lost)
@@ -166,7 +171,7 @@ class Link:
 
     def _opened(self) -> Wire:
         if self._wire is None:
-            raise LinkDown("not_open", f"{self.settings.name} is not open")
+            raise LinkDown("not_open", _("{name} is not open", name=self.settings.name))
         if self._wire.lost:
             raise LinkDown("connection_lost", self._wire.lost)
         return self._wire

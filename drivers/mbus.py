@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from config.language import N_, _
 from config.mbus import MbusLimits, MbusModel
 from config.model import Point, Watch
 from drivers import Request, Target
@@ -51,24 +52,24 @@ _APPLICATION_ERROR, _ALARM = 0x70, 0x71
 
 # EN 13757-3, section 8: the byte behind CI 70, the word for records, what it means to a person.
 _APPLICATION_ERRORS: dict[int, tuple[str, str]] = {
-    0: ("unspecified_error", "the meter reports an error and does not say which"),
-    1: ("unknown_request", "the meter does not know this kind of request"),
-    2: ("buffer_too_long", "the meter says that the request is too long"),
-    3: ("too_many_records", "the meter says that the request has too many records"),
-    4: ("premature_end", "the meter says that the request ends too early"),
-    5: ("too_many_difes", "the meter says that the request has too many DIFEs"),
-    6: ("too_many_vifes", "the meter says that the request has too many VIFEs"),
-    8: ("application_busy", "the meter is too busy to answer"),
-    9: ("too_many_readouts", "the meter was read too often and saves its battery; it answers again later"),
+    0: ("unspecified_error", N_("the meter reports an error and does not say which")),
+    1: ("unknown_request", N_("the meter does not know this kind of request")),
+    2: ("buffer_too_long", N_("the meter says that the request is too long")),
+    3: ("too_many_records", N_("the meter says that the request has too many records")),
+    4: ("premature_end", N_("the meter says that the request ends too early")),
+    5: ("too_many_difes", N_("the meter says that the request has too many DIFEs")),
+    6: ("too_many_vifes", N_("the meter says that the request has too many VIFEs")),
+    8: ("application_busy", N_("the meter is too busy to answer")),
+    9: ("too_many_readouts", N_("the meter was read too often and saves its battery; it answers again later")),
 }
 # Section 6.2, table of the status byte: bits, word, what it means to a person.
 _STATUS: tuple[tuple[int, int, str, str], ...] = (
-    (0x03, 0x01, "application_busy", "the meter was busy"),
-    (0x03, 0x02, "application_error", "the meter reports an error of its program"),
-    (0x03, 0x03, "abnormal_condition", "the meter reports an alarm or an abnormal condition"),
-    (0x04, 0x04, "low_battery", "the meter's battery is low"),
-    (0x08, 0x08, "permanent_error", "the meter reports a permanent error"),
-    (0x10, 0x10, "temporary_error", "the meter reports a temporary error"),
+    (0x03, 0x01, "application_busy", N_("the meter was busy")),
+    (0x03, 0x02, "application_error", N_("the meter reports an error of its program")),
+    (0x03, 0x03, "abnormal_condition", N_("the meter reports an alarm or an abnormal condition")),
+    (0x04, 0x04, "low_battery", N_("the meter's battery is low")),
+    (0x08, 0x08, "permanent_error", N_("the meter reports a permanent error")),
+    (0x10, 0x10, "temporary_error", N_("the meter reports a temporary error")),
 )
 
 
@@ -172,20 +173,23 @@ def check(request: bytes, answer: bytes, framing: str = "own") -> None:
     """
     asked = asked_in(request)
     if asked is None:
-        raise BadFrame("bad_request", "the request is not an M-Bus read")
+        raise BadFrame("bad_request", _("the request is not an M-Bus read"))
     if not asked.wants_data:
         nobody = not answer and asked.control == BEGIN and asked.address == SELECTED
         if answer != ACKNOWLEDGED and not nobody:
-            raise BadFrame("wrong_function", "a telegram answered a request that is only acknowledged")
+            raise BadFrame("wrong_function", _("a telegram answered a request that is only acknowledged"))
         return
     if answer == ACKNOWLEDGED:
-        raise BadFrame("no_data", "the meter acknowledged the request, but sent no telegram")
+        raise BadFrame("no_data", _("the meter acknowledged the request, but sent no telegram"))
     if not is_whole(answer):
-        raise BadFrame("bad_checksum", "the answer is no whole M-Bus frame")
+        raise BadFrame("bad_checksum", _("the answer is no whole M-Bus frame"))
     if asked.address not in (SELECTED, answer[5]):
-        raise BadFrame("wrong_unit", f"address {answer[5]} answered a request to address {asked.address}")
+        raise BadFrame(
+            "wrong_unit",
+            _("address {answer} answered a request to address {address}", answer=answer[5], address=asked.address),
+        )
     if answer[4] not in DATA_ANSWERS:
-        raise BadFrame("wrong_function", f"what arrived is no answer of a meter (C field {answer[4]:02X}H)")
+        raise BadFrame("wrong_function", _("what arrived is no answer of a meter (C field {answer:02X}H)", answer=answer[4]))
     _check_telegram(answer)
 
 
@@ -195,20 +199,28 @@ def _check_telegram(answer: bytes) -> None:
         try:
             read_telegram(answer)
         except Unreadable as error:
-            raise BadFrame("bad_records", f"the telegram contradicts itself: {error}") from None
+            raise BadFrame("bad_records", _("the telegram contradicts itself: {error}", error=error)) from None
         return
     if application == _APPLICATION_ERROR:
         code = answer[FIRST_DATA + 1] if len(answer) > FIRST_DATA + 3 else 0
-        raise Refused(*_APPLICATION_ERRORS.get(code, (f"application_error_{code}", f"the meter reports its error {code}")))
+        unknown = (f"application_error_{code}", _("the meter reports its error {code}", code=code))
+        cause, words = _APPLICATION_ERRORS.get(code, unknown)
+        raise Refused(cause, _(words))
     if application == _ALARM:
-        raise Refused("alarm", "the meter sent an alarm in place of its records")
+        raise Refused("alarm", _("the meter sent an alarm in place of its records"))
     if application in _BIG_ENDIAN:
         raise Refused(
             "high_byte_first",
-            f"the meter sends its telegram high byte first (CI {application:02X}H), an old form that is not read",
-            "Set the meter to low byte first, if its manual knows a way.",
+            _(
+                "the meter sends its telegram high byte first (CI {application:02X}H), an old form that is not read",
+                application=application,
+            ),
+            _("Set the meter to low byte first, if its manual knows a way."),
         )
-    raise Refused("unknown_telegram", f"the meter sent a telegram of a kind that is not read (CI {application:02X}H)")
+    raise Refused(
+        "unknown_telegram",
+        _("the meter sent a telegram of a kind that is not read (CI {application:02X}H)", application=application),
+    )
 
 
 def own_number_matches(target: Target, answers: Sequence[bytes]) -> bool:
@@ -243,7 +255,7 @@ def status_words(answers: Sequence[bytes]) -> list[tuple[str, str]]:
     for answer in filter(is_telegram, answers):
         status = read_header(answer).status
         fixed = answer[FIRST_DATA] == FIXED_STRUCTURE  # its two lowest bits say how the counters are written
-        words |= {word: text for mask, bits, word, text in _STATUS if status & mask == bits and not (fixed and mask == 0x03)}
+        words |= {word: _(text) for mask, bits, word, text in _STATUS if status & mask == bits and not (fixed and mask == 0x03)}
     return list(words.items())
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from config.language import _
+
 ACKNOWLEDGED = b"\xe5"
 BEGIN, SELECT, FIRST_DATA_REQUEST, SECOND_DATA_REQUEST = 0x40, 0x73, 0x7B, 0x5B
 DATA_REQUESTS = (FIRST_DATA_REQUEST, SECOND_DATA_REQUEST)
@@ -135,18 +137,18 @@ def answer_span(request: bytes, buffer: bytes, framing: str = "own") -> tuple[in
 def fault(request: bytes, buffer: bytes, framing: str = "own") -> tuple[str, str]:
     """Cause and plain words for what arrived until the deadline without a complete frame in it."""
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     rest = buffer.replace(request, b"") if request else buffer
     if not rest:
-        return "only_echo", "only the request's own echo came back"
+        return "only_echo", _("only the request's own echo came back")
     if set(rest) == set(ACKNOWLEDGED):
-        return "no_data", "the meter acknowledged the request, but sent no telegram"
+        return "no_data", _("the meter acknowledged the request, but sent no telegram")
     start = rest.find(bytes([_LONG]))
     while start >= 0:
         length = long_length(rest[start:])
         if length is None or length > len(rest) - start:
-            return "short_answer", f"the answer ended after {len(rest) - start} bytes"
+            return "short_answer", _("the answer ended after {rest} bytes", rest=len(rest) - start)
         if length:
-            return "bad_checksum", "the answer's checksum is wrong, as where two meters answer at once"
+            return "bad_checksum", _("the answer's checksum is wrong, as where two meters answer at once")
         start = rest.find(bytes([_LONG]), start + 1)
-    return "noise", "bytes that are no M-Bus answer arrived"
+    return "noise", _("bytes that are no M-Bus answer arrived")

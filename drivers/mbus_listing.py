@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
+from config.language import _
 from drivers.errors import NoValue
 from drivers.formula import evaluate, plain
 from drivers.mbus import status_words
@@ -28,11 +29,11 @@ _DATES = ("date", "date_time")
 
 def listing(answers: Sequence[bytes]) -> list[str]:
     """Lines for all telegrams among checked answers: what is wrong with the meter, then each record. None for no telegram."""
-    lines = [f"{'status':<26}{text}" for _, text in status_words(answers)]
+    lines = [f"{'status':<26}{text}" for _unused, text in status_words(answers)]
     for answer in filter(is_telegram, answers):
         told = read_telegram(answer)
         if told.header.encrypted:
-            lines.append("its records are encrypted")
+            lines.append(_("its records are encrypted"))
         lines += [f"{record.meaning.kind:<26}{_marks(record):<34}{_shown(record, answer)}".rstrip() for record in told.records]
     return lines
 
@@ -50,11 +51,11 @@ def _marks(record: Record) -> str:
 def _shown(record: Record, answer: bytes) -> str:
     data = answer[record.data : record.data + record.length]
     if record.error or not data:
-        return record.error.replace("_", " ") or "no data"
+        return record.error.replace("_", " ") or _("no data")
     if record.meaning.kind in _DATES:
-        return moment(data) or f"no date: {data.hex(' ')}"
+        return moment(data) or _("no date: {data}", data=data.hex(" "))
     if record.form == "text":
-        return data[::-1].decode("latin-1").strip() or "no text"
+        return data[::-1].decode("latin-1").strip() or _("no text")
     if record.form == "bytes":
         return data.hex(" ")
     try:

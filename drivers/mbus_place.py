@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import cast
 
+from config.language import _
 from config.mbus import MbusAt, MbusModel, MbusPoint, MbusWatch
 from config.model import Point, Watch
 from drivers import Target
@@ -66,12 +67,12 @@ def formula_of(target: Target, told: Iterator[Told], point: Point | Watch, own_n
     frames = list(told)
     telegrams = [(index, read_telegram(frame)) for index, frame in frames]
     if not telegrams:
-        raise KeyError("no telegram of this meter arrived")
+        raise KeyError(_("no telegram of this meter arrived"))
     if not own_number:
         raise NoValue("other_meter")
     at = cast("MbusPoint | MbusWatch", point).at
     fixed = frames[0][1][FIRST_DATA] == FIXED_STRUCTURE
-    for _, telegram in telegrams:
+    for _unused, telegram in telegrams:
         _check_header(cast("MbusModel", target.model), telegram.header)
     if at.kind.startswith("header_"):
         fields = _FIXED_FIELDS if fixed else _HEADER_FIELDS
@@ -79,7 +80,7 @@ def formula_of(target: Target, told: Iterator[Told], point: Point | Watch, own_n
             raise NoValue("no_record")
         offset, encoding = fields[at.kind]
         return f"{frames[0][0]}@{FIRST_DATA + offset}:{encoding}{_times(Fraction(point.scale)) if encoding == 'u8' else ''}"
-    if any(telegram.header.encrypted for _, telegram in telegrams):
+    if any(telegram.header.encrypted for _unused, telegram in telegrams):
         raise NoValue("encrypted")
     index, record = _the_one(at, telegrams)
     return f"{index}@{record.data}:{_written(target, record, point)}"
@@ -108,10 +109,10 @@ def _the_one(at: MbusAt, telegrams: Sequence[tuple[int, Telegram]]) -> Found:
     if found:
         return found[0]
     if telegrams[-1][1].more:
-        raise KeyError("the meter has more telegrams, which did not arrive")
+        raise KeyError(_("the meter has more telegrams, which did not arrive"))
     failed = at.model_copy(update={"function": "error"})
     raise NoValue(
-        "error_value" if any(_is_meant(failed, record) for _, told in telegrams for record in told.records) else "no_record"
+        "error_value" if any(_is_meant(failed, record) for _unused, told in telegrams for record in told.records) else "no_record"
     )
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
+from config.language import _
 from drivers.mbus_vif import (
     ERROR,
     ERRORS,
@@ -132,7 +133,7 @@ def read_telegram(frame: bytes) -> Telegram:
     """
     body = frame[: len(frame) - 2]  # checksum and stop character are no data
     if frame[FIRST_DATA : FIRST_DATA + 1] not in (bytes([VARIABLE]), bytes([FIXED_STRUCTURE])):
-        raise Unreadable("it is no telegram with records")
+        raise Unreadable(_("it is no telegram with records"))
     if frame[FIRST_DATA] == FIXED_STRUCTURE:
         return _fixed(body)
     header = read_header(frame)
@@ -155,11 +156,11 @@ def read_header(frame: bytes) -> Header:
     """The header of a checked long frame with CI 72 or 73. Raises Unreadable where it is cut short."""
     if frame[FIRST_DATA : FIRST_DATA + 1] == bytes([FIXED_STRUCTURE]):
         if len(frame) != FIRST_DATA + 17 + 2:
-            raise Unreadable("the fixed structure has another length")
+            raise Unreadable(_("the fixed structure has another length"))
         media = frame[FIRST_DATA + 7] >> 6 | (frame[FIRST_DATA + 8] >> 6) << 2
         return Header(frame[7:11], "", -1, FIXED_MEDIA[media], frame[FIRST_DATA + 6])
     if len(frame) < FIRST_RECORD + 2:
-        raise Unreadable("the header is cut short")
+        raise Unreadable(_("the header is cut short"))
     fields = frame[FIRST_DATA + 1 : FIRST_RECORD]
     mode = fields[11] & 0x1F
     return Header(fields[:4], maker_letters(fields[4:6]), fields[6], fields[7], fields[9], mode in _MODES)
@@ -199,7 +200,7 @@ def _records(body: bytes, at: int) -> tuple[list[Record], bool]:
         elif dif == _FILLER:
             at += 1
         else:
-            raise Unreadable(f"the record at byte {at} begins with {dif:02X}H, which is reserved")
+            raise Unreadable(_("the record at byte {at} begins with {dif:02X}H, which is reserved", at=at, dif=dif))
     return found, False
 
 
@@ -209,7 +210,7 @@ def _chain(body: bytes, at: int) -> bytes:
     while end < len(body) and body[end] & 0x80:
         end += 1
     if end >= len(body) or end - at > _MOST_EXTENSIONS:
-        raise Unreadable(f"the record's head at byte {at} has no end")
+        raise Unreadable(_("the record's head at byte {at} has no end", at=at))
     return body[at : end + 1]
 
 
@@ -224,7 +225,7 @@ def _record(body: bytes, at: int) -> Record:
     record = Record(at, data, 0, "none", FUNCTIONS[difs[0] >> 4 & 3], storage=storage, tariff=tariff, subunit=subunit, text=text)
     record = _sized(_told(record, vifs), body, difs[0] & 0x0F)
     if record.data + record.length > len(body):
-        raise Unreadable(f"the record at byte {at} is cut short")
+        raise Unreadable(_("the record at byte {at} is cut short", at=at))
     return record
 
 
@@ -244,7 +245,7 @@ def _value_information(body: bytes, at: int) -> tuple[bytes, str, int]:
         further = _chain(body, text[1])
         found.append((vifs[:1] + further, text[0], text[1] + len(further)))
     if len(found) != 1:
-        raise Unreadable(f"the unit's text at byte {at} cannot be read")
+        raise Unreadable(_("the unit's text at byte {at} cannot be read", at=at))
     return found[0]
 
 
@@ -314,7 +315,7 @@ def _sized(record: Record, body: bytes, field: int) -> Record:
 def _variable(record: Record, body: bytes) -> Record:
     """The record with what the byte in front of data of variable length says (section 6.3.3, LVAR)."""
     if record.data >= len(body):
-        raise Unreadable(f"the record at byte {record.start} is cut short")
+        raise Unreadable(_("the record at byte {start} is cut short", start=record.start))
     length, form = body[record.data], "text"
     if 0xC0 <= length <= 0xC9:
         length, form = length - 0xC0, "digits"
@@ -327,7 +328,7 @@ def _variable(record: Record, body: bytes) -> Record:
     elif length in (0xF5, 0xF6):
         length, form = (48, "bytes") if length == 0xF5 else (64, "bytes")
     elif length >= 0xC0:
-        raise Unreadable(f"the length of the record at byte {record.start} is reserved")
+        raise Unreadable(_("the length of the record at byte {start} is reserved", start=record.start))
     if form == "integer" and record.form == "unsigned":
         form = "unsigned"
     return replace(record, data=record.data + 1, length=length, form=form)

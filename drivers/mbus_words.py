@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from config.language import N_, _
 from drivers.formula import plain
 from drivers.mbus_frame import BEGIN, DATA_ANSWERS, DATA_REQUESTS, SELECT, SELECTED
 from drivers.mbus_record import (
@@ -21,19 +22,21 @@ from drivers.mbus_record import (
 )
 from drivers.words import Cut, Piece
 
-_CONTROLS = {BEGIN: "begin anew (SND_NKE)", SELECT: "take this (SND_UD)"}
-_CONTROLS |= dict.fromkeys(DATA_REQUESTS, "send data (REQ_UD2)") | dict.fromkeys(DATA_ANSWERS, "data (RSP_UD)")
+_CONTROLS = {BEGIN: N_("begin anew (SND_NKE)"), SELECT: N_("take this (SND_UD)")}
+_CONTROLS |= dict.fromkeys(DATA_REQUESTS, N_("send data (REQ_UD2)")) | dict.fromkeys(DATA_ANSWERS, N_("data (RSP_UD)"))
 _INFORMATION = {
-    VARIABLE: "variable data, low byte first",
-    FIXED_STRUCTURE: "fixed data structure",
+    VARIABLE: N_("variable data, low byte first"),
+    FIXED_STRUCTURE: N_("fixed data structure"),
     0x52: "select a meter",
-    0x70: "application error",
+    0x70: N_("application error"),
     0x71: "alarm",
-    0x76: "variable data, high byte first",
+    0x76: N_("variable data, high byte first"),
 }
 _MEDIA = {
-    0x02: "electricity", 0x03: "gas", 0x04: "heat", 0x05: "steam", 0x06: "hot water", 0x07: "water", 0x08: "heat cost allocator",
-    0x0A: "cooling", 0x0B: "cooling", 0x0C: "heat, in the flow", 0x0D: "heat and cooling", 0x15: "hot water", 0x16: "cold water",
+    0x02: "electricity", 0x03: "gas", 0x04: "heat", 0x05: "steam", 0x06: N_("hot water"),
+    0x07: "water", 0x08: N_("heat cost allocator"),
+    0x0A: "cooling", 0x0B: "cooling", 0x0C: N_("heat, in the flow"),
+    0x0D: N_("heat and cooling"), 0x15: N_("hot water"), 0x16: N_("cold water"),
 }  # fmt: skip
 
 
@@ -50,21 +53,23 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 def _frame(frame: bytes) -> list[Piece]:
     cut = Cut(frame)
     if frame[:1] == b"\xe5":
-        cut.take(1, "single character", "acknowledged", right=True)
+        cut.take(1, _("single character"), "acknowledged", right=True)
     elif frame[:1] == b"\x10":
-        cut.constant(b"\x10", "start", "short frame")
+        cut.constant(b"\x10", "start", _("short frame"))
         _control_and_address(cut)
         _closed(cut, frame, 1)
     elif frame:
         _long(cut, frame)
-    return cut.rest("surplus", "behind the end of the frame", right=False)
+    return cut.rest("surplus", _("behind the end of the frame"), right=False)
 
 
 def _control_and_address(cut: Cut) -> None:
     control = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "C field", _CONTROLS.get(control, "control field of another kind"))
+    cut.take(1, "C field", _CONTROLS.get(control, _("control field of another kind")))
     address = cut.peek(1)[0] if cut.left else 0
-    words = {0xFE: "any meter", 0xFF: "all meters", SELECTED: "the meter that was selected"}.get(address, f"meter {address}")
+    words = {0xFE: _("any meter"), 0xFF: _("all meters"), SELECTED: _("the meter that was selected")}.get(
+        address, f"meter {address}"
+    )
     cut.take(1, "A field", words)
 
 
@@ -76,15 +81,15 @@ def _closed(cut: Cut, frame: bytes, first: int) -> None:
 
 def _long(cut: Cut, frame: bytes) -> None:
     """A long frame (EN 13757-2, 5.3)."""
-    cut.constant(b"\x68", "start", "long frame")
+    cut.constant(b"\x68", "start", _("long frame"))
     length, there = (cut.peek(1)[0] if cut.left else 0), len(frame) - 6
     right = length == there
-    cut.take(1, "L field", f"{length} bytes" + ("" if right else f", {max(there, 0)} are there"), right=right)
-    cut.constant(bytes([length]), "L field", "the same again")
+    cut.take(1, "L field", f"{length} bytes" + ("" if right else _(", {max} are there", max=max(there, 0))), right=right)
+    cut.constant(bytes([length]), "L field", _("the same again"))
     cut.constant(b"\x68", "start")
     _control_and_address(cut)
     information = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "CI field", _INFORMATION.get(information, "data of another kind"))
+    cut.take(1, _("CI field"), _INFORMATION.get(information, _("data of another kind")))
     end = min(len(frame), 4 + length)
     if information == 0x52:
         _secondary(cut, end)
@@ -97,7 +102,7 @@ def _long(cut: Cut, frame: bytes) -> None:
 
 def _secondary(cut: Cut, end: int) -> None:
     """Number, maker, version and medium, as far as they are there."""
-    for size, field in ((4, "identification number"), (2, "manufacturer"), (1, "version"), (1, "medium")):
+    for size, field in ((4, _("identification number")), (2, "manufacturer"), (1, "version"), (1, "medium")):
         if cut.at + size > end:
             return
         data = cut.peek(size)
@@ -110,27 +115,27 @@ def _told(cut: Cut, frame: bytes, end: int) -> None:
     try:
         telegram = read_telegram(frame)
     except Unreadable as error:
-        cut.take(end - cut.at, "data", f"no telegram: {error}", right=False)
+        cut.take(end - cut.at, "data", _("no telegram: {error}", error=error), right=False)
         return
     if frame[FIRST_DATA] == FIXED_STRUCTURE:
-        cut.take(4, "identification number", telegram.header.digits)
-        cut.take(1, "access number")
+        cut.take(4, _("identification number"), telegram.header.digits)
+        cut.take(1, _("access number"))
         cut.take(1, "status")
-        cut.take(2, "medium and units")
+        cut.take(2, _("medium and units"))
     else:
         _secondary(cut, end)
-        cut.take(1, "access number")
-        cut.take(1, "status", "no error" if not telegram.header.status else "see the maker's list")
-        cut.take(2, "configuration", "encrypted" if telegram.header.encrypted else "not encrypted")
+        cut.take(1, _("access number"))
+        cut.take(1, "status", _("no error") if not telegram.header.status else _("see the maker's list"))
+        cut.take(2, "configuration", "encrypted" if telegram.header.encrypted else _("not encrypted"))
         if telegram.header.encrypted:
-            cut.take(end - FIRST_RECORD, "encrypted records")
+            cut.take(end - FIRST_RECORD, _("encrypted records"))
     for record in telegram.records:
-        cut.take(record.start - cut.at, "filler", "says nothing")
+        cut.take(record.start - cut.at, "filler", _("says nothing"))
         _record(cut, record)
     last = cut.peek(1)
     if last in (b"\x0f", b"\x1f"):
-        cut.take(1, "DIF", "the maker's own data" + (", more records in the next telegram" if last == b"\x1f" else ""))
-        cut.take(end - cut.at, "manufacturer data")
+        cut.take(1, "DIF", _("the maker's own data") + (_(", more records in the next telegram") if last == b"\x1f" else ""))
+        cut.take(end - cut.at, _("manufacturer data"))
 
 
 def _record(cut: Cut, record: Record) -> None:
@@ -139,14 +144,16 @@ def _record(cut: Cut, record: Record) -> None:
         difs = _extended(cut)
         numbers = (("storage", record.storage), ("tariff", record.tariff), ("subunit", record.subunit))
         words = [record.function, *(f"{name} {number}" for name, number in numbers if number)]
-        cut.take(difs, "DIF, DIFE" if difs > 1 else "DIF", ", ".join([*words, _form(record)]))
+        cut.take(difs, _("DIF, DIFE") if difs > 1 else "DIF", ", ".join([*words, _form(record)]))
         vifs = record.data - cut.at
-        cut.take(vifs, "VIF, VIFE" if vifs > 1 else "VIF", _meaning(record))
+        cut.take(vifs, _("VIF, VIFE") if vifs > 1 else "VIF", _meaning(record))
     cut.take(record.length, "data", record.error.replace("_", " "), right=False if record.error else None)
 
 
 def _form(record: Record) -> str:
-    form = {"digits": "BCD", "minus_digits": "negative BCD", "real": "binary32", "none": "no data"}.get(record.form, record.form)
+    form = {"digits": "BCD", "minus_digits": _("negative BCD"), "real": "binary32", "none": _("no data")}.get(
+        record.form, record.form
+    )
     return f"{form}, {record.length} byte{'s' * (record.length != 1)}" if record.length else form
 
 
@@ -162,7 +169,7 @@ def _meaning(record: Record) -> str:
     meaning = record.meaning
     words = [meaning.kind.replace("_", " "), *sorted(word.replace("_", " ") for word in record.qualifiers)]
     if record.maker is not None:
-        words.append("the maker's own")
+        words.append(_("the maker's own"))
     unit = record.text or meaning.unit
     return ", ".join(words) + (f", in {_worth(record)}{unit}" if unit else "")
 

@@ -25,6 +25,7 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
+from config.language import N_, _
 from config.model import MeterModel, Point, Watch
 from drivers import Request, Target
 from drivers.errors import BadFrame, NoAnswer, Refused
@@ -51,15 +52,15 @@ _PREFIX = {"tcp": 6, "rtu": 0, "ascii": 0}
 
 # Application Protocol V1.1b3, section 7: the code, the word for records, what it means to a person.
 EXCEPTIONS: dict[int, tuple[str, str]] = {
-    1: ("illegal_function", "the meter does not know this function"),
-    2: ("illegal_address", "the meter has no such register"),
-    3: ("illegal_value", "the meter refuses this register count"),
-    4: ("device_failure", "the meter reports a failure of its own"),
-    5: ("acknowledge", "the meter is still working on the request"),
-    6: ("busy", "the meter is busy"),
-    8: ("memory_parity", "the meter reports a memory error"),
-    10: ("gateway_path", "the gateway has no path to this address"),
-    11: ("gateway_target", "nothing answered the gateway at this address"),
+    1: ("illegal_function", N_("the meter does not know this function")),
+    2: ("illegal_address", N_("the meter has no such register")),
+    3: ("illegal_value", N_("the meter refuses this register count")),
+    4: ("device_failure", N_("the meter reports a failure of its own")),
+    5: ("acknowledge", N_("the meter is still working on the request")),
+    6: ("busy", N_("the meter is busy")),
+    8: ("memory_parity", N_("the meter reports a memory error")),
+    10: ("gateway_path", N_("the gateway has no path to this address")),
+    11: ("gateway_target", N_("nothing answered the gateway at this address")),
 }
 _NOT_REACHED = (10, 11)
 _LASTING = (1, 2, 3)
@@ -123,10 +124,10 @@ def identification_request(target: Target, first: int = 0, code: int = 1) -> Req
 
 def identification(answer: bytes, framing: str) -> tuple[dict[str, str], int | None]:
     """The objects of a checked identification answer, and the object to ask for next, if more follow."""
-    _, pdu = content(answer, framing)
+    _unused, pdu = content(answer, framing)
     objects: dict[str, str] = {}
     at = 7
-    for _ in range(pdu[6]):
+    for _unused in range(pdu[6]):
         length = pdu[at + 1]
         name = OBJECTS.get(pdu[at], f"object {pdu[at]}")
         objects[name] = pdu[at + 2 : at + 2 + length].decode("ascii", "replace")
@@ -154,53 +155,59 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     """
     asked = asked_in(request, framing)
     if asked is None:
-        raise BadFrame("bad_request", "the request is not a Modbus read")
+        raise BadFrame("bad_request", _("the request is not a Modbus read"))
     unit, pdu = content(answer, framing)
     if framing == "tcp" and answer[:2] != request[:2]:
-        raise BadFrame("wrong_transaction", "the answer belongs to another request")
+        raise BadFrame("wrong_transaction", _("the answer belongs to another request"))
     if unit != asked.unit:
-        raise BadFrame("wrong_unit", f"address {unit} answered a request to address {asked.unit}")
+        raise BadFrame("wrong_unit", _("address {unit} answered a request to address {unit_2}", unit=unit, unit_2=asked.unit))
     if pdu[0] == asked.function | 0x80 and len(pdu) == 2:
         raise _refusal(pdu[1])
     if pdu[0] != asked.function:
-        raise BadFrame("wrong_function", f"function {pdu[0]} answered a request for function {asked.function}")
+        raise BadFrame(
+            "wrong_function",
+            _("function {pdu} answered a request for function {function}", pdu=pdu[0], function=asked.function),
+        )
     if asked.function == IDENTIFY:
         if pdu[1:3] != bytes([MEI, asked.address]):
-            raise BadFrame("wrong_function", "the answer is to another kind of identification")
+            raise BadFrame("wrong_function", _("the answer is to another kind of identification"))
         if len(pdu) < 7 or identification_length(bytes([unit]) + pdu) != len(pdu) + 3:
-            raise BadFrame("wrong_length", "the identification answer is cut short")
+            raise BadFrame("wrong_length", _("the identification answer is cut short"))
     elif len(pdu) < 2 or pdu[1] != asked.byte_count or len(pdu) != 2 + asked.byte_count:
-        raise BadFrame("wrong_length", f"asked for {asked.byte_count} bytes, the answer has {max(0, len(pdu) - 2)}")
+        raise BadFrame(
+            "wrong_length",
+            _("asked for {byte_count} bytes, the answer has {max}", byte_count=asked.byte_count, max=max(0, len(pdu) - 2)),
+        )
 
 
 def _refusal(code: int) -> Refused | NoAnswer:
-    cause, words = EXCEPTIONS.get(code, (f"exception_{code}", f"the meter refused with code {code}"))
+    cause, words = EXCEPTIONS.get(code, (f"exception_{code}", _("the meter refused with code {code}", code=code)))
     if code in _NOT_REACHED:
-        return NoAnswer(cause, words)
-    return Refused(cause, words, lasting=code in _LASTING)
+        return NoAnswer(cause, _(words))
+    return Refused(cause, _(words), lasting=code in _LASTING)
 
 
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     """Cause and plain words for what arrived until the deadline without a complete frame in it."""
     if not buffer:
-        return "no_answer", "no answer"
+        return "no_answer", _("no answer")
     if framing == "tcp":
         complete = list(tcp_frames(buffer))
         if complete and complete[-1][1] == len(buffer):
-            return "wrong_transaction", "only answers to other requests arrived"
-        return "short_answer", f"the answer ended after {len(buffer)} bytes"
+            return "wrong_transaction", _("only answers to other requests arrived")
+        return "short_answer", _("the answer ended after {buffer} bytes", buffer=len(buffer))
     if buffer == request:
-        return "only_echo", "only the request's own echo came back"
+        return "only_echo", _("only the request's own echo came back")
     rest = buffer.removeprefix(request)
     if framing == "ascii":
-        return ("short_answer", "the answer has no end") if b":" in rest else ("noise", "bytes that are no Modbus arrived")
+        return ("short_answer", _("the answer has no end")) if b":" in rest else ("noise", _("bytes that are no Modbus arrived"))
     asked = asked_in(request, "rtu")
     if asked and rest[0] == asked.unit and rest[1:2] in (b"", bytes([asked.function]), bytes([asked.function | 0x80])):
         length = rtu_length(rest)
         if length is None or len(rest) < length:
-            return "short_answer", f"the answer ended after {len(rest)} bytes"
-        return "bad_checksum", "the checksum is wrong"
-    return "noise", "bytes that are no Modbus answer arrived"
+            return "short_answer", _("the answer ended after {rest} bytes", rest=len(rest))
+        return "bad_checksum", _("the checksum is wrong")
+    return "noise", _("bytes that are no Modbus answer arrived")
 
 
 # --- where a value stands -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from pymodbus.framer import FramerRTU
 
+from config.language import _
 from drivers.errors import BadFrame
 
 IDENTIFY = 0x2B
@@ -109,7 +110,7 @@ def identification_length(data: bytes) -> int | None:
     if len(data) < 8:
         return None
     at = 8
-    for _ in range(data[7]):
+    for _unused in range(data[7]):
         if len(data) < at + 2:
             return None
         at += 2 + data[at + 1]
@@ -147,18 +148,18 @@ def content(frame: bytes, framing: str) -> tuple[int, bytes]:
     if framing == "tcp":
         if len(frame) < 8 or frame[2:4] != b"\0\0" or int.from_bytes(frame[4:6], "big") != len(frame) - 6:
             raise BadFrame(
-                "not_modbus", "what arrived is not Modbus TCP", "Check that host and port in site.yaml are the meter's."
+                "not_modbus", _("what arrived is not Modbus TCP"), _("Check that host and port in site.yaml are the meter's.")
             )
         return frame[6], frame[7:]
     if framing == "rtu":
         if len(frame) < 4 or crc(frame[:-2]) != frame[-2:]:
-            raise BadFrame("bad_checksum", "the checksum is wrong")
+            raise BadFrame("bad_checksum", _("the checksum is wrong"))
         return frame[0], frame[1:-2]
     if not _ASCII_FRAME.fullmatch(frame):
-        raise BadFrame("not_modbus", "what arrived is not Modbus ASCII")
+        raise BadFrame("not_modbus", _("what arrived is not Modbus ASCII"))
     data = bytes.fromhex(frame[1:-2].decode("ascii"))
     if len(data) < 3 or sum(data) & 0xFF:
-        raise BadFrame("bad_checksum", "the checksum is wrong")
+        raise BadFrame("bad_checksum", _("the checksum is wrong"))
     return data[0], data[1:-1]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from config.language import _
 from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch, Span
 from config.model import Point, Watch
 from drivers import Target
@@ -86,7 +87,7 @@ def _blocks(limits: ModbusLimits, read: Read) -> list[Read]:
 
 
 def _forbidden(limits: ModbusLimits, read: Read) -> bool:
-    return any(True for _ in _spans(limits.forbid, read))
+    return any(True for _unused in _spans(limits.forbid, read))
 
 
 def _alone(limits: ModbusLimits, read: Read) -> bool:
@@ -202,7 +203,7 @@ def _source(at: At, limits: ModbusLimits, reads: Sequence[Read | None], first_by
         missing = "".join(f"!{''.join(text.split()).lower()}" for text in at.missing)
         mark = "h" if hexadecimal else ""
         return f"{index}{mark}@{offset}:{_encoding(at, limits, distance % 8)}{missing}"
-    raise KeyError(f"no request reads register {at.address}")
+    raise KeyError(_("no request reads register {address}", address=at.address))
 
 
 def formula_of(target: Target, reads: Sequence[Read | None], point: Point | Watch, first_byte: int, hexadecimal: bool) -> str:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from config.language import N_, _
 from drivers.modbus import EXCEPTIONS, OBJECTS
 from drivers.modbus_frame import IDENTIFY, MEI, Asked, asked_in, crc
 from drivers.words import Cut, Piece, State
 
 _FUNCTIONS = {
-    1: "read coils",
-    2: "read discrete inputs",
-    3: "read holding registers",
-    4: "read input registers",
-    IDENTIFY: "read device identification",
+    1: N_("read coils"),
+    2: N_("read discrete inputs"),
+    3: N_("read holding registers"),
+    4: N_("read input registers"),
+    IDENTIFY: N_("read device identification"),
 }
 _WHAT = {1: "coil", 2: "input", 3: "register", 4: "register"}
 
@@ -41,16 +42,21 @@ def _framed(frame: bytes, framing: str, asked: Asked | None, *, asks: bool) -> l
     _content(cut, asked, tail, asks=asks)
     if tail:
         cut.checked(crc(frame[: cut.at]), "CRC-16")
-    return cut.rest("surplus", "behind the end of the frame", right=False)
+    return cut.rest("surplus", _("behind the end of the frame"), right=False)
 
 
 def _tcp_head(cut: Cut) -> None:
     """The MBAP header (TCP/IP guide V1.0b, 3.1.3)."""
-    cut.take(2, "transaction identifier", f"number {int.from_bytes(cut.peek(2), 'big')}")
-    cut.constant(b"\0\0", "protocol identifier", "Modbus")
+    cut.take(2, _("transaction identifier"), f"number {int.from_bytes(cut.peek(2), 'big')}")
+    cut.constant(b"\0\0", _("protocol identifier"), "Modbus")
     length = int.from_bytes(cut.peek(2), "big")
     right = length == cut.left - 2
-    cut.take(2, "length", f"{length} bytes follow" + ("" if right else f", {max(cut.left - 2, 0)} are there"), right=right)
+    cut.take(
+        2,
+        "length",
+        _("{length} bytes follow", length=length) + ("" if right else _(", {max} are there", max=max(cut.left - 2, 0))),
+        right=right,
+    )
 
 
 def _ascii(frame: bytes, asked: Asked | None, *, asks: bool) -> list[Piece]:
@@ -63,33 +69,33 @@ def _ascii(frame: bytes, asked: Asked | None, *, asks: bool) -> list[Piece]:
     except ValueError:
         data = None
     if data is None or len(frame) < 2:
-        return cut.rest("characters", "no pairs of hexadecimal digits", right=False)
+        return cut.rest("characters", _("no pairs of hexadecimal digits"), right=False)
     inner = Cut(data)
     _content(inner, asked, 1, asks=asks)
     inner.checked(bytes([-sum(data[: inner.at]) & 0xFF]), "LRC")
-    for piece in inner.rest("surplus", "behind the end of the frame", right=False):
+    for piece in inner.rest("surplus", _("behind the end of the frame"), right=False):
         start, end = 1 + 2 * piece.start, 1 + 2 * piece.end
         cut.pieces.append(replace(piece, start=start, data=frame[start:end], plain=b"", width=2 * piece.width))
         cut.at = end
-    cut.constant(b"\r\n", "end", "CR LF")
-    return cut.rest("surplus", "behind the end of the frame", right=False)
+    cut.constant(b"\r\n", "end", _("CR LF"))
+    return cut.rest("surplus", _("behind the end of the frame"), right=False)
 
 
 def _content(cut: Cut, asked: Asked | None, tail: int, *, asks: bool) -> None:
     """Unit and PDU, up to the checksum of `tail` bytes."""
-    unit = cut.take(1, "unit address", f"meter {cut.peek(1)[0]}" if cut.left else "")
+    unit = cut.take(1, _("unit address"), f"meter {cut.peek(1)[0]}" if cut.left else "")
     state: bool | None = None if asked is None or not unit else unit[0] == asked.unit
-    _mark(cut, state, f"asked was {asked.unit}" if asked else "")
+    _mark(cut, state, _("asked was {unit}", unit=asked.unit) if asked else "")
     if not cut.left:
         return
     function = cut.peek(1)[0]
-    known = _FUNCTIONS.get(function & 0x7F, "unknown function")
+    known = _FUNCTIONS.get(function & 0x7F, _("unknown function"))
     refused = bool(function & 0x80) and not asks
-    cut.take(1, "function code", f"{known}, refused" if refused else known)
-    _mark(cut, None if asked is None else function & 0x7F == asked.function, "another one than asked")
+    cut.take(1, _("function code"), f"{known}, refused" if refused else known)
+    _mark(cut, None if asked is None else function & 0x7F == asked.function, _("another one than asked"))
     if refused:
         code = cut.peek(1)[0] if cut.left else 0
-        cut.take(1, "exception code", EXCEPTIONS.get(code, ("", "no code of the standard"))[1])
+        cut.take(1, _("exception code"), EXCEPTIONS.get(code, ("", _("no code of the standard")))[1])
     elif function == IDENTIFY:
         _identification(cut, asks=asks)
     elif function in _WHAT:
@@ -109,7 +115,7 @@ def _mark(cut: Cut, right: bool | None, words: str) -> None:
 
 def _asked(cut: Cut, function: int) -> None:
     first = int.from_bytes(cut.peek(2), "big")
-    cut.take(2, "starting address", f"{_WHAT[function]} {first}")
+    cut.take(2, _("starting address"), f"{_WHAT[function]} {first}")
     count = int.from_bytes(cut.peek(2), "big")
     cut.take(2, "quantity", f"{count} {_WHAT[function]}{'s' * (count != 1)}")
 
@@ -119,32 +125,41 @@ def _told(cut: Cut, function: int, asked: Asked | None) -> None:
         return
     count = cut.peek(1)[0]
     same = asked is None or count == asked.byte_count
-    cut.take(1, "byte count", f"{count} bytes follow" + ("" if same else f", asked were {asked.byte_count if asked else 0}"))
+    cut.take(
+        1,
+        _("byte count"),
+        _("{count} bytes follow", count=count)
+        + ("" if same else _(", asked were {byte_count}", byte_count=asked.byte_count if asked else 0)),
+    )
     _mark(cut, None if asked is None else same, "")
     first = asked.address if asked else 0
     if function in (3, 4):
-        cut.take(count, "register value", first=first, width=2 if asked else 0)
+        cut.take(count, _("register value"), first=first, width=2 if asked else 0)
     else:
-        cut.take(count, f"{_WHAT[function]} status", f"from {_WHAT[function]} {first} on, 8 in a byte, the low bit first")
+        cut.take(
+            count,
+            f"{_WHAT[function]} status",
+            _("from {what} {first} on, 8 in a byte, the low bit first", what=_WHAT[function], first=first),
+        )
 
 
 def _identification(cut: Cut, *, asks: bool) -> None:
     """Function 43, MEI type 14 (Application Protocol V1.1b3, 6.21)."""
-    cut.constant(bytes([MEI]), "MEI type", "device identification")
-    cut.take(1, "read device id code", "1 basic, 2 regular, 3 extended, 4 one object")
+    cut.constant(bytes([MEI]), _("MEI type"), _("device identification"))
+    cut.take(1, _("read device id code"), _("1 basic, 2 regular, 3 extended, 4 one object"))
     if asks:
-        cut.take(1, "object id")
+        cut.take(1, _("object id"))
         return
-    cut.take(1, "conformity level")
-    cut.take(1, "more follows", "FF: more with another request")
-    cut.take(1, "next object id")
+    cut.take(1, _("conformity level"))
+    cut.take(1, _("more follows"), _("FF: more with another request"))
+    cut.take(1, _("next object id"))
     count = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "number of objects", str(count))
-    for _ in range(count):
+    cut.take(1, _("number of objects"), str(count))
+    for _unused in range(count):
         if not cut.left:
             return
-        name = OBJECTS.get(cut.peek(1)[0], "of the maker's own")
-        cut.take(1, "object id", name)
+        name = OBJECTS.get(cut.peek(1)[0], _("of the maker's own"))
+        cut.take(1, _("object id"), name)
         length = cut.peek(1)[0] if cut.left else 0
-        cut.take(1, "object length", f"{length} bytes")
-        cut.take(length, "object value", cut.peek(length).decode("latin-1"))
+        cut.take(1, _("object length"), f"{length} bytes")
+        cut.take(length, _("object value"), cut.peek(length).decode("latin-1"))

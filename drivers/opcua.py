@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from config.language import _
 from config.model import Point, Watch
 from config.opcua import NodeName, OpcuaAt, OpcuaModel, OpcuaPoint, node_name
 from drivers import Request, Target
@@ -124,14 +125,14 @@ def check(request: bytes, answer: bytes, framing: str) -> None:
     asked = nodes_of(request)
     values = values_in(answer)
     if len(values) != len(asked):
-        raise BadFrame("wrong_length", f"{len(values)} values came for {len(asked)} nodes")
+        raise BadFrame("wrong_length", _("{values} values came for {asked} nodes", values=len(values), asked=len(asked)))
     namespaces_in(answer)
     server_in(answer)
 
 
 def fault(request: bytes, buffer: bytes, framing: str) -> tuple[str, str]:
     """Cause and plain words for a Read that was not answered."""
-    return "no_answer", "no answer"
+    return "no_answer", _("no answer")
 
 
 def identification_request(target: Target, first: int = 0) -> Request | None:
@@ -235,7 +236,7 @@ def _found(target: Target, requests: Sequence[bytes], point: Point | Watch, answ
             return index, values_in(answers[index])[place]
     if why:
         raise why
-    raise KeyError(f"no request asks for {_at(point).node}")
+    raise KeyError(_("no request asks for {node}", node=_at(point).node))
 
 
 def node_of(point: Point) -> NodeId:
@@ -304,7 +305,7 @@ def _element(answer: bytes, value: Variant, index: int) -> tuple[int, int]:
         return value.first + index * length, length
     reader = Reader(answer, value.first)
     try:
-        for _ in range(index):
+        for _unused in range(index):
             reader.string()
         length = reader.signed(4)
     except Malformed:  # has been read before: it is not

@@ -19,6 +19,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.language import _
+
 DEEPEST = 100  # levels of nesting that a decoder bears, 5.2.2.16
 
 # Built-in types, 5.1.2; the numbers of those with a fixed length and what they are called in a model file.
@@ -101,7 +103,9 @@ class Reader:
     def take(self, length: int) -> bytes:
         """So many bytes."""
         if length < 0 or self.at + length > len(self.data):
-            raise Malformed(f"{length} bytes are missing at byte {self.at} of {len(self.data)}")
+            raise Malformed(
+                _("{length} bytes are missing at byte {at} of {data}", length=length, at=self.at, data=len(self.data))
+            )
         self.at += length
         return self.data[self.at - length : self.at]
 
@@ -116,20 +120,22 @@ class Reader:
     def end(self) -> None:
         """Nothing may follow."""
         if self.at != len(self.data):
-            raise Malformed(f"{len(self.data) - self.at} bytes too many at byte {self.at}")
+            raise Malformed(_("{data} bytes too many at byte {at}", data=len(self.data) - self.at, at=self.at))
 
     def count(self, least: int) -> int:
         """The length of an array whose elements have at least so many bytes; -1 is null."""
         number = self.signed(4)
         if number < -1 or number * least > len(self.data) - self.at:
-            raise Malformed(f"an array of {number} elements at byte {self.at - 4} of {len(self.data)}")
+            raise Malformed(
+                _("an array of {number} elements at byte {at} of {data}", number=number, at=self.at - 4, data=len(self.data))
+            )
         return number
 
     def string(self) -> bytes | None:
         """The bytes of a String or ByteString, None for null."""
         length = self.signed(4)
         if length < -1:
-            raise Malformed(f"a text of {length} bytes at byte {self.at - 4}")
+            raise Malformed(_("a text of {length} bytes at byte {at}", length=length, at=self.at - 4))
         return None if length < 0 else self.take(length)
 
     def node_id(self) -> NodeId:
@@ -153,7 +159,7 @@ class Reader:
         if encoding == 1:
             return NodeId(self.unsigned(1), "i", self.unsigned(2))
         if encoding not in (2, 3, 4, 5):
-            raise Malformed(f"a node id of encoding {encoding} at byte {self.at - 1}")
+            raise Malformed(_("a node id of encoding {encoding} at byte {at}", encoding=encoding, at=self.at - 1))
         namespace = self.unsigned(2)
         if encoding == 2:
             return NodeId(namespace, "i", self.unsigned(4))
@@ -166,7 +172,7 @@ class Reader:
         encoding = self.unsigned(1)
         kind = encoding & 0x3F
         if kind > _LAST_RESERVED or (encoding & _DIMENSIONS and not encoding & _ARRAY) or (encoding and not kind):
-            raise Malformed(f"a value of type {encoding:#04x} at byte {self.at - 1}")
+            raise Malformed(_("a value of type {encoding:#04x} at byte {at}", encoding=encoding, at=self.at - 1))
         if not encoding & _ARRAY:
             first = self.at
             if kind:
@@ -177,19 +183,19 @@ class Reader:
         if kind in _LENGTHS:
             self.take(max(count, 0) * _LENGTHS[kind])
         else:
-            for _ in range(count):
+            for _unused in range(count):
                 self.skip(kind, depth)
         end = self.at
         return Variant(kind, first, end, count, self._dimensions(count) if encoding & _DIMENSIONS else 1)
 
     def _dimensions(self, count: int) -> int:
         """How many dimensions an array of `count` elements is said to have."""
-        found = [self.signed(4) for _ in range(self.count(4))]
+        found = [self.signed(4) for _unused in range(self.count(4))]
         product = 1
         for length in found:
             product *= max(length, 0)
         if found and product != max(count, 0):
-            raise Malformed(f"an array of {count} elements in dimensions {found}")
+            raise Malformed(_("an array of {count} elements in dimensions {found}", count=count, found=found))
         return max(len(found), 1)
 
     def data_value(self, depth: int = 0) -> DataValue:
@@ -197,7 +203,7 @@ class Reader:
         start = self.at
         mask = self.unsigned(1)
         if mask & 0xC0:
-            raise Malformed(f"a value with mask {mask:#04x} at byte {start}")
+            raise Malformed(_("a value with mask {mask:#04x} at byte {start}", mask=mask, start=start))
         value = self.variant(depth) if mask & 0x01 else None
         status = self.unsigned(4) if mask & 0x02 else 0
         source = self.signed(8) if mask & 0x04 else None
@@ -211,17 +217,17 @@ class Reader:
         if kind in _LENGTHS:
             self.take(_LENGTHS[kind])
         elif depth >= DEEPEST:
-            raise Malformed(f"nested deeper than {DEEPEST} levels at byte {self.at}")
+            raise Malformed(_("nested deeper than {deepest} levels at byte {at}", deepest=DEEPEST, at=self.at))
         else:
             _SKIPPED.get(kind, _skip_string)(self, depth + 1)
 
     def diagnostic_info(self, depth: int = 0) -> None:
         """Goes behind a DiagnosticInfo, 5.2.2.12."""
         if depth >= DEEPEST:
-            raise Malformed(f"nested deeper than {DEEPEST} levels at byte {self.at}")
+            raise Malformed(_("nested deeper than {deepest} levels at byte {at}", deepest=DEEPEST, at=self.at))
         mask = self.unsigned(1)
         if mask & 0x80:
-            raise Malformed(f"a diagnosis with mask {mask:#04x} at byte {self.at - 1}")
+            raise Malformed(_("a diagnosis with mask {mask:#04x} at byte {at}", mask=mask, at=self.at - 1))
         self.take(4 * (mask & 0x0F).bit_count())
         if mask & 0x10:
             self.string()
@@ -235,7 +241,7 @@ class Reader:
         self.node_id()
         encoding = self.unsigned(1)
         if encoding > 2:
-            raise Malformed(f"a structure of encoding {encoding} at byte {self.at - 1}")
+            raise Malformed(_("a structure of encoding {encoding} at byte {at}", encoding=encoding, at=self.at - 1))
         if encoding:
             self.string()
 
@@ -244,7 +250,7 @@ def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise Malformed("a text that is no UTF-8") from None
+        raise Malformed(_("a text that is no UTF-8")) from None
 
 
 def _skip_string(reader: Reader, depth: int) -> None:
@@ -259,7 +265,7 @@ def _skip_qualified_name(reader: Reader, depth: int) -> None:
 def _skip_localized_text(reader: Reader, depth: int) -> None:
     mask = reader.unsigned(1)
     if mask & ~0x03:
-        raise Malformed(f"a text with mask {mask:#04x} at byte {reader.at - 1}")
+        raise Malformed(_("a text with mask {mask:#04x} at byte {at}", mask=mask, at=reader.at - 1))
     for bit in (0x01, 0x02):
         if mask & bit:
             reader.string()
@@ -284,9 +290,9 @@ def texts(data: bytes, value: Variant) -> list[str]:
         Malformed: it is no such array.
     """
     if value.type != STRING or value.count is None:
-        raise Malformed("no list of texts")
+        raise Malformed(_("no list of texts"))
     reader = Reader(data, value.first)
-    return [_text(reader.string() or b"") for _ in range(value.count)]
+    return [_text(reader.string() or b"") for _unused in range(value.count)]
 
 
 def encoded_string(text: bytes | None) -> bytes:

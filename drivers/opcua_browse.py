@@ -25,6 +25,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaError
 
+from config.language import _
 from drivers.opcua_binary import TYPES
 from drivers.opcua_connect import Connection, connected, drop, endpoints_of, first_certificate, why_down
 from drivers.opcua_settings import ServerSettings
@@ -100,16 +101,16 @@ def node_of(text: str, namespaces: Sequence[str]) -> ua.NodeId:
     """
     found = re.fullmatch(r"(?:nsu=([^;]+);)?((?:ns=[0-9]+;)?[isgb]=.+)", text, re.DOTALL)
     if not found:
-        raise ValueError(f"{text} is not a node; write it as `meterseal browse` shows it")
+        raise ValueError(_("{text} is not a node; write it as `meterseal browse` shows it", text=text))
     try:
         node = ua.NodeId.from_string(found[2])
     except (UaError, ValueError):
-        raise ValueError(f"{text} is not a node; write it as `meterseal browse` shows it") from None
+        raise ValueError(_("{text} is not a node; write it as `meterseal browse` shows it", text=text)) from None
     if found[1] is None:
         return node
     uri = found[1].replace("%3B", ";").replace("%3b", ";").replace("%25", "%")
     if uri not in namespaces:
-        raise ValueError(f"the server has no namespace {uri}")
+        raise ValueError(_("the server has no namespace {uri}", uri=uri))
     return ua.NodeId(node.Identifier, ua.Int16(namespaces.index(uri)), node.NodeIdType)
 
 
@@ -149,21 +150,21 @@ class _Walk:
                 return
             await self._enter(entry[0], described, depth)
         if more:
-            note = f"more than {self.limits.folder} nodes in this folder"
+            note = _("more than {folder} nodes in this folder", folder=self.limits.folder)
             self.seen.append(Seen("", "...", depth, note=note))
 
     async def _enter(self, node: ua.NodeId, described: Seen, depth: int) -> None:
         if node in self.visited:
-            self.seen.append(replace(described, note="shown already"))
+            self.seen.append(replace(described, note=_("shown already")))
         elif described.node == _SERVER:
-            self.seen.append(replace(described, note="the server itself"))
+            self.seen.append(replace(described, note=_("the server itself")))
         elif depth + 1 < self.limits.depth:
             self.seen.append(described)
             await self.below(node, depth + 1)
         else:
             self.visited.add(node)
             deeper = not described.type and bool((await self._references(node))[0])
-            self.seen.append(replace(described, note="more below") if deeper else described)
+            self.seen.append(replace(described, note=_("more below")) if deeper else described)
 
     async def _references(self, node: ua.NodeId) -> tuple[list[Any], bool]:
         """What a node holds, at most so many, and whether there is more."""
@@ -180,7 +181,7 @@ class _Walk:
 
     async def described(self, entries: Sequence[tuple[ua.NodeId, str, Any]], depth: int) -> list[Seen]:
         """What is to be said of each node: of variables the value and its unit."""
-        made = [Seen(node_text(node, self.namespaces), name, depth) for node, name, _ in entries]
+        made = [Seen(node_text(node, self.namespaces), name, depth) for node, name, _unused in entries]
         variables = [place for place, entry in enumerate(entries) if entry[2] == ua.NodeClass.Variable]
         nodes = [entries[place][0] for place in variables]
         units = await self._units(nodes)

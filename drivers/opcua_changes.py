@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from config.language import _
 from config.model import Point
 from drivers import Target
 from drivers.errors import BadFrame, Refused
@@ -94,13 +95,13 @@ def published(body: bytes) -> Published:
         reader.take(8)  # when
         changes: list[tuple[int, bytes]] = []
         notifications = max(reader.count(3), 0)
-        for _ in range(notifications):
+        for _unused in range(notifications):
             changes += _notification(reader)
         reader.take(4 * max(reader.count(4), 0))
         _diagnoses(reader)
         reader.end()
     except Malformed as error:
-        raise BadFrame("wrong_format", f"the answer is no PublishResponse: {error}") from None
+        raise BadFrame("wrong_format", _("the answer is no PublishResponse: {error}", error=error)) from None
     return Published(subscription, sequence, notifications, tuple(changes))
 
 
@@ -108,26 +109,26 @@ def _notification(reader: Reader) -> list[tuple[int, bytes]]:
     kind, encoding = reader.node_id(), reader.unsigned(1)
     end = reader.signed(4) + reader.at
     if encoding != 1 or kind not in (_DATA_CHANGE, _STATUS_CHANGE):
-        raise Malformed(f"a notification of type {kind.identifier!r}")
+        raise Malformed(_("a notification of type {identifier!r}", identifier=kind.identifier))
     found: list[tuple[int, bytes]] = []
     if kind == _STATUS_CHANGE:
         status = reader.unsigned(4)
         reader.diagnostic_info()
         if is_bad(status):
-            raise Refused(cause_of(status), f"the server has ended the subscription: {cause_of(status)}")
+            raise Refused(cause_of(status), _("the server has ended the subscription: {cause_of}", cause_of=cause_of(status)))
     else:
-        for _ in range(max(reader.count(5), 0)):
+        for _unused in range(max(reader.count(5), 0)):
             number = reader.unsigned(4)
             value = reader.data_value()
             found.append((number, reader.data[value.start : value.end]))
         _diagnoses(reader)
     if reader.at != end:
-        raise Malformed(f"a notification that ends at byte {reader.at} instead of {end}")
+        raise Malformed(_("a notification that ends at byte {at} instead of {end}", at=reader.at, end=end))
     return found
 
 
 def _diagnoses(reader: Reader) -> None:
-    for _ in range(max(reader.count(1), 0)):
+    for _unused in range(max(reader.count(1), 0)):
         reader.diagnostic_info()
 
 
@@ -145,15 +146,15 @@ def framed(own: tuple[bytes, bytes], changes: Sequence[tuple[bytes, bytes]]) -> 
         changes: of each the ReadValueId (`asked_for`) and the DataValue.
     """
     count = struct.pack("<i", TABLES + len(changes))
-    request = count + resolved(portable([]), ())[4:] + b"".join(node for node, _ in changes)
-    return request, count + tables_of(own[1]) + b"".join(value for _, value in changes)
+    request = count + resolved(portable([]), ())[4:] + b"".join(node for node, _unused in changes)
+    return request, count + tables_of(own[1]) + b"".join(value for _unused, value in changes)
 
 
 def tables_of(answer: bytes) -> bytes:
     """The bytes of the two tables in front of an answer. Raises BadFrame."""
     values = values_in(answer)
     if len(values) < TABLES:
-        raise BadFrame("wrong_format", "the answer lacks the server's tables")
+        raise BadFrame("wrong_format", _("the answer lacks the server's tables"))
     return answer[values[0].start : values[TABLES - 1].end]
 
 
@@ -182,5 +183,5 @@ def locate_change(target: Target, point: Point, request: bytes, answer: bytes, p
     """
     node, value = nodes_of(request)[TABLES + place], values_in(answer)[TABLES + place]
     if place_of(target, point, {node: place}, answer) is None:
-        raise KeyError(f"the change is not of {point.quantity}")
+        raise KeyError(_("the change is not of {quantity}", quantity=point.quantity))
     return formula_of(target, point, 0, answer, value), doubt_of(point, value)

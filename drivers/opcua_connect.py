@@ -21,6 +21,7 @@ from asyncua.crypto import security_policies
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.ua.uaerrors import UaStatusCodeError
 
+from config.language import _
 from drivers.errors import LinkDown
 from drivers.opcua_client import TellingClient as Client
 from drivers.opcua_failure import (
@@ -151,7 +152,11 @@ async def _reach(settings: ServerSettings, client: Client) -> None:
         await client.connect_socket()
     except (OSError, ValueError) as error:  # TimeoutError is an OSError; ValueError: a host name that cannot be one
         endpoint = f"{client.server_url.hostname}:{client.server_url.port}"
-        why = f"{endpoint} does not answer" if isinstance(error, TimeoutError) else why_not_connected(endpoint, error)
+        why = (
+            _("{endpoint} does not answer", endpoint=endpoint)
+            if isinstance(error, TimeoutError)
+            else why_not_connected(endpoint, error)
+        )
         raise unreachable(settings, why) from None
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from config.language import _
 from config.opcua import STANDARD
 from drivers.errors import BadFrame, Refused
 from drivers.opcua_binary import DataValue, Malformed, NodeId, Reader, encoded_node_id, encoded_string, texts
@@ -82,12 +83,12 @@ def nodes_of(request: bytes) -> tuple[NodeId, ...]:
     """
     reader = Reader(request)
     try:
-        found = tuple(_read_value_id(reader) for _ in range(max(reader.count(len(_BEHIND_NODE)), 0)))
+        found = tuple(_read_value_id(reader) for _unused in range(max(reader.count(len(_BEHIND_NODE)), 0)))
         reader.end()
     except Malformed as error:
-        raise BadFrame("bad_request", f"the request is no list of nodes: {error}") from None
+        raise BadFrame("bad_request", _("the request is no list of nodes: {error}", error=error)) from None
     if found[:TABLES] != (NAMESPACE_ARRAY, SERVER_ARRAY):
-        raise BadFrame("bad_request", "the request does not begin with the server's two tables")
+        raise BadFrame("bad_request", _("the request does not begin with the server's two tables"))
     return found
 
 
@@ -100,7 +101,7 @@ def places_in(request: bytes) -> Mapping[NodeId, int]:
 def _read_value_id(reader: Reader) -> NodeId:
     node = reader.expanded_node_id()
     if reader.take(len(_BEHIND_NODE)) != _BEHIND_NODE:
-        raise Malformed("something else than a whole value is asked for")
+        raise Malformed(_("something else than a whole value is asked for"))
     return node
 
 
@@ -141,7 +142,10 @@ class Batch:
             BadFrame: `wrong_length`: they are not as many as were asked for.
         """
         if len(values) != len(self.nodes):
-            raise BadFrame("wrong_length", f"the server answered {len(values)} of {len(self.nodes)} nodes")
+            raise BadFrame(
+                "wrong_length",
+                _("the server answered {values} of {nodes} nodes", values=len(values), nodes=len(self.nodes)),
+            )
         return [struct.pack("<i", len(places)) + b"".join(values[place] for place in places) for places in self.places]
 
 
@@ -172,7 +176,7 @@ def batches(requests: Iterable[bytes], most: int) -> list[Batch]:
 
 def _index(node: NodeId) -> int:
     if isinstance(node.namespace, str):
-        raise BadFrame("bad_request", f"the namespace {node.namespace} has no number yet")
+        raise BadFrame("bad_request", _("the namespace {namespace} has no number yet", namespace=node.namespace))
     return node.namespace
 
 
@@ -192,12 +196,12 @@ def read_response(body: bytes) -> list[bytes]:
     reader = Reader(body)
     try:
         service_result(reader, _READ_RESPONSE)
-        found = [reader.data_value() for _ in range(max(reader.count(1), 0))]
-        for _ in range(reader.count(1)):
+        found = [reader.data_value() for _unused in range(max(reader.count(1), 0))]
+        for _unused in range(reader.count(1)):
             reader.diagnostic_info()
         reader.end()
     except Malformed as error:
-        raise BadFrame("wrong_format", f"the answer is no ReadResponse: {error}") from None
+        raise BadFrame("wrong_format", _("the answer is no ReadResponse: {error}", error=error)) from None
     return [body[value.start : value.end] for value in found]
 
 
@@ -210,16 +214,16 @@ def service_result(reader: Reader, expected: NodeId) -> None:
     """
     kind = reader.node_id()
     if kind not in (expected, _SERVICE_FAULT):
-        raise Malformed(f"the message is of type {kind.identifier!r}")
+        raise Malformed(_("the message is of type {identifier!r}", identifier=kind.identifier))
     reader.take(8 + 4)  # when, and the number of the request
     result = reader.unsigned(4)
     reader.diagnostic_info()
-    for _ in range(reader.count(4)):
+    for _unused in range(reader.count(4)):
         reader.string()
     reader.extension_object()
     if kind == _SERVICE_FAULT or is_bad(result):
         cause = cause_of(result) or "bad_service_fault"
-        raise Refused(cause, f"the server refused the request: {cause}")
+        raise Refused(cause, _("the server refused the request: {cause}", cause=cause))
 
 
 @lru_cache(maxsize=_PARSED)
@@ -231,10 +235,10 @@ def values_in(answer: bytes) -> tuple[DataValue, ...]:
     """
     reader = Reader(answer)
     try:
-        found = tuple(reader.data_value() for _ in range(max(reader.count(1), 0)))
+        found = tuple(reader.data_value() for _unused in range(max(reader.count(1), 0)))
         reader.end()
     except Malformed as error:
-        raise BadFrame("wrong_format", f"the answer is no list of values: {error}") from None
+        raise BadFrame("wrong_format", _("the answer is no list of values: {error}", error=error)) from None
     return found
 
 
@@ -261,11 +265,11 @@ def server_in(answer: bytes) -> str | None:
 
 def _table(answer: bytes, values: Sequence[DataValue], place: int) -> tuple[str, ...] | None:
     if place >= len(values):
-        raise BadFrame("wrong_format", "the answer lacks the server's tables")
+        raise BadFrame("wrong_format", _("the answer lacks the server's tables"))
     value = values[place]
     if value.value is None or value.value.type == 0 or is_bad(value.status):
         return None
     try:
         return tuple(texts(answer, value.value))
     except Malformed as error:
-        raise BadFrame("wrong_format", f"the server's table is {error}") from None
+        raise BadFrame("wrong_format", _("the server's table is {error}", error=error)) from None

@@ -24,6 +24,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_to_binary
 
+from config.language import _
 from drivers import Exchange, Instant
 from drivers.errors import BadFrame, LinkDown, MeterError, NoAnswer
 from drivers.opcua_changes import Told, Watched
@@ -241,8 +242,8 @@ def _exchange(request: bytes, answer: bytes, sent: Instant, arrived: Instant) ->
     """A request and its answer; one that no record could hold is a failed one, without its bytes."""
     if len(answer) <= LONGEST_ANSWER:
         return Exchange(request, answer, sent, arrived, arrived)
-    message = f"the answer has {len(answer)} bytes, more than a record can hold"
-    hint = "A node of the meter holds a long list: take a node that holds the single value."
+    message = _("the answer has {answer} bytes, more than a record can hold", answer=len(answer))
+    hint = _("A node of the meter holds a long list: take a node that holds the single value.")
     return Exchange(request, b"", sent, arrived, arrived, BadFrame("too_long", message, hint))
 
 
@@ -255,5 +256,5 @@ def _parameters(batch: Batch) -> ua.ReadParameters:
     nodes = [ua.ReadValueId(nodeid_from_binary(Buffer(node)), AttributeIds.Value) for node in batch.nodes]
     made = ua.ReadParameters(MaxAge=0, TimestampsToReturn=ua.TimestampsToReturn.Both, NodesToRead=nodes)
     if not struct_to_binary(made).endswith(batch.array):
-        raise BadFrame("bad_request", "the nodes cannot be asked for as they are written")
+        raise BadFrame("bad_request", _("the nodes cannot be asked for as they are written"))
     return made

@@ -21,6 +21,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
+from config.language import _
 from drivers.errors import BadFrame, Refused
 from drivers.opcua_changes import Told, Watched, published
 from drivers.opcua_status import cause_of, is_bad
@@ -82,7 +83,7 @@ async def _items(ask: Ask, timeout_s: float, number: int, watched: Sequence[Watc
     body = await ask(ua.CreateMonitoredItemsRequest(Parameters=wanted), timeout_s)
     results = struct_from_binary(ua.CreateMonitoredItemsResponse, Buffer(body)).Results
     if len(results) != len(items):
-        raise BadFrame("wrong_length", f"the server watches {len(results)} of {len(items)} nodes")
+        raise BadFrame("wrong_length", _("the server watches {results} of {items} nodes", results=len(results), items=len(items)))
     refused: dict[int, str] = {}
     for place, result in enumerate(results):
         if is_bad(result.StatusCode.value):
@@ -112,7 +113,14 @@ async def _publish(ask: Ask, timeout_s: float, number: int, told: Told) -> None:
         if message.subscription != number:
             continue  # the farewell of one before
         if message.sequence != expected:
-            raise Refused("message_missing", f"message {expected} of the subscription is missing, {message.sequence} came")
+            raise Refused(
+                "message_missing",
+                _(
+                    "message {expected} of the subscription is missing, {sequence} came",
+                    expected=expected,
+                    sequence=message.sequence,
+                ),
+            )
         for place, value in message.changes:
             told.changed(place, value)
         if message.notifications:  # one without any is a sign of life, and has the number of the next that brings some

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from config.language import N_, _
 from drivers.errors import BadFrame
 from drivers.opcua_binary import STRING, TYPES, DataValue, Malformed, NodeId, Reader
 from drivers.opcua_read import NAMESPACE_ARRAY, SERVER_ARRAY, VALUE_ATTRIBUTE, nodes_of
 from drivers.opcua_status import cause_of
 from drivers.words import Cut, Piece
 
-_TABLES = {NAMESPACE_ARRAY: "the server's namespaces", SERVER_ARRAY: "the server's name"}
+_TABLES = {NAMESPACE_ARRAY: N_("the server's namespaces"), SERVER_ARRAY: N_("the server's name")}
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
@@ -24,8 +25,8 @@ def request(frame: bytes, framing: str = "own") -> list[Piece]:
     cut, reader = Cut(frame), Reader(frame)
     try:
         count = reader.signed(4)
-        cut.take(4, "number of nodes", str(count))
-        for _ in range(max(count, 0)):
+        cut.take(4, _("number of nodes"), str(count))
+        for _unused in range(max(count, 0)):
             start = reader.at
             node = reader.expanded_node_id() if frame[start : start + 1] >= b"\x40" else reader.node_id()
             cut.take(reader.at - start, "NodeId", _node(node))
@@ -33,14 +34,14 @@ def request(frame: bytes, framing: str = "own") -> list[Piece]:
             cut.take(4, "AttributeId", "Value" if attribute == VALUE_ATTRIBUTE else str(attribute))
             start = reader.at
             reader.string()
-            cut.take(reader.at - start, "IndexRange", "the whole value" if reader.at - start == 4 else "")
+            cut.take(reader.at - start, "IndexRange", _("the whole value") if reader.at - start == 4 else "")
             start = reader.at
             reader.unsigned(2)
             reader.string()
-            cut.take(reader.at - start, "DataEncoding", "the server's own")
+            cut.take(reader.at - start, "DataEncoding", _("the server's own"))
     except Malformed as error:
         return cut.rest("damaged", str(error), right=False)
-    return cut.rest("surplus", "behind the last node", right=False)
+    return cut.rest("surplus", _("behind the last node"), right=False)
 
 
 def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
@@ -53,13 +54,18 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
     try:
         count = reader.signed(4)
         right = not nodes or count == len(nodes)
-        cut.take(4, "number of values", str(count) if right else f"{count}, asked were {len(nodes)}", right=right)
+        cut.take(
+            4,
+            _("number of values"),
+            str(count) if right else _("{count}, asked were {nodes}", count=count, nodes=len(nodes)),
+            right=right,
+        )
         for place in range(max(count, 0)):
             found = reader.data_value()
             _value(cut, found, _node(nodes[place]) if place < len(nodes) else f"value {place}")
     except Malformed as error:
         return cut.rest("damaged", str(error), right=False)
-    return cut.rest("surplus", "behind the last value", right=False)
+    return cut.rest("surplus", _("behind the last value"), right=False)
 
 
 def _node(node: NodeId) -> str:
@@ -73,11 +79,11 @@ def _node(node: NodeId) -> str:
 def _value(cut: Cut, found: DataValue, node: str) -> None:
     """One DataValue (5.2.2.17): its mask tells what of it was sent."""
     mask = cut.peek(1)[0]
-    cut.take(1, "DataValue mask", node)
+    cut.take(1, _("DataValue mask"), node)
     if found.value is not None:
         kind = TYPES.get(found.value.type, "nothing" if not found.value.type else f"type {found.value.type}")
-        array = "" if found.value.count is None else f", array of {found.value.count}"
-        cut.take(found.value.first - cut.at, "Variant encoding", kind + array)
+        array = "" if found.value.count is None else _(", array of {count}", count=found.value.count)
+        cut.take(found.value.first - cut.at, _("Variant encoding"), kind + array)
         text = cut.peek(found.value.end - cut.at)
         says = text.decode("utf-8", "replace") if found.value.type == STRING and found.value.count is None else ""
         cut.take(found.value.end - cut.at, "value", says[4:])
@@ -86,7 +92,7 @@ def _value(cut: Cut, found: DataValue, node: str) -> None:
         if mask & bit:
             says = {0x02: _status(found.status), 0x04: _time(found.source), 0x08: _time(found.server)}.get(bit, "")
             cut.take(min(length, found.end - cut.at), field, says)
-    cut.take(found.end - cut.at, "rest of the value")
+    cut.take(found.end - cut.at, _("rest of the value"))
 
 
 def _status(status: int) -> str:
@@ -98,4 +104,4 @@ def _time(ticks: int | None) -> str:
     try:
         return (_EPOCH + timedelta(microseconds=(ticks or 0) // 10)).isoformat(" ", "milliseconds")
     except OverflowError:
-        return "no time of the calendar"
+        return _("no time of the calendar")

@@ -14,6 +14,7 @@ from typing import Any
 
 import serial
 
+from config.language import _
 from drivers.errors import LinkDown
 from drivers.wire import Moments, Wire, serial_options, why_not_opened
 
@@ -58,12 +59,12 @@ class PortWire(Wire):
         except BlockingIOError:
             return
         except OSError as error:
-            self._gone(f"the port is gone: {error.strerror}")
+            self._gone(_("the port is gone: {strerror}", strerror=error.strerror))
             return
         if data:
             self.feed(data, self._clock.instant())
         else:
-            self._gone("the port is gone: it has hung up")
+            self._gone(_("the port is gone: it has hung up"))
 
     def _gone(self, why: str) -> None:
         self._loop.remove_reader(self._number)
@@ -78,8 +79,8 @@ class PortWire(Wire):
                 while data := data[self._write(data) :]:
                     await self._until_writable()
         except (OSError, TimeoutError) as error:
-            reason = "it takes no bytes any more" if isinstance(error, TimeoutError) else error.strerror
-            self._gone(f"the port is gone: {reason}")
+            reason = _("it takes no bytes any more") if isinstance(error, TimeoutError) else error.strerror
+            self._gone(_("the port is gone: {reason}", reason=reason))
             raise LinkDown("port_lost", self.lost) from None
 
     def _write(self, data: bytes) -> int:
@@ -106,13 +107,13 @@ class PortWire(Wire):
             await asyncio.to_thread(self._port.flush)
             self._port.apply_settings(_options(self._name, baud, character))
         except (OSError, ValueError, termios.error) as error:
-            self._gone(f"the port cannot be set to {baud} {character}: {error}")
+            self._gone(_("the port cannot be set to {baud} {character}: {error}", baud=baud, character=character, error=error))
             raise LinkDown("port_lost", self.lost) from None
         self._now = (baud, character)
 
     async def close(self) -> None:
         """Gives the port back."""
-        self._gone("the port was closed")
+        self._gone(_("the port was closed"))
         # An adapter that was pulled cannot be closed in order; it is gone either way.
         with contextlib.suppress(OSError, termios.error):
             self._port.close()

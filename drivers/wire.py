@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import serial
 
+from config.language import _
 from drivers import Instant
 from drivers.errors import LinkDown
 
@@ -136,9 +137,9 @@ class TcpWire(Wire, asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
-                _, wire = await loop.create_connection(lambda: cls(clock), host, int(port))
+                _unused, wire = await loop.create_connection(lambda: cls(clock), host, int(port))
         except TimeoutError:
-            raise LinkDown("no_connection", f"{endpoint} does not answer") from None
+            raise LinkDown("no_connection", _("{endpoint} does not answer", endpoint=endpoint)) from None
         except (OSError, ValueError, OverflowError) as error:  # ValueError: a host name that cannot be one
             raise LinkDown("no_connection", why_not_connected(endpoint, error)) from None
         return wire
@@ -159,12 +160,12 @@ class TcpWire(Wire, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
-        self.lose(f"the connection broke: {exc}" if exc else "the other side closed the connection")
+        self.lose(_("the connection broke: {exc}", exc=exc) if exc else _("the other side closed the connection"))
 
     async def write(self, data: bytes) -> None:
         """Sends bytes. Raises LinkDown."""
         if self._transport is None or self.lost:
-            raise LinkDown("connection_lost", self.lost or "not connected")
+            raise LinkDown("connection_lost", self.lost or _("not connected"))
         self._transport.write(data)
 
     async def close(self) -> None:
@@ -205,7 +206,7 @@ class ServerWire(Wire):
                     self._tell(self.feed, data, self._clock.instant())
         except (OSError, ValueError, TypeError) as error:
             # TypeError: pyserial's answer to a port that another thread closed while it was reading.
-            self._tell(self.lose, f"the port is gone: {error}")
+            self._tell(self.lose, _("the port is gone: {error}", error=error))
 
     def _tell(self, call: Any, *arguments: Any) -> None:
         if not self._loop.is_closed():
@@ -218,7 +219,7 @@ class ServerWire(Wire):
         try:
             await asyncio.to_thread(self._port.write, data)
         except (OSError, ValueError) as error:
-            self.lose(f"the port is gone: {error}")
+            self.lose(_("the port is gone: {error}", error=error))
             raise LinkDown("port_lost", self.lost) from None
 
     async def set(self, baud: int, character: str) -> None:
@@ -230,14 +231,16 @@ class ServerWire(Wire):
             await asyncio.to_thread(self._port.flush)
             await asyncio.to_thread(self._port.apply_settings, options)
         except (OSError, ValueError) as error:
-            self.lose(f"the serial server does not take {baud} {character}: {error}")
+            self.lose(
+                _("the serial server does not take {baud} {character}: {error}", baud=baud, character=character, error=error)
+            )
             raise LinkDown("port_lost", self.lost) from None
         self._now = (baud, character)
 
     async def close(self) -> None:
         """Stops the reading thread and gives the port back."""
         self._closing.set()
-        self.lose("the port was closed")
+        self.lose(_("the port was closed"))
         await asyncio.to_thread(self._thread.join)
         # A server that is gone cannot be closed in order; it is gone either way.
         with contextlib.suppress(OSError):
@@ -248,15 +251,20 @@ def why_not_connected(endpoint: str, error: Exception) -> str:
     """Plain words for a connection to `host:port` that could not be made."""
     host = endpoint.rsplit(":", 1)[0]
     if isinstance(error, socket.gaierror | ValueError):
-        return f"the name {host} is not known in this network"
+        return _("the name {host} is not known in this network", host=host)
     numbers = re.findall(r"\[Errno ([0-9]+)\]", str(error))  # asyncio's error for a host with several addresses has no errno
     words = {
-        errno.ECONNREFUSED: f"{endpoint} refuses the connection: the device is there, but nothing listens on that port",
-        errno.EHOSTUNREACH: f"{host} cannot be reached: no device has this address",
-        errno.ENETUNREACH: f"{host} cannot be reached: this machine has no way into its network",
-        errno.ETIMEDOUT: f"{endpoint} does not answer",
+        errno.ECONNREFUSED: _(
+            "{endpoint} refuses the connection: the device is there, but nothing listens on that port", endpoint=endpoint
+        ),
+        errno.EHOSTUNREACH: _("{host} cannot be reached: no device has this address", host=host),
+        errno.ENETUNREACH: _("{host} cannot be reached: this machine has no way into its network", host=host),
+        errno.ETIMEDOUT: _("{endpoint} does not answer", endpoint=endpoint),
     }
-    return next((words[int(number)] for number in numbers if int(number) in words), f"cannot connect to {endpoint}: {error}")
+    return next(
+        (words[int(number)] for number in numbers if int(number) in words),
+        _("cannot connect to {endpoint}: {error}", endpoint=endpoint, error=error),
+    )
 
 
 def serial_options(baud: int, character: str) -> dict[str, Any]:
@@ -268,15 +276,15 @@ def why_not_opened(name: str, character: str, error: BaseException) -> str:
     """Why a serial port could not be opened, in plain words."""
     text = str(error)
     if isinstance(error, termios.error):
-        return f"{name} cannot be set to {character}: {text}"
+        return _("{name} cannot be set to {character}: {text}", name=name, character=character, text=text)
     if "exclusively lock" in text or "Resource temporarily unavailable" in text:
-        return f"{name} is in use by another program"
+        return _("{name} is in use by another program", name=name)
     if "Permission denied" in text:
-        return f"{name} may not be opened: the user of this program must be in the group dialout"
+        return _("{name} may not be opened: the user of this program must be in the group dialout", name=name)
     if "No such file" in text or "No such device" in text:
-        return f"{name} does not exist"
+        return _("{name} does not exist", name=name)
     if "Inappropriate ioctl" in text:
-        return f"{name} is no serial port"
+        return _("{name} is no serial port", name=name)
     if "Connection refused" in text:
-        return f"{name} refuses the connection: the serial server is there, but nothing listens on that port"
-    return f"{name} cannot be opened: {text}"
+        return _("{name} refuses the connection: the serial server is there, but nothing listens on that port", name=name)
+    return _("{name} cannot be opened: {text}", name=name, text=text)

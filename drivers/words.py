@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from config.language import _
+
 State = Literal["", "right", "wrong"]
 
 
@@ -89,24 +91,24 @@ class Cut:
         missing = length - len(data)
         state: State = "" if right is None else "right" if right else "wrong"
         if missing > 0:
-            lack = f"cut short: {missing} byte{'s' * (missing != 1)} missing"
+            lack = _("cut short: {missing} byte{missing_2} missing", missing=missing, missing_2="s" * (missing != 1))
             says, state = (f"{says}, {lack}" if says else lack), "wrong"
         if data:
             shown = plain if len(plain) == len(data) else b""
-            self.pieces.append(Piece(self.at, data, field, says, state, shown, first, width))
+            self.pieces.append(Piece(self.at, data, _(field), _(says), state, shown, first, width))
             self.at += len(data)
         return data
 
     def constant(self, value: bytes, field: str, says: str = "") -> bool:
         """Takes bytes that are always the same; whether they are."""
         same = self.peek(len(value)) == value
-        self.take(len(value), field, says if same else f"{value.hex(' ').upper()}H must stand here", right=same)
+        self.take(len(value), field, says if same else _("{upper}H must stand here", upper=value.hex(" ").upper()), right=same)
         return same
 
     def checked(self, right: bytes, field: str) -> None:
         """Takes a checksum, which is right if it is these bytes."""
         same = self.peek(len(right)) == right
-        self.take(len(right), field, "right" if same else f"{right.hex(' ')} would be right", right=same)
+        self.take(len(right), field, "right" if same else _("{right} would be right", right=right.hex(" ")), right=same)
 
     def rest(self, field: str, says: str = "", right: bool | None = None) -> list[Piece]:
         """Takes what is left; all pieces."""
@@ -126,8 +128,8 @@ def arrived(request: bytes, answer: bytes, span: tuple[int, int] | None) -> tupl
     """
     cut = Cut(answer)
     if request and answer.startswith(request):
-        cut.take(len(request), "echo", "the request's own bytes, come back")
+        cut.take(len(request), "echo", _("the request's own bytes, come back"))
     start, end = span if span and span[0] >= cut.at else (cut.at, len(answer))
     if start > cut.at:
-        cut.take(start - cut.at, "noise", "belongs to no answer")
+        cut.take(start - cut.at, "noise", _("belongs to no answer"))
     return cut.pieces, start, end

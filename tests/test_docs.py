@@ -16,7 +16,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "doc
 _CAUSES = (
     r'(?:NoAnswer|BadFrame|Refused|LinkDown|_Unusable|MeterError|NoValue)\(\s*"([a-z_]+)"',
     r'(?:_Unusable|NoValue)\(\s*"[a-z_]+" if .+ else "([a-z_]+)"\s*\)',
-    r'return \(?"([a-z_]+)", f?"',
+    r'return \(?"([a-z_]+)", (?:_\()?f?"',
     r'return "([a-z_]+)"(?: if .+ else "")?$',
     r'\bor "([a-z_]+)"$',
     r'^    \d+: \("([a-z_]+)",',

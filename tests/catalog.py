@@ -1,0 +1,230 @@
+"""The catalog of messages: what the program says to a person, found in its own text, and what is said in Chinese for it.
+
+    python -m tests.catalog        brings config/locale/*/LC_MESSAGES/meterseal.po up to date and compiles it
+
+Messages come from `_("...")` and `N_("...")` in the source, from the help of the command line, from the faults, and from
+click, which says some things itself. New ones are added without a translation, and printed: translate them in the .po.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from config.language import CHINESE, DOMAIN, LOCALE
+
+ROOT = Path(__file__).parents[1]
+PO = LOCALE / CHINESE / "LC_MESSAGES" / f"{DOMAIN}.po"
+MARKS = ("_", "N_")
+_PROSE = re.compile(r"[A-Za-z]{2,}[,;:.]? +[`'(]?[A-Za-z]{2,}")
+_SQL = re.compile(
+    r"\s*(kind NOT IN|n >= |SELECT|INSERT|CREATE|UPDATE|DELETE|PRAGMA|BEGIN|DROP|VACUUM|WITH|ALTER|ATTACH|REINDEX)\b"
+)
+
+# Lines of the header that would differ with each day and program, and say nothing.
+_CHANGING = (
+    b'"Project-Id',
+    b'"Report-Msgid',
+    b'"POT-Creation',
+    b'"PO-Revision',
+    b'"Last-Trans',
+    b'"Language-Team',
+    b'"Generated-By',
+)
+
+# Modules whose prose is not told to a person in the words that stand there, and why.
+UNTOLD = {
+    "agent/faults.py": "taken from the registry",
+    "agent/faults_line.py": "taken from the registry",
+    "agent/faults_agent.py": "taken from the registry",
+    "agent/journal.py": "meanings of events, for the page docs/events.md",
+}
+# What is not told either, by the name it stands under, and why.
+UNTOLD_NAMES = {
+    "agent/demo_broker.py": ({"_MOSQUITTO"}, "settings of a program"),
+    "agent/enrolment.py": ({"_PAGE"}, "a form that is signed is the same everywhere"),
+    "agent/export.py": ({"README_TEXT", "RECIPE"}, "an exported bundle is the same everywhere"),
+    "agent/explain.py": ({"SERIAL"}, "a name in JSON"),
+    "agent/explain_text.py": ({"_PROTOCOLS"}, "names of protocols"),
+    "agent/simulate_iec62056_21.py": ({"_USUAL", "_OTHER"}, "units"),
+    "agent/cli_audit.py": (
+        {"_KEY_HELP", "_WITNESS_HELP", "_AUTHORITY_HELP", "_OUTSIDE_HELP"},
+        "help: taken from the command line",
+    ),
+    "agent/cli_key.py": ({"_SHEET"}, "help: taken from the command line"),
+    "config/broken.py": ({"_WORDS"}, "patterns of another program's words"),
+    "config/iec62056_21_units.py": ({"_TABLE"}, "units"),
+    "config/opcua_units.py": ({"_TABLE", "_OURS"}, "units"),
+    "config/mbus.py": ({"UNITS"}, "units"),
+    "config/model.py": ({"TRUST_WORDS"}, "for the page docs/models.md"),
+    "config/protocols.py": ({"PROTOCOLS", "_MODBUS"}, "names of protocols"),
+    "config/typed.py": ({"EXAMPLES"}, "what is written in YAML"),
+    "drivers/iec62056_21_words.py": ({"_TOKENS"}, "patterns"),
+    "drivers/modbus.py": ({"OBJECTS"}, "names that are looked up"),
+}
+# Single texts: the schema of records is the same in every language.
+UNTOLD_TEXTS = {"A sealed record, format version {}; its meaning stands in record.md"}
+# Calls whose strings are patterns, statements or notes to the program itself.
+_NOT_TOLD = {
+    *("re.compile", "re.search", "re.match", "re.fullmatch", "re.findall", "re.sub", "re.finditer", "TypeVar", "cast"),
+    *("Field", "AssertionError", "Literal", "click.option", "click.argument", "click.command", "click.group"),
+}
+_METHODS = {
+    *("execute", "executemany", "executescript", "partition", "split", "removeprefix", "removesuffix", "startswith"),
+    *("endswith", "replace", "find", "index", "count"),
+}
+
+
+def sources() -> list[Path]:
+    """The program's own modules."""
+    return [path for name in ("agent", "config", "drivers") for path in sorted((ROOT / name).glob("*.py"))]
+
+
+def marked(tree: ast.AST) -> Iterator[str]:
+    """All messages in a module that are marked."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKS and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def unmarked(path: Path) -> Iterator[tuple[int, str]]:
+    """Prose in a module that no mark puts into the reader's language: line and text."""
+    tree = ast.parse(path.read_text("utf-8"))
+    untold = UNTOLD_NAMES.get(str(path.relative_to(ROOT)), (set(), ""))[0]
+    above = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    for node in ast.walk(tree):
+        text = _text(node)
+        if (
+            text
+            and text not in UNTOLD_TEXTS
+            and _PROSE.search(text)
+            and not _SQL.match(text)
+            and not _is_no_message(node, above, untold)
+        ):
+            yield node.lineno, text  # type: ignore[attr-defined]  # constants and f-strings have a place
+
+
+def _text(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return ""
+
+
+def _is_no_message(node: ast.AST, above: dict[ast.AST, ast.AST], untold: set[str]) -> bool:
+    while node in above:
+        parent = above[node]
+        if isinstance(parent, ast.Assign | ast.AnnAssign) and untold & {
+            each.id for each in ast.walk(parent) if isinstance(each, ast.Name)
+        }:
+            return True
+        if isinstance(parent, ast.Call) and (_is_mark(parent, node) or ast.unparse(parent.func) in _NOT_TOLD):
+            return True
+        if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr in _METHODS:
+            return True
+        if isinstance(parent, ast.JoinedStr | ast.Compare) or (isinstance(parent, ast.Expr) and isinstance(node, ast.Constant)):
+            return True  # a part of an f-string that is looked at whole; what is compared; a docstring
+        if isinstance(parent, ast.Subscript) and node is parent.slice and isinstance(node, ast.Constant):
+            return True
+        if isinstance(parent, ast.Dict) and node in parent.keys:
+            return True
+        if isinstance(parent, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node in parent.decorator_list:
+            return True  # help texts: they are taken from the command line itself
+        node = parent
+    return False
+
+
+def _is_mark(call: ast.Call, argument: ast.AST) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id in MARKS and bool(call.args) and argument is call.args[0]
+
+
+def help_texts(command: click.Command) -> Iterator[str]:
+    """All help texts of a command and what hangs on it."""
+    for text in (command.help, command.short_help, command.epilog):
+        if text:
+            yield text
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.help:
+            yield parameter.help
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from help_texts(each)
+
+
+def fault_texts() -> Iterator[str]:
+    """All texts of the registry of faults."""
+    from agent.faults import FAULTS, GROUPS
+
+    yield from GROUPS.values()
+    for fault in FAULTS.values():
+        yield from (fault.title, fault.first, fault.symptom, *fault.causes, fault.measure)
+
+
+def of_click() -> Iterator[str]:
+    """What click says itself when a command line is wrong, and around the help."""
+    for module in (click.core, click.decorators, click.exceptions, click.parser, click.types, click.formatting, click.termui):
+        yield from marked(ast.parse(inspect.getsource(module)))
+
+
+def messages() -> list[str]:
+    """All that the program says to a person, in English, in the order of the alphabet."""
+    from agent.cli import main
+
+    found = {text for path in sources() for text in marked(ast.parse(path.read_text("utf-8")))}
+    found |= {inspect.cleandoc(text) for text in help_texts(main)} | set(fault_texts()) | set(of_click())
+    return sorted(found - {""})
+
+
+def catalog() -> Catalog:
+    """The catalog as it stands in the .po."""
+    with PO.open("rb") as file:
+        return read_po(file, locale=CHINESE, domain=DOMAIN)
+
+
+def updated() -> Catalog:
+    """The catalog with all messages there are: what was translated before stays, what is not said any more goes."""
+    old = catalog() if PO.exists() else Catalog(locale=CHINESE)
+    new = Catalog(locale=CHINESE, domain=DOMAIN, fuzzy=False, header_comment="# What meterseal says, in Chinese.")
+    for text in messages():
+        known = old.get(text)
+        new.add(text, known.string if known else "")
+    return new
+
+
+def compile_catalog(made: Catalog) -> None:
+    """Writes the .mo beside the .po."""
+    with PO.with_suffix(".mo").open("wb") as file:
+        write_mo(file, made)
+
+
+def update() -> list[str]:
+    """Writes .po and .mo; what is not translated yet."""
+    made = updated()
+    PO.parent.mkdir(parents=True, exist_ok=True)
+    written = io.BytesIO()
+    write_po(written, made, width=0, sort_output=True)
+    kept = [line for line in written.getvalue().splitlines(keepends=True) if not line.startswith(_CHANGING)]
+    PO.write_bytes(b"".join(kept))
+    compile_catalog(made)
+    return [str(message.id) for message in made if message.id and not message.string]
+
+
+if __name__ == "__main__":
+    missing = update()
+    for each in missing:
+        print(f"not translated yet: {each!r}")
+    print(f"{PO.relative_to(ROOT)}: {len(missing)} messages without a translation")
+    sys.exit(bool(missing))
