@@ -17,8 +17,10 @@ import click
 
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
+from agent.cli_commission import commission, verify_report
 from agent.cli_consumption import consumption
 from agent.cli_doctor import doctor
+from agent.cli_dump import dump, replay
 from agent.cli_explain import explain
 from agent.cli_fault import fault
 from agent.cli_health import health
@@ -29,6 +31,7 @@ from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.cli_scan import scan
 from agent.cli_try import try_
+from agent.cli_watch import watch
 from agent.cli_witness import witness
 from agent.faults import with_code
 from agent.terminal import failure, read_settings, site_options, told
@@ -254,5 +257,5 @@ for _verb in (verify, trace, explain, completeness, export, consumption, try_, i
     main.add_command(_verb)
 for _verb in (correct, replace, confirm, pair, manual, spot, models):
     main.add_command(_verb)
-for _verb in (scan, doctor):
+for _verb in (scan, doctor, watch, commission, verify_report, dump, replay):
     main.add_command(_verb)

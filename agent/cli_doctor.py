@@ -33,12 +33,13 @@ def doctor(offline: bool, site: Path | None, state: Path | None) -> None:
         from agent.doctor import report
 
         settings = read_settings(site, state)
-        findings = list(_all(settings, offline))
+        findings = list(findings_of(settings, offline=offline))
     if not report(findings, click.echo):
         raise click.exceptions.Exit(1)
 
 
-def _all(settings: Any, offline: bool) -> Iterator[Finding]:
+def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
+    """All that was looked at. `offline`: no broker is connected to and no port opened."""
     from agent.clock import Clock
     from agent.doctor import Finding, clock_findings, disk_findings, sqlite_findings, state_findings
     from agent.ledger_file import LedgerError, LedgerReader

@@ -6,9 +6,10 @@ Exit codes: 0 sealed; 1 sealed, and it says that something is wrong; 2 not seale
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -93,11 +94,51 @@ def pair(meter: str, display: str, quantity: str | None, who: str, site: Path | 
 
     VALUE in the unit in which readings are sealed (kWh, m3, ...).
     """
+    paired = compare(read_now(meter, who, site, state), meter, display, quantity, who, site, state)
+    click.echo(
+        f"display  {display} {paired.unit}\nread     {paired.read} {paired.unit}   {paired.quantity}, record {paired.compared}"
+    )
+    if paired.agrees:
+        click.echo(_("They agree: sealed as record {n}.", n=paired.n))
+        return
+    click.echo(
+        _(
+            "They do NOT agree: sealed as record {n}. Check unit, transformer ratio and model of {meter}.",
+            n=paired.n,
+            meter=meter,
+        )
+    )
+    raise click.exceptions.Exit(1)
+
+
+class Paired(NamedTuple):
+    """A display compared with what was read: what was compared, the spot reading's record, and the comparison's own."""
+
+    quantity: str
+    unit: str
+    read: str
+    compared: int
+    n: int
+    leaf: str
+    agrees: bool
+
+
+def read_now(meter: str, who: str, site: Path | None, state: Path | None) -> dict[str, Any]:
+    """What the running agent tells of a spot reading with a nonce of our own. Ends the command where there is none."""
     import secrets
 
+    return _spot(meter, secrets.token_hex(8), who, site, state)
+
+
+def compare(
+    read: Mapping[str, Any], meter: str, display: str, quantity: str | None, who: str, site: Path | None, state: Path | None
+) -> Paired:
+    """Seals that a display was compared with a spot reading. `quantity`: what it shows; None: the meter's main counter.
+
+    Ends the command with exit code 2 where there is nothing to compare.
+    """
     from agent.standing import agrees
 
-    read = _spot(meter, secrets.token_hex(8), who, site, state)
     stated = {value["quantity"]: value for value in read["values"]}
     name = quantity or next((each for each in stated if "value" in stated[each]), "")
     if "value" not in stated.get(name, {}):
@@ -120,20 +161,7 @@ def pair(meter: str, display: str, quantity: str | None, who: str, site: Path | 
     fields: dict[str, Any] = {"meter": {"id": meter}, "quantity": name, "value": display, "unit": decoded["unit"]}
     fields |= {"read_at": read["time"], "reference": "display", "compared": read["n"], "agrees": same, "who": who}
     sealed = seal_or_fail("manual", fields, site, state)
-    click.echo(
-        f"display  {display} {decoded['unit']}\nread     {decoded['value']} {decoded['unit']}   {name}, record {read['n']}"
-    )
-    if same:
-        click.echo(_("They agree: sealed as record {n}.", n=sealed["n"]))
-        return
-    click.echo(
-        _(
-            "They do NOT agree: sealed as record {n}. Check unit, transformer ratio and model of {meter}.",
-            n=sealed["n"],
-            meter=meter,
-        )
-    )
-    raise click.exceptions.Exit(1)
+    return Paired(name, decoded["unit"], decoded["value"], read["n"], sealed["n"], sealed["leaf"], same)
 
 
 @click.command(short_help="Seal a value read by hand.")

@@ -47,9 +47,9 @@ def key_name(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:16]
 
 
-def pre_authentication(body: bytes) -> bytes:
-    """The bytes that are signed for a canonical record body (DSSE v1)."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode("ascii"), len(body), body)
+def pre_authentication(body: bytes, kind: str = PAYLOAD_TYPE) -> bytes:
+    """The bytes that are signed for a canonical body of a type (DSSE v1); without one, for a record's."""
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode("ascii"), len(body), body)
 
 
 @dataclass(frozen=True, slots=True)

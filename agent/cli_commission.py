@@ -1,0 +1,184 @@
+"""The verbs of commissioning: `commission` compares meter by meter with the displays and writes the signed report; and
+`verify-report` checks one.
+
+Exit codes: 0 all meters agree; 1 some do not, or were left out; 2 it could not be done.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.cli_life import compare, read_now
+from agent.cli_person import who_option
+from agent.terminal import failure, read_settings, site_options, told
+
+if TYPE_CHECKING:
+    from agent.commissioning import Compared
+    from config.site import Meter
+
+_FRESH_S = 60.0  # so long a display that was read may be held against the same reading
+
+
+@click.command(short_help="Compare meter by meter with the displays, and write the signed report.")
+@click.argument("meters", nargs=-1)
+@click.option(
+    "--report", "target", type=click.Path(path_type=Path, dir_okay=False), help="The report's file; else commissioning-DATE.html."
+)
+@who_option
+@site_options
+def commission(meters: tuple[str, ...], target: Path | None, who: str, site: Path | None, state: Path | None) -> None:
+    """Walk through the site meter by meter (or only METERS): each is read, you type what its display shows, and both are sealed.
+
+    Nothing typed leaves a meter out, q ends the walk. The signed report is one page to print. The agent must be running.
+    """
+    with told():
+        from agent.commissioning import AGREES
+        from agent.key_change import key_in_force
+        from config.check import load_site
+        from config.mistake import did_you_mean
+
+        settings = read_settings(site, state)
+        loaded = load_site(settings.site)
+        key = key_in_force(settings.state)
+        known = {meter.id: meter for meter in loaded.site.meters}
+        for name in meters:
+            if name not in known:
+                raise failure(f"There is no meter {name} in the site file.{did_you_mean(name, list(known))}")
+        page = target or Path(f"commissioning-{datetime.now(UTC):%Y-%m-%d}.html")
+        if page.exists():
+            raise failure(f"There is a file {page} already; choose a new name with --report.")
+    chosen = [known[name] for name in meters] or list(known.values())
+    rows = _walk(chosen, who, site, state)
+    with told():
+        _write(page, loaded, key, who, rows)
+    agreeing = sum(row.outcome == AGREES for row in rows)
+    click.echo(f"{agreeing} of {len(rows)} meters agree. The report: {page}  (print it and have it signed)")
+    if agreeing < len(rows):
+        raise click.exceptions.Exit(1)
+
+
+def _walk(chosen: list[Meter], who: str, site: Path | None, state: Path | None) -> list[Compared]:
+    rows: list[Compared] = []
+    ended = False
+    for number, meter in enumerate(chosen, 1):
+        if ended:
+            rows.append(_row(meter, outcome="left out"))
+            continue
+        click.echo(
+            f"\n{number}/{len(chosen)}  {meter.id}  {meter.model}, {meter.address} on {meter.link}  {meter.place}".rstrip()
+        )
+        try:
+            made = _one(meter, who, site, state)
+        except click.exceptions.Exit:
+            rows.append(_row(meter, outcome="not read"))  # why, was told
+            continue
+        ended = made is None
+        rows.append(made or _row(meter, outcome="left out"))
+    return rows
+
+
+def _one(meter: Meter, who: str, site: Path | None, state: Path | None) -> Compared | None:
+    """One meter: read, asked for, sealed. None: the person ends the walk."""
+    from agent.commissioning import AGREES, DIFFERS
+
+    read = read_now(meter.id, who, site, state)
+    begun = time.monotonic()
+    for value in read["values"][:6]:
+        shown = f"{value['value']} {value['unit']}" if "value" in value else f"no value: {value['cause'].replace('_', ' ')}"
+        click.echo(f"      {value['quantity']:<28}{shown}")
+    main = next((value["quantity"] for value in read["values"] if "value" in value), None)
+    if main is None:
+        click.echo("      It tells no value: nothing can be compared.")
+        return _row(meter, outcome="not read")
+    typed = _typed(f"      its display shows {main} =")
+    if typed == "q":
+        return None
+    if not typed:
+        return _row(meter, outcome="left out")
+    if time.monotonic() - begun > _FRESH_S:
+        read = read_now(meter.id, who, site, state)  # the counter went on while you walked to the display
+    paired = compare(read, meter.id, typed, main, who, site, state)
+    word = "agrees" if paired.agrees else "DOES NOT AGREE: check unit, transformer ratio and model"
+    click.echo(f"      {paired.read} {paired.unit} read, {typed} shown: {word} (records {paired.compared} and {paired.n})")
+    return _row(
+        meter,
+        outcome=AGREES if paired.agrees else DIFFERS,
+        quantity=paired.quantity,
+        unit=paired.unit,
+        read=paired.read,
+        display=typed,
+        read_at=read["time"],
+        reading=paired.compared,
+        comparison=paired.n,
+        reading_leaf=read["leaf"],
+        comparison_leaf=paired.leaf,
+    )
+
+
+def _typed(question: str) -> str:
+    """What is typed, a number, `q` or nothing; asked again as long as it is something else."""
+    from decimal import Decimal, InvalidOperation
+
+    while True:
+        typed = str(click.prompt(question, default="", show_default=False)).strip().replace(",", ".")
+        if typed in ("", "q"):
+            return typed
+        try:
+            if Decimal(typed).is_finite() and "e" not in typed.lower():
+                return typed
+        except InvalidOperation:
+            pass
+        click.echo("      Write the digits on the display, such as 184223.5; nothing to leave this meter out, q to end.")
+
+
+def _row(meter: Meter, outcome: str, **more: Any) -> Compared:
+    from agent.commissioning import Compared
+
+    plate = (meter.link, meter.address, meter.model, meter.serial, meter.place, meter.ct or "", meter.vt or "")
+    return Compared(meter.id, *plate, outcome, **more)
+
+
+def _write(page: Path, loaded: Any, key: Any, who: str, rows: list[Compared]) -> None:
+    from agent import __version__
+    from agent.checkpoint import origin_of, verifier_key
+    from agent.commissioning import content_of, report
+
+    gateway = loaded.site.gateway
+    made_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    content = content_of(gateway, who, made_at, loaded.digest, __version__, rows)
+    with page.open("x", encoding="utf-8") as file:
+        file.write(report(content, key, verifier_key(origin_of(gateway), key.public)))
+
+
+@click.command("verify-report", short_help="Check a commissioning report's signature.")
+@click.argument("page", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--key", "line", help="The gateway's key line, from the enrolment form.")
+def verify_report(page: Path, line: str | None) -> None:
+    """Check that the commissioning report PAGE is what the gateway signed. Needs no gateway and no network."""
+    from agent.checkpoint import CheckpointError, origin_of, read_verifier_key
+    from agent.commissioning import ReportError, checked, line_in, rows_of
+    from agent.findings import printable
+
+    try:
+        text = page.read_text("utf-8")
+        origin, public = read_verifier_key(line or line_in(text))
+        found = checked(text, public)
+    except (ReportError, CheckpointError, UnicodeDecodeError) as error:
+        raise failure(f"{page}: {error}. Do not rely on it.", "MS-404") from None
+    content = found.content
+    if origin != origin_of(content["gateway"]):
+        raise failure(
+            f"{page}: it is the report of {content['gateway']}, the key line is of {origin}. Do not rely on it.", "MS-404"
+        )
+    click.echo(printable(f"{content['gateway']}, {content['made_at']}, compared by {content['who']}; signed by key {found.key}"))
+    for row in rows_of(content):
+        click.echo(printable("  " + "  ".join(cell for cell in row if cell)))
+    if not found.same_page:
+        raise failure("The page shows something else than what was signed; what was signed stands above.", "MS-404")
+    if line is None:
+        click.echo(f"Compare this key line with the one on the enrolment form, or give it as --key: {found.line}")
