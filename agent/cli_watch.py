@@ -81,8 +81,8 @@ def _show(made: Round, title: str, every: int, count: int | None) -> None:
 
 def _sealed(settings: Any, chosen: list[str]) -> Round:
     from agent.ledger_file import LedgerReader
-    from agent.state import LEDGER_FILE
     from agent.live_table import sealed_rows
+    from agent.state import LEDGER_FILE
 
     def round_of() -> list[Row]:
         with closing(LedgerReader(settings.state / LEDGER_FILE)) as reader:
@@ -95,9 +95,9 @@ def _read(loaded: Any, settings: Any, chosen: list[str]) -> Round:
     from agent.by_hand import together
     from agent.clock import Clock, stamp
     from agent.control import whole
+    from agent.live_table import Row, rows_of
     from agent.polled import polled_meters
     from agent.reading import values_of
-    from agent.live_table import Row, rows_of
     from agent.ways import directly, way_to
     from drivers.errors import LinkDown, NoAnswer
 

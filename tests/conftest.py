@@ -13,7 +13,8 @@ BY_THE_CLOCK = frozenset(
     f"test_{name}"
     for name in (
         "adapter", "attribution", "book", "by_person", "cli_key", "cli_opcua", "cli_scan", "cli_try", "commissioning", "control",
-        "debts", "delivery", "demo", "dlt645_foreign", "doctor", "foreign", "forward", "journey", "kill", "line", "link", "mbus_foreign",
+        "debts", "delivery", "demo", "dlt645_foreign", "doctor", "foreign", "forward", "journey", "kill", "line", "link",
+        "mbus_foreign",
         "meter_life", "mqtt", "opcua_client", "opcua_failures", "opcua_foreign", "opcua_session", "paced_line",
         "poll", "polling", "protocols", "read_once", "receipt_desk", "reload", "secrets", "serial_meters", "server_by_hand",
         "server_changes", "server_foreign", "server_poll", "server_trust", "simulate_line", "simulate_faults", "simulate_mbus",
