@@ -17,6 +17,7 @@ import click
 
 from agent import __version__
 from agent.cli_audit import completeness, export, trace, verify
+from agent.cli_collect import collect
 from agent.cli_commission import commission, verify_report
 from agent.cli_consumption import consumption
 from agent.cli_doctor import doctor
@@ -253,7 +254,7 @@ def demo() -> None:
     sys.exit(code)
 
 
-for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, trust, browse, fault):
+for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, collect, trust, browse, fault):
     main.add_command(_verb)
 for _verb in (correct, replace, confirm, pair, manual, spot, models):
     main.add_command(_verb)

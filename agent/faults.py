@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.fault import Fault
 from agent.faults_agent import CLOCK, DELIVERY, KEYS, LEDGER, WITNESS
+from agent.faults_collect import COLLECT
 from agent.faults_line import LINE, METER, SITE
 from agent.faults_system import SYSTEM
 from drivers.errors import LinkDown, MeterError, NoAnswer, Refused
@@ -22,12 +23,12 @@ GROUPS = {
     "MS-5xx": "delivery",
     "MS-6xx": "clock",
     "MS-7xx": "keys",
-    "MS-8xx": "witnesses and timestamps",
+    "MS-8xx": "witnesses, timestamps and collectors",
     "MS-9xx": "agent and system",
 }
 
 FAULTS: dict[str, Fault] = {
-    each.code: each for group in (SITE, LINE, METER, LEDGER, DELIVERY, CLOCK, KEYS, WITNESS, SYSTEM) for each in group
+    each.code: each for group in (SITE, LINE, METER, LEDGER, DELIVERY, CLOCK, KEYS, WITNESS, COLLECT, SYSTEM) for each in group
 }
 
 # What the journal tells as a warning or an error; where a field `cause` says more, the cause decides.
@@ -65,6 +66,12 @@ EVENTS = {
     "witness.ahead": "MS-804",
     "timestamp.failed": "MS-805",
     "agent.stalled": "MS-907",
+    "collect.no_connection": "MS-502",
+    "collect.not_taken": "MS-821",
+    "collect.finding": "MS-822",
+    "collect.unchecked": "MS-823",
+    "collect.alarm": "MS-824",
+    "collect.failed": "MS-825",
 }
 
 _BY_CAUSE = {

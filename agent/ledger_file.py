@@ -252,6 +252,11 @@ class LedgerReader:
         """The signed note over this many records, without witnesses' lines."""
         return next((note for _unused, note in self._values(str, "SELECT size, note FROM checkpoint WHERE size = ?", size)), None)
 
+    def checkpoints_between(self, first: int, last: int, most: int) -> list[str]:
+        """The signed notes over more than `first` and at most `last` records, without witnesses' lines, the oldest ones."""
+        query = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
+        return [note for _, note in self._values(str, query, first, last, most)]
+
     def timestamps(self) -> dict[int, bytes]:
         """RFC 3161 responses by the size of the checkpoint that they are over."""
         return dict(self._values(bytes, "SELECT size, response FROM timestamp ORDER BY size"))

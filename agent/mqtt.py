@@ -177,16 +177,15 @@ class Connection:
                 socket.socket.shutdown(held, socket.SHUT_RDWR)
 
     def _open(self) -> None:
+        client = self._client
         host, port = self._destination.host, port_of(self._destination)
         try:
             if self._destination.tls:
-                self._client.tls_set_context(tls_context(self._destination.tls))
+                client.tls_set_context(tls_context(self._destination.tls))
             if self._speaks_5:
-                self._client.connect(
-                    host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest)
-                )
+                client.connect(host, port, self._destination.keepalive, clean_start=True, properties=_largest(self._largest))
             else:
-                self._client.connect(host, port, self._destination.keepalive)
+                client.connect(host, port, self._destination.keepalive)
         except FileUnusable as error:
             self._tell(Lost(error.trouble))
             return
@@ -197,9 +196,9 @@ class Connection:
             return
         with self._lock:
             if self._dropped:
-                self._client.disconnect()
+                client.disconnect()
             else:
-                self._client.loop_start()
+                client.loop_start()
 
 
 @lru_cache(maxsize=8)
@@ -267,7 +266,7 @@ def _client(destination: Mqtt, client_id: str, password: str | None, will: Messa
 
 
 def _listen(client: _Client, destination: Mqtt, tell: Tell) -> None:
-    """Has paho's callbacks tell. They hold no reference to a Connection: the client goes when that goes."""
+    """Has paho's callbacks tell. They hold no reference to a Connection or its client: the client goes when that goes."""
     taken = threading.Event()
 
     def on_connect(_client: Client, _: Any, __: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
@@ -286,9 +285,9 @@ def _listen(client: _Client, destination: Mqtt, tell: Tell) -> None:
     def on_publish(_client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
         tell(Acknowledged(mid, reason.value, _words(properties)))
 
-    def on_disconnect(_client: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
-        if client.broke:
-            tell(Lost(broke_rules(client.broke)))
+    def on_disconnect(own: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        if broke := cast("_Client", own).broke:
+            tell(Lost(broke_rules(broke)))
         elif not taken.is_set() and (expired := own_expired(destination.tls)):
             tell(Lost(expired))
         elif flags.is_disconnect_packet_from_server:

@@ -2,10 +2,12 @@
 
     receipt    "meterseal receipt v1\n<site>/<gateway>\n<size>\n<base64 root>\n"
     question   "meterseal resend v1\n<site>/<gateway>\n<first>\n<end>\n"
+               "meterseal checkpoints v1\n<site>/<gateway>\n<first>\n<end>\n"
 
-Both are signed notes (C2SP `signed-note`) under the collector's own key, of signature type 01. A receipt says: the first
+All are signed notes (C2SP `signed-note`) under the collector's own key, of signature type 01. A receipt says: the first
 <size> records are stored where a power cut does not reach them, each was checked, and this is the root over them
-(RFC 9162, section 2.1). A question asks for the records from <first> up to, not including, <end>.
+(RFC 9162, section 2.1). A question asks for the records from <first> up to, not including, <end>; or for the checkpoints
+over more than <first> and at most <end> records.
 
 What this file does not know: whether a root is ours, and how often somebody may ask.
 """
@@ -21,10 +23,10 @@ from agent.seal import Key
 from config.language import _
 
 LONGEST = 2048
-_GATEWAY = r"([a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39})"
-_NUMBER = "(0|[1-9][0-9]{0,15})"
-_RECEIPT = re.compile(rf"meterseal receipt v1\n{_GATEWAY}\n{_NUMBER}\n([A-Za-z0-9+/]{{43}}=)\n")
-_QUESTION = re.compile(rf"meterseal resend v1\n{_GATEWAY}\n{_NUMBER}\n{_NUMBER}\n")
+_GATEWAY = r"(?P<gateway>[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,39})"
+_NUMBER = "0|[1-9][0-9]{0,15}"
+_RECEIPT = re.compile(rf"meterseal receipt v1\n{_GATEWAY}\n(?P<size>{_NUMBER})\n(?P<root>[A-Za-z0-9+/]{{43}}=)\n")
+_QUESTION = re.compile(rf"meterseal (?:resend|(?P<notes>checkpoints)) v1\n{_GATEWAY}\n(?P<first>{_NUMBER})\n(?P<end>{_NUMBER})\n")
 
 
 class NotTaken(ValueError):
@@ -49,10 +51,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The records from `first` up to, not including, `end` are asked for."""
+    """Records from `first` up to, not including, `end` are asked for; with `notes` checkpoints of more than `first` records."""
 
     first: int
     end: int
+    notes: bool = False
 
 
 def collector_key(name: str, public: bytes) -> str:
@@ -68,32 +71,27 @@ def read_collector_key(line: str) -> Collector:
 def write_receipt(gateway: str, receipt: Receipt, name: str, key: Key) -> bytes:
     """A signed receipt."""
     root = base64.b64encode(receipt.root).decode()
-    return _signed(
-        _("meterseal receipt v1\n{gateway}\n{size}\n{root}\n", gateway=gateway, size=receipt.size, root=root), name, key
-    )
+    return _signed(f"meterseal receipt v1\n{gateway}\n{receipt.size}\n{root}\n", name, key)
 
 
 def write_question(gateway: str, question: Question, name: str, key: Key) -> bytes:
     """A signed question."""
-    return _signed(
-        _("meterseal resend v1\n{gateway}\n{first}\n{end}\n", gateway=gateway, first=question.first, end=question.end),
-        name,
-        key,
-    )
+    what = "checkpoints" if question.notes else "resend"
+    return _signed(f"meterseal {what} v1\n{gateway}\n{question.first}\n{question.end}\n", name, key)
 
 
 def read_receipt(payload: bytes, gateway: str, collector: Collector) -> Receipt:
     """The receipt of this collector for this gateway. Raises NotTaken."""
     found = _checked(payload, _RECEIPT, gateway, collector)
-    return Receipt(int(found[2]), base64.b64decode(found[3]))
+    return Receipt(int(found["size"]), base64.b64decode(found["root"]))
 
 
 def read_question(payload: bytes, gateway: str, collector: Collector) -> Question:
     """The question of this collector to this gateway. Raises NotTaken."""
     found = _checked(payload, _QUESTION, gateway, collector)
-    question = Question(int(found[2]), int(found[3]))
+    question = Question(int(found["first"]), int(found["end"]), found["notes"] is not None)
     if question.first >= question.end:
-        raise NotTaken(_("it asks for no record"))
+        raise NotTaken(_("it asks for nothing"))
     return question
 
 
@@ -109,12 +107,12 @@ def _checked(payload: bytes, form: re.Pattern[str], gateway: str, collector: Col
         note = payload.decode("utf-8")
     except UnicodeDecodeError:
         raise NotTaken(_("it is no text")) from None
-    text, _unused, signatures = note.partition("\n\n")
+    text, _separator, signatures = note.partition("\n\n")
     found = form.fullmatch(f"{text}\n")
     if not found:
         raise NotTaken(_("it does not have the form of one"))
-    if found[1] != gateway:
-        raise NotTaken(_("it is for gateway {found}", found=found[1]))
+    if found["gateway"] != gateway:
+        raise NotTaken(_("it is for gateway {gateway}", gateway=found["gateway"]))
     if not any(is_signed_by(line, f"{text}\n", collector.name, collector.public) for line in signatures.split("\n")):
         raise NotTaken(_("{name} did not sign it", name=collector.name))
     return found

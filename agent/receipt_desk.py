@@ -2,8 +2,8 @@
 
 What arrives is foreign: two topics, messages of at most 2 KiB in exactly one form, signed by the one collector that the
 site file names. A receipt counts only if its root is the one over our own first records; a question is answered with the
-records as they stand in the ledger, and at most once a second. No message reaches a record, a key or a setting, and a
-broker that holds them back, repeats them or makes them up can only delay.
+records and checkpoints as they stand in the ledger, and at most once a second. No message reaches a record, a key or a
+setting, and a broker that holds them back, repeats them or makes them up can only delay.
 
 What this file does not know: how records are sent (`agent.forward`).
 """
@@ -22,7 +22,7 @@ from agent.forward import Forwarder
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.listen import Listener
-from agent.mqtt import Arrived
+from agent.mqtt import Arrived, Message
 from agent.mqtt_words import Trouble
 from agent.receipt import LONGEST, NotTaken, Question, Receipt, read_collector_key, read_question, read_receipt
 from agent.tiles import root_at
@@ -32,6 +32,7 @@ from config.site import Mqtt
 _BETWEEN_RECEIPTS = 0.2
 _BETWEEN_QUESTIONS = 1.0
 _MOST_AT_ONCE = 1000  # records that one question brings
+_MOST_NOTES = 50
 _AGAIN_SECONDS = 600.0
 _AHEAD = N_("This ledger is an older copy: the collector has more of it. Find the newer one before you go on.")
 _FOREIGN = N_("Compare both with `meterseal verify`: either this ledger or the collector's copy is not what was sealed.")
@@ -56,7 +57,7 @@ class ReceiptDesk:
         self._clock = clock
         self._log = log.bind(destination=destination.name, collector=self._collector.name)
         base = f"{topics.base_of(destination.topic, ledger.gateway)}/collector/{topics.witness_id(collector)}"
-        self._receipts, self._questions = f"{base}/receipt", f"{base}/resend"
+        self._receipts, self._questions, self._notes = f"{base}/receipt", f"{base}/resend", f"{base}/checkpoint"
         self._asked_at = float("-inf")
         self._told: tuple[str, float] | None = None
         client_id = f"meterseal-{ledger.gateway.replace('/', '-')}-{destination.name}-receipts"
@@ -78,8 +79,8 @@ class ReceiptDesk:
                 await self._clock.sleep(_BETWEEN_RECEIPTS)
             elif not arrived.retained and self._clock.monotonic() - self._asked_at >= _BETWEEN_QUESTIONS:
                 self._asked_at = self._clock.monotonic()
-                self._asked(read_question(arrived.payload, self._ledger.gateway, self._collector))
-        except NotTaken as error:
+                await self._asked(read_question(arrived.payload, self._ledger.gateway, self._collector))
+        except (NotTaken, LedgerError) as error:
             self._log.warning("receipt.not_taken", why=str(error))
 
     async def _receipt(self, receipt: Receipt) -> None:
@@ -89,11 +90,7 @@ class ReceiptDesk:
                 _("it has {size} records, there are {size_2} here", size=receipt.size, size_2=self._ledger.size), _(_AHEAD)
             )
             return
-        try:
-            root = await asyncio.to_thread(_root, self._ledger.path, receipt.size)
-        except LedgerError as error:
-            self._log.warning("receipt.not_taken", why=str(error))
-            return
+        root = await asyncio.to_thread(_root, self._ledger.path, receipt.size)
         if root != receipt.root:
             self._alarm(_("its first {size} records have another root than those here", size=receipt.size), _(_FOREIGN))
             return
@@ -101,7 +98,12 @@ class ReceiptDesk:
         self._forwarder.received(receipt.size)
         self._log.debug("receipt.taken", records=receipt.size)
 
-    def _asked(self, question: Question) -> None:
+    async def _asked(self, question: Question) -> None:
+        if question.notes:
+            notes = await asyncio.to_thread(_notes, self._ledger.path, question)
+            for note in notes:
+                self._listener.say(Message(self._notes, note.encode(), topics.TEXT))
+            return
         end = min(question.end, question.first + _MOST_AT_ONCE, self._ledger.size)
         if question.first < end:
             self._log.info("receipt.asked", first=question.first, records=end - question.first)
@@ -118,3 +120,8 @@ class ReceiptDesk:
 def _root(path: Path, size: int) -> bytes:
     with closing(LedgerReader(path)) as reader:
         return root_at(reader, size)
+
+
+def _notes(path: Path, question: Question) -> list[str]:
+    with closing(LedgerReader(path)) as reader:
+        return reader.checkpoints_between(question.first, question.end, _MOST_NOTES)

@@ -28,7 +28,7 @@ JSON = "application/json"
 _DAMAGED = "damaged"
 _BY_METER = ("reading", "gap")
 _READ_AT_ONCE = 32
-_MOST_LEVELS = 8
+MOST_LEVELS = 8
 _LONGEST_LEVEL = 64
 _NO_NAME = re.compile(r"[^\w.-]+")
 
@@ -74,7 +74,7 @@ def place_levels(place: str) -> str:
     `-`. So no place can name another topic, hold a wildcard or begin with `$`.
     """
     levels = (_NO_NAME.sub("-", unicodedata.normalize("NFC", level)).strip("-")[:_LONGEST_LEVEL] for level in place.split("/"))
-    return "/".join([level for level in levels if level][:_MOST_LEVELS])
+    return "/".join([level for level in levels if level][:MOST_LEVELS])
 
 
 def base_of(topic: str, gateway: str) -> str:

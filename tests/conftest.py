@@ -20,6 +20,7 @@ BY_THE_CLOCK = frozenset(
         "server_changes", "server_foreign", "server_poll", "server_trust", "simulate_line", "simulate_faults", "simulate_mbus",
         "simulated_day", "status", "stop", "turn", "witness",
         "cli_health",
+        "collect",
     )
 )  # fmt: skip
 

@@ -31,9 +31,9 @@ def test_a_receipt_is_read_as_it_was_written(size: int, root: bytes) -> None:
     assert read_receipt(write_receipt(GATEWAY, receipt, NAME, KEY), GATEWAY, COLLECTOR) == receipt
 
 
-@given(first=st.integers(0, 10**9), count=st.integers(1, 10**6))
-def test_a_question_is_read_as_it_was_written(first: int, count: int) -> None:
-    question = Question(first, first + count)
+@given(first=st.integers(0, 10**9), count=st.integers(1, 10**6), notes=st.booleans())
+def test_a_question_is_read_as_it_was_written(first: int, count: int, notes: bool) -> None:
+    question = Question(first, first + count, notes)
     assert read_question(write_question(GATEWAY, question, NAME, KEY), GATEWAY, COLLECTOR) == question
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_the_collectors_receipt_for_this_gateway_is_not_taken(payloa
 
 def test_a_question_for_nothing_or_backwards_is_not_taken() -> None:
     for first, end in ((5, 5), (6, 5)):
-        with pytest.raises(NotTaken, match="asks for no record"):
+        with pytest.raises(NotTaken, match="asks for nothing"):
             read_question(write_question(GATEWAY, Question(first, end), NAME, KEY), GATEWAY, COLLECTOR)
 
 

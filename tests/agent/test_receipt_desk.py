@@ -42,8 +42,13 @@ async def desk(plant: Plant, forwarder: Forwarder, port: int) -> AsyncIterator[N
 
 
 async def say(broker: Mosquitto, leaf: str, payload: bytes) -> None:
+    """Somebody says something in the collector's place."""
+    await publish(broker, f"{PLACE}/{leaf}", payload)
+
+
+async def publish(broker: Mosquitto, topic: str, payload: bytes) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(program("mosquitto_pub"), "-V", "5", "-q", "1", "-p", str(broker.port), "-t", f"{PLACE}/{leaf}", "-s"),
+        *(program("mosquitto_pub"), "-V", "5", "-q", "1", "-p", str(broker.port), "-t", topic, "-s"),
         stdin=asyncio.subprocess.PIPE,
     )
     await process.communicate(payload)

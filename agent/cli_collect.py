@@ -1,0 +1,60 @@
+"""The verbs of a collector: the program on another machine that takes gateways' records and gives receipts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from agent.terminal import told, until_stopped
+from config.language import _
+
+_PATH = click.Path(path_type=Path)
+_state = click.option("--state", type=_PATH, required=True, help="The collector's own directory: its key, copies and alarms.")
+
+
+@click.group(short_help="Take gateways' records on another machine, and give receipts.")
+def collect() -> None:
+    """Take the records of gateways on another machine: check each, store it byte for byte, and give receipts for it."""
+
+
+@collect.command(name="init", short_help="Make a collector's key.")
+@click.argument("name")
+@_state
+def make(name: str, state: Path) -> None:
+    """Make the key of a collector called NAME, such as plant-it/collector, and print its key line."""
+    from agent.collect import KEY
+    from agent.terminal import failure
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9./-]{0,99}", name):
+        raise failure(_("{name!r} is not a collector's name; write letters, digits, dots, dashes and slashes.", name=name[:100]))
+    with told():
+        line = KEY.make(state, name)
+    click.echo(line)
+    click.echo(_("Give this line to the gateways: `collector:` under `mqtt:` in site.yaml."), err=True)
+
+
+@collect.command(short_help="Collect until stopped.")
+@click.argument("file", type=_PATH)
+@_state
+def run(file: Path, state: Path) -> None:
+    """Collect the records of the gateways in FILE until stopped (docs/collect.md shows one)."""
+    import asyncio
+
+    from agent.clock import Clock
+    from agent.collect import CollectorAtWork
+    from agent.journal import configure, journal
+    from agent.state import only_agent
+    from config.beside import load_declared
+    from config.collect import CollectFile
+    from config.settings import load_settings, mqtt_password
+
+    with told():
+        settings, declared = load_settings(), load_declared(CollectFile, file)
+        configure(settings.log_level)
+        secret = mqtt_password(settings, declared.mqtt.name)
+        state.mkdir(parents=True, exist_ok=True)
+        with only_agent(state):
+            at_work = CollectorAtWork(declared, state, Clock(), secret.get_secret_value() if secret else None, journal())
+            asyncio.run(until_stopped(at_work.run()))
