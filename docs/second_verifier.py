@@ -5,12 +5,12 @@
 
 One file, for Python 3.11 or newer with the package `cryptography`; written from docs/record.md alone, by the words of that page
 and not by meterseal's code, so that an error of one of the two shows as a disagreement. It lies among the documents because it is
-one: the page in a form that runs. An auditor reads it in an hour, copies it to any machine, and needs neither the gateway, nor
-meterseal, nor us. Nothing of meterseal imports it.
+one: the page in a form that runs. An auditor reads it in an afternoon, copies it to any machine, and needs neither the gateway,
+nor meterseal, nor us. Nothing of meterseal imports it.
 
-It names what it finds by the classes of docs/verify.md. What it does not know are meter models: that a request and a formula are
-those the model prescribes, that a value lies in the model's range; nor what becomes of a meter (settings, grade, replacements).
-Only `meterseal verify` checks these. The report says so.
+It names what it finds by the classes of docs/verify.md. What it leaves to `meterseal verify` is what only a protocol's driver
+knows: that a request is one the model prescribes, that a formula points at the registers the model names, whether an answer of
+another protocol than Modbus is one; and to OpenSSL the timestamps (docs/verify.md, chapter 6). The report says so.
 
 Exit code: 0 in order, 1 findings or nothing to verify, 2 it could not be checked or nobody confirmed the key.
 """
@@ -27,11 +27,14 @@ import re
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timezone, tzinfo
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -622,6 +625,689 @@ def _written(value: decimal.Decimal) -> str:
     return text if value or "." in text else "0"
 
 
+# --- What a verifier takes of a model -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the page takes of one of a model's points."""
+
+    ratio: str = "none"
+    lowest: decimal.Decimal | None = None
+    highest: decimal.Decimal | None = None
+    max_rate: decimal.Decimal | None = None
+    modulus: decimal.Decimal | None = None
+    steps_back: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the page takes of a model: `watched` are its settings with the values under which its map is valid."""
+
+    name: str
+    revision: int
+    level: str
+    protocol: str
+    watched: dict[str, tuple[str, ...]]
+    codes: frozenset[str]
+    points: dict[str, Point]
+
+
+def read_model(data: bytes) -> Model:
+    """The model in a file.
+
+    Raises:
+        Wrong: MODEL: it cannot be read.
+    """
+    try:
+        top = _Yaml(data.decode("utf-8")).whole()
+        identity = {watch["name"]: watch for watch in top.get("identity", []) if watch["name"] != "serial"}
+        watched = {**identity, **{watch["name"]: watch for watch in top.get("attest", [])}}
+        points = {point["quantity"]: _point(point) for point in top["points"]}
+        allowed = {name: tuple(map(str, watch.get("expect", []))) for name, watch in watched.items()}
+        found = (top["model"], int(top["revision"]), top["trust"]["level"], top["protocol"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ArithmeticError) as fault:
+        raise Wrong("MODEL", f"the model file cannot be read: {fault!r}") from None
+    return Model(*found, allowed, frozenset(identity), points)
+
+
+def _point(stated: dict[str, Any]) -> Point:
+    numbers = [decimal.Decimal(each) for each in stated["range"]] if "range" in stated else [None, None]
+    counter = stated.get("counter", {})
+    of_counter = [decimal.Decimal(each) if each else None for each in (stated.get("max_rate"), counter.get("modulus"))]
+    return Point(stated.get("ratio", "none"), numbers[0], numbers[1], *of_counter, "may_step_back" in counter)
+
+
+class _Yaml:
+    """The part of YAML that model files are written in; every plain value stays the text that was written."""
+
+    KEY = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s\[\]{}"'#,&*!|>%@`-][^#]*?|-[^\s#][^#]*?)\s*:(?:\s+|$)""")
+
+    def __init__(self, text: str) -> None:
+        self.lines: list[tuple[int, str]] = []
+        for line in text.split("\n"):
+            bare = self._without_comment(line)
+            if bare.strip() and bare.strip() not in ("---", "..."):
+                self.lines.append((len(bare) - len(bare.lstrip(" ")), bare.strip()))
+        self.at = 0
+
+    def whole(self) -> dict[str, Any]:
+        """What stands in the file."""
+        made = self._flow() if self.lines and self.lines[0][1].startswith("{") else self._block(0, -1)
+        if self.at < len(self.lines) or not isinstance(made, dict):
+            raise ValueError(f"cannot be read from {self.lines[self.at :][:1]} on")
+        return made
+
+    @staticmethod
+    def _without_comment(line: str) -> str:
+        quote, before = "", " "
+        for place, letter in enumerate(line):
+            if quote:
+                quote = "" if letter == quote else quote
+            elif letter in "\"'" and before in " [{,:":
+                quote = letter
+            elif letter == "#" and (place == 0 or line[place - 1] in " \t"):
+                return line[:place].rstrip()
+            before = letter if letter != " " or before not in "[{,:" else before
+        return line.rstrip()
+
+    def _block(self, indent: int, outer: int) -> Any:
+        """A block whose lines stand so far from the left, and those of the one around it."""
+        if self.lines[self.at][1][:2] in ("- ", "-"):
+            return self._list(indent)
+        return self._mapping(indent) if self.KEY.match(self.lines[self.at][1]) else self._value(outer)
+
+    def _list(self, indent: int) -> list[Any]:
+        made = []
+        while self.at < len(self.lines) and self.lines[self.at][0] == indent and self.lines[self.at][1][:2] in ("- ", "-"):
+            rest = self.lines[self.at][1][1:]
+            inner = indent + 1 + len(rest) - len(rest.lstrip())
+            if rest.strip():
+                self.lines[self.at] = (inner, rest.strip())
+            else:
+                self.at += 1
+                inner = self.lines[self.at][0]
+            made.append(self._block(inner, indent))
+        return made
+
+    def _mapping(self, indent: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        while self.at < len(self.lines) and self.lines[self.at][0] == indent:
+            found = self.KEY.match(self.lines[self.at][1])
+            if not found:
+                raise ValueError(f"no key: {self.lines[self.at][1][:40]!r}")
+            rest = self.lines[self.at][1][found.end() :]
+            if rest:
+                self.lines[self.at] = (indent, rest)
+                made[found[1].strip("\"'")] = self._value(indent)
+                continue
+            self.at += 1
+            depth, text = self.lines[self.at]
+            if depth < indent or (depth == indent and not text.startswith("-")):
+                raise ValueError(f"nothing stands behind {found[1]}")
+            made[found[1].strip("\"'")] = self._block(depth, indent)
+        return made
+
+    def _value(self, indent: int) -> Any:
+        """A value that begins on this line; lines further from the left belong to it."""
+        text = self.lines[self.at][1]
+        if text[0] in "{[\"'":
+            return self._flow()
+        self.at += 1
+        more = []
+        while self.at < len(self.lines) and self.lines[self.at][0] > indent:
+            more.append(self.lines[self.at][1])
+            self.at += 1
+        return " ".join([text, *more])
+
+    def _flow(self) -> Any:
+        """A value in brackets or quotes, over as many lines as it takes."""
+        text, self.at = self.lines[self.at][1], self.at + 1
+        while True:
+            try:
+                made, end = self._inline(text, 0)
+                break
+            except IndexError:
+                if self.at == len(self.lines):
+                    raise ValueError("a bracket or quote is not closed") from None
+                text, self.at = f"{text} {self.lines[self.at][1]}", self.at + 1
+        if text[end:].strip():
+            raise ValueError(f"behind a bracket or quote stands {text[end:][:40]!r}")
+        return made
+
+    def _inline(self, text: str, at: int) -> tuple[Any, int]:
+        """The value at a place of a text, and where it ends. Raises IndexError where the text ends before it does."""
+        at = self._past_spaces(text, at)
+        if text[at] in "\"'":
+            found = re.compile(r'"(?:[^"\\]|\\.)*"' if text[at] == '"' else r"'(?:[^']|'')*'").match(text, at)
+            if not found:
+                raise IndexError
+            quoted = json.loads(found[0]) if text[at] == '"' else found[0][1:-1].replace("''", "'")
+            return quoted, found.end()
+        if text[at] in "[{":
+            return self._bracket(text, at)
+        found = re.compile(r"(?:[^,\[\]{}:]|:(?![\s,\[\]{}]|$))+").match(text, at)
+        if not found or found.end() == len(text):
+            raise IndexError
+        return found[0].strip(), found.end()
+
+    def _bracket(self, text: str, at: int) -> tuple[Any, int]:
+        close = "]" if text[at] == "[" else "}"
+        items: list[Any] = []
+        named: dict[str, Any] = {}
+        at = self._past_spaces(text, at + 1)
+        while text[at] != close:
+            value, at = self._inline(text, at)
+            at = self._past_spaces(text, at)
+            if close == "}":
+                if text[at] != ":":
+                    raise ValueError(f"no key: {str(value)[:40]!r}")
+                named[value], at = self._inline(text, at + 1)
+                at = self._past_spaces(text, at)
+            items.append(value)
+            if text[at] == ",":
+                at = self._past_spaces(text, at + 1)
+            elif text[at] != close:
+                raise ValueError(f"in brackets stands {text[at:][:20]!r}")
+        return named if close == "}" else items, at + 1
+
+    @staticmethod
+    def _past_spaces(text: str, at: int) -> int:
+        while text[at] in " \t":
+            at += 1
+        return at
+
+
+# --- counter, day: what readings lead to ----------------------------------------------------------------------------------
+
+_WIDE = decimal.Context(prec=60)
+_ZERO = decimal.Decimal(0)
+_SLACK = 900_000
+_DAY_OVERDUE = 26 * 3_600_000
+_NOT_COUNTING = {"active_energy_net", "reactive_energy_net", "volume_net"}
+_COUNTING = {name for name, unit in UNIT_OF.items() if unit in ("kWh", "kvarh", "kVAh", "m3", "t", "h")} - _NOT_COUNTING
+_COUNTING |= {"pulse_count"}
+_PART = re.compile(r"l[123]|l1l2|l2l3|l3l1|n|flow|return|difference|ch[0-9]{1,2}|t[1-9][0-9]?|m(?:0|[1-9][0-9]?)")
+
+
+def unit_of(quantity: str) -> str | None:
+    """The one unit of a quantity; None where there is no such quantity."""
+    base, *parts = quantity.split(".")
+    return UNIT_OF.get(base) if all(_PART.fullmatch(part) for part in parts) else None
+
+
+def counts(quantity: str) -> bool:
+    """Whether a quantity counts."""
+    base, *parts = quantity.split(".")
+    return base in _COUNTING and unit_of(quantity) is not None and not any(part.startswith("m") for part in parts)
+
+
+def ratio(text: str | None) -> Fraction:
+    """A transformer's ratio; 1 where there is none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})(?:/([1-9][0-9]{0,8}))?", text or "")
+    return Fraction(int(found[1]), int(found[2] or 1)) if found else Fraction(1)
+
+
+def primary(text: str | None) -> int:
+    """The primary side of a ratio such as 400/5; 0 where there is none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})/[1-9][0-9]{0,8}", text or "")
+    return int(found[1]) if found else 0
+
+
+def times(value: decimal.Decimal, by: Fraction) -> decimal.Decimal:
+    """A value times a ratio, to 60 digits."""
+    return _WIDE.divide(_WIDE.multiply(value, decimal.Decimal(by.numerator)), decimal.Decimal(by.denominator))
+
+
+def applied(point: Point, declared: dict[str, Any]) -> Fraction:
+    """What the formulas of a point apply of a declaration's ratios."""
+    made = Fraction(1)
+    for name in point.ratio.split("_") if point.ratio in ("ct", "vt", "ct_vt") else ():
+        made *= ratio(declared.get(name))
+    return made
+
+
+def rate_of(quantity: str, point: Point, declared: dict[str, Any]) -> decimal.Decimal | None:
+    """How much a counter can rise in an hour; None where that is not known."""
+    if point.max_rate is not None:
+        return times(point.max_rate, applied(point, declared))
+    unit, amperes = unit_of(quantity), primary(declared.get("ct"))
+    if unit in ("kWh", "kvarh", "kVAh") and amperes:
+        exact = Fraction(amperes * (primary(declared.get("vt")) or 690)) * Fraction(12, 10) * Fraction(17321, 10000) / 1000
+    elif unit == "m3" and "pipe_mm" in declared:
+        exact = Fraction(31416, 10000) / 4 * declared["pipe_mm"] ** 2 * Fraction(36, 1000)
+    else:
+        return None
+    return decimal.Decimal(-(-exact.numerator * 1000 // exact.denominator)).scaleb(-3)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What a counter stood at: record n, the instant it answers for, its clocks, and the value."""
+
+    n: int
+    due: int
+    time: int
+    boot: str
+    uptime: int
+    value: decimal.Decimal
+
+
+class Course:
+    """One counter of one meter: `total` is what was added since the first accepted reading."""
+
+    def __init__(self) -> None:
+        self.rate: decimal.Decimal | None = None
+        self.modulus: decimal.Decimal | None = None
+        self.steps_back = False
+        self.last: Stand | None = None
+        self.held: Stand | None = None
+        self.total = _ZERO
+        self.opening: tuple[Stand, decimal.Decimal] | None = None
+        self.accepted: deque[tuple[Stand, decimal.Decimal]] = deque(maxlen=4000)
+
+    def limit(self, quantity: str, point: Point, declared: dict[str, Any]) -> None:
+        """Takes what a declaration says of how it can behave."""
+        self.rate, self.steps_back = rate_of(quantity, point, declared), point.steps_back
+        self.modulus = None if point.modulus is None else times(point.modulus, applied(point, declared))
+
+    def rescale(self, by: Fraction) -> None:
+        """Goes on in the scale of another ratio."""
+        self.last = self.last and replace(self.last, value=times(self.last.value, by))
+        self.held = self.held and replace(self.held, value=times(self.held.value, by))
+
+    def anew(self) -> None:
+        """Begins another series."""
+        self.last = self.held = None
+
+    def accept(self, stand: Stand, added: decimal.Decimal) -> None:
+        """Takes a reading for true."""
+        self.total = _WIDE.add(self.total, added)
+        self.last, self.held = stand, None
+        self._keep(stand)
+
+    def _keep(self, stand: Stand) -> None:
+        self.accepted.append((stand, self.total))
+        self.opening = self.opening or (stand, self.total)
+
+    def replaced(self, stand: Stand, last: decimal.Decimal | None) -> None:
+        """The meter was replaced: what the old one stood at in the end, and what the new one begins with."""
+        ends = None if last is None else replace(stand, value=last)
+        added = _WIDE.subtract(ends.value, self.last.value) if ends and self.last and self._rises(self.last, ends) else _ZERO
+        self.accept(stand, added)
+
+    def take(self, stand: Stand) -> dict[str, Any] | None:
+        """Takes a good reading by the rules 1 to 5; the decision that follows, if one does."""
+        last, held = self.last, self.held
+        if last is None:
+            self.accept(stand, _ZERO)
+            return None
+        if self._rises(last, stand):
+            self.accept(stand, _WIDE.subtract(stand.value, last.value))
+            return self._spurious(last, held, stand) if held else None
+        if held is None:
+            fell = _WIDE.subtract(last.value, stand.value)
+            if self.steps_back and self.rate is not None and fell > 0 and self._can_add(fell, last, stand):
+                self._keep(stand)
+            else:
+                self.held = stand
+            return None
+        if not self._rises(held, stand):
+            self.held = stand
+            return self._spurious(last, held, stand)
+        what, why, added = self._level(last, held)
+        self.accept(held, added)
+        self.accept(stand, _WIDE.subtract(stand.value, held.value))
+        return _decision(what, why, last, held, stand, added)
+
+    def _level(self, last: Stand, held: Stand) -> tuple[str, str, decimal.Decimal]:
+        if held.value > last.value:
+            return "jump", "faster_than_possible", _ZERO
+        if self.modulus is not None and last.value < self.modulus:
+            way = _WIDE.add(_WIDE.subtract(self.modulus, last.value), held.value)
+            nine = _WIDE.multiply(decimal.Decimal("0.9"), self.modulus)
+            near = last.value >= nine and held.value <= _WIDE.subtract(self.modulus, nine)
+            if self._can_add(way, last, held) if self.rate is not None else near:
+                return "rollover", "passed_modulus", way
+        if self.rate is not None and self._can_add(held.value, last, held):
+            return "reset", "began_at_zero", held.value
+        return "reset", "began_elsewhere", _ZERO
+
+    @staticmethod
+    def _spurious(last: Stand, held: Stand, stand: Stand) -> dict[str, Any]:
+        return _decision("spurious" if held.value else "spurious_zero", "not_confirmed", last, held, stand, _ZERO)
+
+    def _rises(self, since: Stand, until: Stand) -> bool:
+        return until.value >= since.value and self._can_add(_WIDE.subtract(until.value, since.value), since, until)
+
+    def _can_add(self, added: decimal.Decimal, since: Stand, until: Stand) -> bool:
+        if self.rate is None:
+            return True
+        passed = until.uptime - since.uptime if since.boot == until.boot else until.time - since.time
+        return _WIDE.multiply(added, decimal.Decimal(3_600_000)) <= _WIDE.multiply(
+            self.rate, decimal.Decimal(max(0, passed) + _SLACK)
+        )
+
+    def closing(self, midnight: int) -> tuple[Stand, decimal.Decimal] | None:
+        """The last accepted reading that was due at a midnight or before, else the opening, with the total up to it."""
+        return next((kept for kept in reversed(self.accepted) if kept[0].due <= midnight), None) or self.opening
+
+    def close(self, midnight: int) -> None:
+        """A day was closed."""
+        self.opening = self.closing(midnight)
+        while self.accepted and self.opening in self.accepted and self.accepted[0] != self.opening:
+            self.accepted.popleft()
+
+
+def _decision(what: str, why: str, last: Stand, held: Stand, stand: Stand, added: decimal.Decimal) -> dict[str, Any]:
+    told = {name: {"n": each.n, "value": f"{each.value:f}"} for name, each in (("before", last), ("after", held))}
+    told["confirmed"] = {"n": stand.n, "value": f"{stand.value:f}"}
+    return {**told, "decision": what, "why": why, "added": f"{added:f}"}
+
+
+class Days:
+    """The counters and closed days of one meter, while its records go by."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, Course] = {}
+        self.declared: dict[str, Any] = {}
+        self.points: dict[str, Point] = {}
+        self.born: int | None = None
+        self.closed: int | None = None
+        self.read: Counter[int] = Counter()
+        self.happened: Counter[str] = Counter()
+        self.replaced = False
+        self.waiting: list[dict[str, Any]] = []
+        self.overdue: int | None = None
+        self.unsure = 0
+
+    def declare(self, declared: dict[str, Any], model: Model | None, time: int) -> None:
+        """Takes a declaration."""
+        before, points_before = self.declared, self.points
+        named = {name for schedule in declared["schedules"] for name in schedule["quantities"]}
+        self.declared = declared
+        self.points = {name: point for name, point in model.points.items() if name in named} if model else {}
+        self.born = time if self.born is None else self.born
+        for name, point in self.points.items():
+            if counts(name):
+                self.counters.setdefault(name, Course()).limit(name, point, declared)
+        for name in before and points_before.keys() & self.points.keys() & self.counters.keys():
+            by = applied(self.points[name], declared) / applied(points_before[name], before)
+            if by != 1:
+                self.counters[name].rescale(by)
+        if before and not self.replaced and any(before[name] != declared[name] for name in ("serial", "model")):
+            for course in self.counters.values():
+                course.anew()
+        self.replaced = False
+
+    def replace(self, fields: dict[str, Any]) -> None:
+        """Takes a replacement."""
+        self.happened["replacement"] += 1
+        self.replaced = True
+        last = {each["quantity"]: decimal.Decimal(each["value"]) for each in fields["last"]}
+        first = {each["quantity"]: decimal.Decimal(each["value"]) for each in fields["first"]}
+        for name, course in self.counters.items():
+            if name in first:
+                course.replaced(_stand(fields, milliseconds(fields["time"]), first[name]), last.get(name))
+            else:
+                course.anew()
+
+    def take(self, fields: dict[str, Any]) -> Iterator[str]:
+        """Takes a reading; what is wrong with the day in front of it."""
+        due = milliseconds(fields["due"])
+        self.read[due // _SLACK] += 1
+        for value in fields["values"]:
+            course = self.counters.get(value["quantity"])
+            if course is None or "value" not in value or "quality" in value:
+                continue
+            decided = course.take(_stand(fields, due, decimal.Decimal(value["value"])))
+            if decided:
+                self.happened[decided["decision"]] += 1
+                self.waiting.append({"quantity": value["quantity"], "unit": unit_of(value["quantity"]), **decided})
+        yield from self._left_open(fields)
+
+    def decided(self, fields: dict[str, Any]) -> Iterator[str]:
+        """Takes a `counter` record; what is wrong with it."""
+        right = next((each for each in self.waiting if each["quantity"] == fields["quantity"]), None)
+        if right is None:
+            yield f"decides that {fields['quantity']} was {fields['decision']}; by the readings nothing is to be decided here"
+            return
+        self.waiting.remove(right)
+        for name, each in right.items():
+            if fields[name] != each:
+                yield f"states {name} {fields[name]}, the readings give {each}"
+
+    def day(self, fields: dict[str, Any]) -> Iterator[str]:
+        """Takes a `day` record; what is wrong with it."""
+        begin, end = milliseconds(fields["from"]), milliseconds(fields["to"])
+        yield from self._midnights(fields, begin, end)
+        since = max(begin, self.born or 0)
+        every = [schedule["every_ms"] for schedule in self.declared.get("schedules", ())]
+        right = {
+            "expected": sum(max(0, -(-end // each) - -(-since // each)) for each in every),
+            "actual": sum(count for slot, count in self.read.items() if begin // _SLACK <= slot < end // _SLACK),
+            "resets": self.happened["reset"],
+            "replacements": self.happened["replacement"],
+            "counters": [self._closing(name, begin, end) for name in sorted(self.counters)],
+        }
+        for name, each in right.items():
+            stated = sorted(fields[name], key=lambda closing: str(closing["quantity"])) if name == "counters" else fields[name]
+            if stated != each:
+                yield f"{fields['day']}: states {name} {stated}, the records give {each}"
+        self.closed, self.overdue = end, None
+        self.happened.clear()
+        for slot in [slot for slot in self.read if slot < end // _SLACK]:
+            del self.read[slot]
+        for course in self.counters.values():
+            course.close(end)
+
+    def _closing(self, name: str, begin: int, end: int) -> dict[str, Any]:
+        opening, closing = self.counters[name].opening, self.counters[name].closing(end)
+        if not opening or not closing:
+            return {"quantity": name}
+        made = {"quantity": name, "unit": unit_of(name), "consumption": f"{_WIDE.subtract(closing[1], opening[1]):f}"}
+        for word, (stand, _), midnight in (("opening", opening, begin), ("closing", closing, end)):
+            made[word] = {"n": stand.n, "value": f"{stand.value:f}", "away_ms": abs(stand.time - midnight)}
+        return made
+
+    def _midnights(self, fields: dict[str, Any], begin: int, end: int) -> Iterator[str]:
+        if self.closed is not None and begin != self.closed:
+            yield f"{fields['day']}: does not begin where the day closed before it ended"
+        try:
+            zone = timezone.utc if fields["zone"] in ("UTC", "Etc/UTC") else ZoneInfo(fields["zone"])  # noqa: UP017  # as the page: UTC
+            day, ends = (datetime.fromtimestamp(each / 1000, zone).date() for each in (end - 1, end))
+            whole = day.isoformat() == fields["day"] and datetime.fromtimestamp(begin / 1000, zone).date() == day
+            whole = whole and _midnight(ends, zone) == end
+            starts = _midnight(day, zone)
+        except (KeyError, ValueError, OverflowError, OSError):
+            yield f"{fields['day']}: {fields['from']} to {fields['to']} is no day of {fields['zone']}"
+            return
+        if not whole or (self.closed is None and begin != starts):
+            yield f"{fields['day']}: {fields['from']} to {fields['to']} is not that day in {fields['zone']}"
+        if milliseconds(fields["time"]) < end:
+            yield f"{fields['day']}: was closed before it was over"
+
+    def _left_open(self, fields: dict[str, Any]) -> Iterator[str]:
+        if self.closed is None or milliseconds(fields["due"]) <= self.closed + _DAY_OVERDUE:
+            return
+        now = milliseconds(fields["time"])
+        if self.overdue is None:
+            self.overdue = now
+        elif self.overdue >= 0 and now - self.overdue > 600_000:
+            self.overdue = -1  # told once, until a day is closed
+            yield "the day before this reading was never closed"
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
+
+
+def _stand(fields: dict[str, Any], due: int, value: decimal.Decimal) -> Stand:
+    clock = fields["clock"]
+    return Stand(fields["n"], due, milliseconds(fields["time"]), clock["boot"], clock["uptime_ms"], value)
+
+
+# --- alarm, audit, manual, replacement: what becomes of a meter -----------------------------------------------------------
+
+
+def told(settings: list[dict[str, Any]]) -> dict[str, str | None]:
+    """Settings by name; None of one that the meter does not tell."""
+    return {setting["name"]: setting.get("value") for setting in settings}
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two writings are one serial number."""
+    return _plain(one) == _plain(other)
+
+
+class Life:
+    """What stands of one meter: its number, its settings in force, its open alarm, its confirmed registers."""
+
+    def __init__(self) -> None:
+        self.declared: dict[str, Any] | None = None
+        self.model: Model | None = None
+        self.serial = ""
+        self.replaced: tuple[str, str] | None = None
+        self.pinned: dict[str, str | None] | None = None
+        self.alarm: tuple[int, dict[str, str | None]] | None = None
+        self.paired: dict[tuple[Any, ...], bool] = {}
+        self.newest: deque[dict[str, Any]] = deque(maxlen=8)
+        self.unseen = 0
+
+    @property
+    def doubt(self) -> str:
+        """Why a reading is not evidence grade now; empty where it is."""
+        declared = self.declared or {}
+        if self.alarm:
+            return "settings_changed"
+        if self.model and not self.model.watched.keys() <= told(declared.get("settings", [])).keys():
+            return "settings_unread"
+        return "map_unconfirmed" if declared.get("trust") in ("C", "D") and not self.paired.get(_map(declared)) else ""
+
+    @property
+    def known_from(self) -> str:
+        """How far a serial number that no record shows is proven."""
+        found = told((self.declared or {}).get("settings", []))
+        codes = self.model.codes if self.model else ()
+        return "fingerprint" if not self.alarm and any(found.get(code) is not None for code in codes) else "plate"
+
+    def take(self, fields: dict[str, Any], model: Model | None) -> Iterator[tuple[str, str]]:
+        """Takes a record of the meter; what is wrong with it. `model`: of the declaration in force."""
+        kind = fields["kind"]
+        if kind == "meter":
+            self.model = model
+        if kind == "reading" and model and fields.get("doubt", "") != self.doubt:
+            yield (
+                "GRADE",
+                f"states doubt {fields.get('doubt', 'none')}, from the records before it follows {self.doubt or 'none'}",
+            )
+        if kind in ("reading", "spot"):
+            source = fields["meter"]
+            right = self.known_from if source["serial"] else "plate"
+            if model and source["serial_from"] in ("plate", "fingerprint") and source["serial_from"] != right:
+                yield "DECLARATION", f"knows the serial number from the {source['serial_from']}, it is from the {right}"
+            self.newest.append(fields)
+            self.unseen = max(0, self.unseen - 1)
+        takes = {"meter": self._declare, "alarm": self._alarmed, "audit": self._confirm, "manual": self._by_hand}
+        if kind in takes:
+            yield from takes[kind](fields)
+        elif kind == "replacement":
+            yield from self._replace(fields)
+
+    def _changed(self, found: dict[str, str | None]) -> bool:
+        """Whether settings are not those in force, or, where none are, not such that the model's map is valid."""
+        pinned = self.pinned or {}
+        return any(
+            value != pinned[name] if name in pinned else not _fits(value, self.model.watched.get(name, ()) if self.model else ())
+            for name, value in found.items()
+        )
+
+    def _declare(self, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        made = fields["meter"]
+        known = not made["serial"] or not self.serial or same(made["serial"], self.serial)
+        if not known and not (self.replaced and same(made["serial"], self.replaced[1])):
+            yield "REPLACEMENT", f"declares serial number {made['serial']} after {self.serial}, and no replacement says why"
+        found = told(made.get("settings", []))
+        if found and self._changed(found):
+            yield "SETTINGS", "pins settings that are not the ones in force, and nobody has confirmed them"
+        self.serial = made["serial"] or self.serial
+        self.pinned = {**(self.pinned or {}), **found} if found else self.pinned
+        self.declared, self.replaced = made, None
+
+    def _alarmed(self, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        found = told(fields["settings"])
+        if not self.alarm and not self._changed(found):
+            yield "SETTINGS", "tells of changed settings that are those in force"
+        self.alarm = fields["n"], found
+
+    def _confirm(self, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        if fields["command"] != "confirm":
+            return
+        if self.alarm is None or fields.get("record") != self.alarm[0]:
+            yield "SETTINGS", f"confirms record {fields.get('record')}, which is no open alarm of this meter"
+            return
+        self.pinned, self.alarm = {**(self.pinned or {}), **self.alarm[1]}, None
+
+    def _replace(self, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        if self.serial and not same(fields["old"], self.serial):
+            yield "REPLACEMENT", f"takes out serial number {fields['old']}, the one declared was {self.serial}"
+        for each in fields["last"]:
+            stated = self._stated(each["record"], each["quantity"]) if "record" in each else each["value"]
+            if stated != each["value"] and not (stated is None and self.unseen):
+                yield (
+                    "REPLACEMENT",
+                    f"record {each['record']} does not state {each['value']} of {each['quantity']}, or is too old",
+                )
+        self.replaced = fields["old"], fields["new"]
+        self.serial = fields["new"] or self.serial
+        self.pinned, self.alarm, self.paired = None, None, {}
+
+    def _by_hand(self, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        unit = unit_of(fields["quantity"])
+        if unit != fields["unit"]:
+            yield "UNIT" if unit else "DECLARATION", f"states {fields['quantity']} in {fields['unit']}"
+        if not unit:
+            return
+        if "compared" not in fields:
+            if "agrees" in fields:
+                yield "PAIR", "says whether a display agrees, but not with which record"
+            return
+        stated = self._stated(fields["compared"], fields["quantity"])
+        if stated is None and self.unseen:
+            self.paired.update({_map(self.declared): bool(fields.get("agrees"))} if self.declared else {})
+            return
+        if stated is None:
+            yield "PAIR", f"compares with record {fields['compared']}, which is none of its newest readings that state it"
+            return
+        time = next(each["time"] for each in self.newest if each["n"] == fields["compared"])
+        last_digit = decimal.Decimal(1).scaleb(-len(fields["value"].partition(".")[2]))
+        right = abs(decimal.Decimal(fields["value"]) - decimal.Decimal(stated)) <= last_digit
+        if abs(milliseconds(fields["read_at"]) - milliseconds(time)) > 60_000:
+            yield "PAIR", f"compares a display read at {fields['read_at']} with a record of {time}"
+        elif fields.get("agrees") != right:
+            yield "PAIR", f"says that {fields['value']} and {stated} {'disagree' if right else 'agree'}"
+        elif self.declared is not None:
+            self.paired[_map(self.declared)] = right
+
+    def _stated(self, n: int, quantity: str) -> str | None:
+        found = next((each for each in self.newest if each["n"] == n), {"values": []})
+        return next((each.get("value") for each in found["values"] if each["quantity"] == quantity), None)
+
+
+def _map(declared: dict[str, Any]) -> tuple[Any, ...]:
+    """What a paired reading confirms: this register map with these ratios."""
+    return declared["digest"], declared.get("ct"), declared.get("vt")
+
+
+def _fits(value: str | None, allowed: tuple[str, ...]) -> bool:
+    if not allowed:
+        return True
+    try:
+        return value is not None and decimal.Decimal(value) in [decimal.Decimal(each) for each in allowed]
+    except decimal.InvalidOperation:
+        return value in allowed
+
+
 # --- Log, tree and checkpoints --------------------------------------------------------------------------------------------
 
 
@@ -659,8 +1345,8 @@ class Tree:
         return made
 
 
-def read_key_line(line: str) -> tuple[str, bytes]:
-    """Origin and public key of a key line.
+def read_key_line(line: str, of: int = 1) -> tuple[str, bytes]:
+    """Origin and public key of a key line; `of` is 1 for a gateway's, 4 for a witness's.
 
     Raises:
         CannotCheck: it is none, or its checksum is wrong.
@@ -670,25 +1356,29 @@ def read_key_line(line: str) -> tuple[str, bytes]:
         origin, checksum, data = parts[0], parts[1], base64.b64decode(parts[2], validate=True)
     except (IndexError, binascii.Error, ValueError):
         raise CannotCheck("the key is no key line: copy it from the enrolment form") from None
-    if len(data) != 33 or data[0] != 1 or key_hash(origin, data[1:]).hex() != checksum:
+    if len(data) != 33 or data[0] != of or key_hash(origin, data[1:], data[:1]).hex() != checksum:
         raise CannotCheck("the key line is mistyped: its checksum is wrong; copy it from the enrolment form")
     return origin, data[1:]
 
 
-def key_hash(origin: str, public: bytes) -> bytes:
+def key_hash(origin: str, public: bytes, of: bytes = b"\x01") -> bytes:
     """The 4 bytes by which a signed note names a key."""
-    return sha256(origin.encode() + b"\n\x01" + public)[:4]
+    return sha256(origin.encode() + b"\n" + of + public)[:4]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a signed note states: `number` says which one it is, `signatures` are the words of the gateway's lines."""
+    """What a signed note states: `place` says which one it is, `signatures` are the words of the gateway's lines.
+
+    `others`: names and words of all other lines.
+    """
 
     place: str
     size: int
     root: bytes
     text: bytes
     signatures: tuple[bytes, ...]
+    others: tuple[tuple[str, bytes], ...] = ()
 
 
 def read_checkpoint(note: str, origin: str, place: str) -> Checkpoint:
@@ -703,7 +1393,7 @@ def read_checkpoint(note: str, origin: str, place: str) -> Checkpoint:
         raise Wrong("CHECKPOINT", f"{place} is no checkpoint")
     if lines[0] != origin:
         raise Wrong("CHECKPOINT", f"{place} is one of {lines[0][:80]}")
-    signatures = []
+    signatures, others = [], []
     try:
         root = base64.b64decode(lines[2], validate=True)
         if not rest.endswith("\n") or base64.b64encode(root).decode() != lines[2] or len(root) != 32:
@@ -712,11 +1402,14 @@ def read_checkpoint(note: str, origin: str, place: str) -> Checkpoint:
             found = re.fullmatch(r"\u2014 (\S+) (\S+)", each)
             if not found:
                 raise Wrong("CHECKPOINT", f"{place} has a line that is no signature")
+            data = base64.b64decode(found[2], validate=found[1] == origin)
             if found[1] == origin:
-                signatures.append(base64.b64decode(found[2], validate=True))
+                signatures.append(data)
+            else:
+                others.append((found[1], data))
     except (binascii.Error, ValueError):
         raise Wrong("CHECKPOINT", f"{place} is no checkpoint") from None
-    return Checkpoint(place, int(lines[1]), root, text.encode() + b"\n", tuple(signatures))
+    return Checkpoint(place, int(lines[1]), root, text.encode() + b"\n", tuple(signatures), tuple(others))
 
 
 # --- What a verifier checks -----------------------------------------------------------------------------------------------
@@ -731,6 +1424,7 @@ class Report:
     kinds: dict[str, int] = field(default_factory=dict)
     meters: dict[str, list[int]] = field(default_factory=dict)
     covered: int = 0
+    forged: int = 0
     gone: int = 0
     unproven: int = 0
     confirmed: bool = False
@@ -738,6 +1432,7 @@ class Report:
     def found(self, kind: str, n: int | None, what: str) -> None:
         """Adds a finding."""
         self.findings.append((kind, n, what))
+        self.forged += kind in ("SIGNATURE", "UNSIGNED", "KEY")
 
     @property
     def classes(self) -> set[str]:
@@ -765,13 +1460,74 @@ class Report:
         for meter, (read, missed) in sorted(self.meters.items()):
             share = f"{100 * read / (read + missed):.2f} %" if read + missed else "-"
             lines.append(f"METER {_printable(meter)}  {read} of {read + missed} scheduled polls read ({share})")
-        lines.append("NOT CHECKED  what only models tell; counters, days, witnesses, timestamps; whether a meter told the truth")
+        lines.append(
+            "NOT CHECKED  requests and formulas against the model's registers; timestamps; whether a meter told the truth"
+        )
         verdict = {0: "IN ORDER", 1: "NOT IN ORDER", 2: "NOT CONFIRMED: give the key line of the enrolment form (--key)"}
         return "\n".join([*lines, f"VERDICT  {verdict[self.exit_code]}"]) + "\n"
 
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Somebody whose cosignatures count."""
+
+    name: str
+    public: bytes
+
+
+class Window:
+    """The times at which witnesses saw checkpoints, and what follows for the records around them."""
+
+    def __init__(self, witnesses: list[Witness], notes: list[Checkpoint], report: Report) -> None:
+        self.seen: dict[int, list[tuple[str, int]]] = {}
+        self.vouched: set[str] = set()
+        self.witnesses, self.report = witnesses, report
+        for note in notes:
+            for witness in witnesses:
+                for name, data in note.others:
+                    if name == witness.name and data[:4] == key_hash(name, witness.public, b"\x04") and len(data) == 76:
+                        self._line(note, witness, int.from_bytes(data[4:12], "big"), data[12:])
+        earliest = 2**62
+        self.before: list[tuple[int, int]] = []
+        for size in sorted(self.seen, reverse=True):
+            earliest = min(earliest, *(at for _, at in self.seen[size]))
+            self.before.append((size, earliest))
+        self.passed = sorted(self.seen, reverse=True)
+        self.after = 0
+
+    def _line(self, note: Checkpoint, witness: Witness, seconds: int, signature: bytes) -> None:
+        if is_signed(witness.public, signature, b"cosignature/v1\ntime %d\n" % seconds + note.text) and seconds <= 2**40:
+            self.seen.setdefault(note.size, []).append((witness.name, 1000 * seconds))
+        else:
+            self.report.found("WITNESS", None, f"{note.place}: a line of {witness.name} is not its own")
+
+    def reached(self, size: int) -> None:
+        """The records lead to a checkpoint."""
+        self.vouched |= {name for name, _ in self.seen.get(size, ())}
+
+    def take(self, place: int, n: int, fields: dict[str, Any]) -> None:
+        """Holds a record's time against the cosignatures around it."""
+        while self.passed and self.passed[-1] <= n:
+            self.after = max([self.after, *(at for _, at in self.seen[self.passed.pop()])])
+        while self.before and self.before[-1][0] <= n:
+            self.before.pop()
+        clock, time = fields.get("clock"), milliseconds_or_none(str(fields.get("time")))
+        if not isinstance(clock, dict) or clock.get("state") == "unsynchronized" or time is None:
+            return
+        if self.after and time < self.after - 420_000:
+            self.report.found("TIME-WINDOW", place, "lies before the earliest moment at which it can have been sealed")
+        if self.before and time > self.before[-1][1] + 120_000:
+            self.report.found("TIME-WINDOW", place, "lies behind the moment at which a witness had seen it")
+
+    def end(self) -> None:
+        """What is left when all records were taken."""
+        for witness in self.witnesses:
+            if witness.name not in self.vouched:
+                self.report.found("WITNESS", None, f"{witness.name} has cosigned no checkpoint that these records lead to")
 
 
 @dataclass
@@ -814,8 +1570,10 @@ class Verifier:
         notes: list[Checkpoint],
         models: dict[str, bytes],
         kept: Iterable[tuple[int, int, bytes]] = (),
+        witnesses: Iterable[Witness] = (),
     ) -> None:
         self.report, self.models = report, models
+        self.window = Window(list(witnesses), notes, report)
         self.kept = {first: (size, hashed) for first, size, hashed in kept}
         self.holes: list[tuple[int, int]] = []
         self.stated: list[tuple[int, int]] = []
@@ -842,6 +1600,15 @@ class Verifier:
         self.boots: dict[str, int] = {}
         self.sizes = sorted(self.notes, reverse=True)
         self.uncovered: list[dict[str, Any]] = []
+        self.read: dict[str, Model | Wrong] = {}
+        self.model: dict[str, Model | None] = {}
+        self.number: dict[str, tuple[str, str]] = {}
+        self.refused: set[tuple[str, str]] = set()
+        self.lives: dict[str, Life] = {}
+        self.days: dict[str, Days] = {}
+        self.newest, self.signed = -1, True
+        self.blocks: dict[int, str] = {}
+        self.block, self.block_next = Tree(), 0
 
     def take(self, place: int, payload: bytes) -> None:
         """Checks the record at a place of the log."""
@@ -856,18 +1623,25 @@ class Verifier:
                 self.next_n += 1
             else:
                 self._chain(place, readable)
+                self.newest = max(self.newest, self.next_n - 1)
             return
+        forged = self.report.forged
         self._chain(place, fields)
+        self.signed = forged == self.report.forged
+        after, self.newest = fields["n"] > self.newest, max(self.newest, fields["n"])
         kind = fields["kind"]
         self.report.kinds[kind] = self.report.kinds.get(kind, 0) + 1
         self._clock(place, fields)
         self._rhythm(place, fields)
-        stated = (self._frames, self._values, self._changes)
+        stated = (self._frames, self._values, self._settings, self._changes)
         for check in (self._states, self._keys, self._config, self._meter, self._count, self._source, *stated, self._schedule):
             try:
                 check(place, fields)
             except Wrong as fault:
                 self.report.found(fault.kind, place, str(fault))
+        if self.signed and after:
+            self._course(place, fields)
+        self._life(place, fields)
 
     def _schema(self, fields: dict[str, Any]) -> None:
         kind = fields.get("kind")
@@ -903,9 +1677,11 @@ class Verifier:
             self.report.found("SEQUENCE", place, f"is one of {fields.get('gateway')}, not of {self.gateway}")
         if self.prev and from_base64url(str(fields.get("prev"))) != self.prev:
             self.report.found("PREV-HASH", place, "does not continue the record before it")
+        self.window.take(place, n, fields)
         self._signature(place, fields, body)
         self.prev = sha256(b"\0" + body)
         self.tree.add(self.prev)
+        self._block(n, self.prev)
 
     def _gone(self, end: int) -> None:
         """Records that are gone: what is kept of them takes their places, if all of it is there."""
@@ -924,28 +1700,41 @@ class Verifier:
             self.checkpoints_here()
             if size == 1:
                 self.tree.add(kept)
+                self._block(n, kept)
             else:
                 self.tree.add_block(kept)
+                self.blocks[n // 256] = base64.urlsafe_b64encode(kept).decode().rstrip("=")
                 for inside in [size for size in self.notes if n < size < n + 256]:
                     self.report.unproven += len(self.notes.pop(inside))
         self.checkpoints_here()
         self.prev = pieces[-1][2] if pieces[-1][1] == 1 and pieces[-1][2] != sha256(b"\0") else b""
         self.next_n = end
-        self.gone_before += end - first
+        self._torn(end - first)
+
+    def _torn(self, count: int) -> None:
+        """So many records are gone: what they told cannot be held against those behind them."""
+        self.gone_before += count
         self.uncovered = []
         for meter in self.counts:
-            self.torn[meter] = self.torn.get(meter, 0) + end - first
+            self.torn[meter] = self.torn.get(meter, 0) + count
         for account in self.accounts.values():
             account.torn = True
+        for days in self.days.values():
+            days.unsure = 2
+        for life in self.lives.values():
+            life.unseen = 8
 
     def _states(self, place: int, fields: dict[str, Any]) -> None:
-        if any(n == place and kind in ("SIGNATURE", "UNSIGNED", "KEY") for kind, n, _ in self.report.findings):
+        if not self.signed:
             return  # what nobody signed states nothing
         if fields["kind"] == "prune":
             first, end = fields["first"], fields["end"]
+            self.stated.append((first, end))
             if first % 256 or end % 256 or not first < end <= fields["n"] or 256 * len(fields["blocks"]) != end - first:
                 raise Wrong("PRUNE", "keeps other hashes than one for each whole block of its range")
-            self.stated.append((fields["first"], fields["end"]))
+            for block, root in enumerate(fields["blocks"], first // 256):
+                if self.blocks.get(block, root) != root:
+                    self.report.found("PRUNE", place, f"keeps another hash of records {256 * block} on than they have")
         if fields["kind"] == "loss":
             self.stated += [(each["first"], each["end"]) for each in fields["ranges"]]
             for each in fields.get("unhashed", []):
@@ -1057,7 +1846,7 @@ class Verifier:
         if before and fields.get("before", before) != before:
             raise Wrong("CONFIG", f"replaces the site file {fields['before'][:16]}, in force was {before[:16]}")
 
-    def _meter(self, _: int, fields: dict[str, Any]) -> None:
+    def _meter(self, place: int, fields: dict[str, Any]) -> None:
         if fields["kind"] != "meter":
             return
         made = fields["meter"]
@@ -1065,11 +1854,33 @@ class Verifier:
         every = [schedule["every_ms"] for schedule in made["schedules"]]
         if len(set(every)) != len(every) or any(each == 0 or 86_400_000 % each for each in every):
             raise Wrong("DECLARATION", "its intervals do not divide a day, or one of them stands twice")
+        self.model[made["id"]] = None
         digest = made["digest"]
+        if digest not in self.read:
+            self.read[digest] = self._read_model(digest)
+        model = self.read[digest]
+        if isinstance(model, Wrong):
+            raise model
+        self.model[made["id"]] = model
+        if (made["model"], made["revision"], made["trust"]) != (model.name, model.revision, model.level):
+            self.report.found("DECLARATION", place, "its model file is of another model, revision or trust")
+        named = [name for schedule in made["schedules"] for name in schedule["quantities"]]
+        if not set(named) <= model.points.keys():
+            self.report.found("DECLARATION", place, "declares a quantity that its model does not tell")
+        ratios = {model.points[name].ratio for name in named if name in model.points}
+        who = "agent" if ratios & {"ct", "vt", "ct_vt"} else "meter" if "already_primary" in ratios else ""
+        if made.get("ratio_applied", who) != who:
+            self.report.found("DECLARATION", place, f"says that the {made['ratio_applied']} applies the ratio")
+
+    def _read_model(self, digest: str) -> Model | Wrong:
         if digest not in self.models:
-            raise Wrong("MODEL", f"the model file {digest} is missing")
+            return Wrong("MODEL", f"the model file {digest} is missing")
         if sha256(self.models[digest]).hex() != digest:
-            raise Wrong("MODEL", f"the model file {digest} is another one")
+            return Wrong("MODEL", f"the model file {digest} is another one")
+        try:
+            return read_model(self.models[digest])
+        except Wrong as fault:
+            return fault
 
     def _count(self, _: int, fields: dict[str, Any]) -> None:
         if "count" not in fields.get("meter", {}):
@@ -1081,75 +1892,192 @@ class Verifier:
         if not expected <= count <= expected + most:
             raise Wrong("METER-COUNT", f"count {count} of {meter}, expected {expected}")
 
-    def _source(self, _: int, fields: dict[str, Any]) -> None:
+    def _source(self, place: int, fields: dict[str, Any]) -> None:
         source = fields.get("meter", {})
         if "declared" not in source:
             return
         leaf, declared = self.declared.get(source["id"], ("", {}))
         if source["declared"] != leaf:
-            raise Wrong("DECLARATION", f"{source['id']} does not quote its declaration in force")
-        if declared["serial"] and source["serial"] != declared["serial"]:
-            raise Wrong("DECLARATION", f"serial {source['serial']}, declared {declared['serial']}")
-        if "every_ms" not in fields:
+            self.report.found("DECLARATION", place, f"{source['id']} does not quote its declaration in force")
+        if not declared:
             return
-        schedules = {schedule["every_ms"]: schedule["quantities"] for schedule in declared["schedules"]}
-        if fields["kind"] == "reading":
-            if fields["every_ms"] not in schedules:
-                raise Wrong("DECLARATION", f"is read every {fields['every_ms']} ms, which is not declared")
-            named, wanted = {value["quantity"] for value in fields["values"]}, set(schedules[fields["every_ms"]])
-            if named - wanted:
-                raise Wrong("DECLARATION", "states a quantity that is not declared for this schedule")
-            if wanted - named:
-                raise Wrong("VALUE", "says nothing of a quantity that is declared for this schedule")
+        if declared["serial"] and source["serial"] != declared["serial"]:
+            self.report.found("DECLARATION", place, f"serial {source['serial']}, declared {declared['serial']}")
+        if fields["kind"] in ("reading", "spot"):
+            self._proof(place, source, leaf, declared["serial"])
+            self._named(place, fields, declared)
 
-    def _frames(self, _n: int, fields: dict[str, Any]) -> None:
-        _leaf, declared = self.declared.get(fields.get("meter", {}).get("id", ""), ("", {}))
+    def _proof(self, place: int, source: dict[str, Any], leaf: str, declared: str) -> None:
+        """Whether a serial number that is said to come from the meter does, and none that it told is passed over."""
+        found, under = self.number.get(source["id"], ("", ""))
+        by_meter = source["serial_from"] in ("frame", "register") or (source["serial"] and not declared)
+        if by_meter and (not found or not same(source["serial"], found)):
+            self.report.found("DECLARATION", place, f"serial {source['serial']} from the meter, which told {found or 'none'}")
+        if not by_meter and under == leaf and source["serial"] and not same(source["serial"], found):
+            self.report.found("DECLARATION", place, f"serial {source['serial']} from the plate, but the meter told {found}")
+
+    def _named(self, place: int, fields: dict[str, Any], declared: dict[str, Any]) -> None:
+        """Whether a reading states what is declared for its schedule, a spot what is declared at all."""
+        every = fields.get("every_ms")
+        schedules = [each for each in declared["schedules"] if every in (None, each["every_ms"])]
+        if not schedules:
+            self.report.found("DECLARATION", place, f"is read every {every} ms, which is not declared")
+        named = {value["quantity"] for value in fields["values"]}
+        wanted = {name for schedule in schedules for name in schedule["quantities"]}
+        if wanted - named:
+            self.report.found("VALUE", place, "says nothing of a quantity that is declared for this schedule")
+        if named - {name for schedule in declared["schedules"] for name in schedule["quantities"]}:
+            self.report.found("DECLARATION", place, "states a quantity that is not declared")
+
+    def _frames(self, place: int, fields: dict[str, Any]) -> None:
+        meter = fields.get("meter", {}).get("id", "")
+        if not self.model.get(meter) or self.declared[meter][1]["framing"] == "own":
+            return
         for number, frame in enumerate(fields.get("frames", [])):
-            if not declared or declared["framing"] == "own" or "fault" in frame:
-                continue
-            fault = modbus_fault(bytes.fromhex(frame["request"]), bytes.fromhex(frame["answer"]), declared["framing"])
-            if fault:
-                raise Wrong("FRAME", f"answer {number}: {fault}")
+            request, answer = (bytes.fromhex(frame[name]) for name in ("request", "answer"))
+            fault = modbus_fault(request, answer, self.declared[meter][1]["framing"])
+            if fault and "fault" not in frame:
+                self.report.found("FRAME", place, f"answer {number}: {fault}")
+            if not fault and "fault" in frame:
+                self.report.found("FRAME", place, f"answer {number}: is marked {frame['fault']}, and is a good answer")
 
     def _values(self, place: int, fields: dict[str, Any]) -> None:
         answers = [None if "fault" in frame else bytes.fromhex(frame["answer"]) for frame in fields.get("frames", [])]
         if fields["kind"] == "identity":
-            outcome = evaluate(fields["formula"], answers)
-            if outcome.value != fields["found"]:
-                raise Wrong("VALUE", f"found {fields['found']}, the bytes give {outcome.value or outcome.cause}")
-            same = not fields["expected"] or _plain(fields["expected"]) == _plain(fields["found"])
-            if same != fields["match"]:
-                raise Wrong("VALUE", f"match is {fields['match']}, {fields['expected']!r} was expected")
-        if fields["kind"] == "manual":
-            unit = UNIT_OF.get(fields["quantity"].split(".")[0])
-            if unit != fields["unit"]:
-                raise Wrong("UNIT" if unit else "DECLARATION", f"states {fields['quantity']} in {fields['unit']}")
+            self._identity(place, fields, answers)
         named = [value["quantity"] for value in fields.get("values", [])]
         if len(set(named)) != len(named):
-            raise Wrong("VALUE", "a quantity is stated twice")
-        own = self.declared.get(fields["meter"]["id"], ("", {"framing": "own"}))[1]["framing"] == "own" if named else False
-        causes = (
-            None
-            if own
-            else {frame["fault"] for frame in fields.get("frames", []) if "fault" in frame} | {"no_answer", "left_out"}
-        )
-        for value in fields.get("values", []):
+            self.report.found("VALUE", place, "a quantity is stated twice")
+        if not named:
+            return
+        meter, faults = fields["meter"]["id"], {frame["fault"] for frame in fields["frames"] if "fault" in frame}
+        own = self.declared.get(meter, ("", {"framing": "own"}))[1]["framing"] == "own"
+        model = self.model.get(meter)
+        for value in fields["values"]:
+            left_out = {"left_out"} if self.holes or (meter, value["quantity"]) in self.refused else set()
+            if "formula" not in value and value.get("cause") != "left_out":
+                self.refused.add((meter, value["quantity"]))
+            point = model.points.get(value["quantity"]) if model else None
             try:
-                check_value(value, answers, causes)
+                check_value(value, answers, None if own or not model else faults | {"no_answer"} | left_out, point)
             except Wrong as fault:
                 self.report.found(fault.kind, place, f"{value['quantity']}: {fault}")
 
+    def _identity(self, place: int, fields: dict[str, Any], answers: list[bytes | None]) -> None:
+        meter, found, expected = fields["meter"]["id"], fields["found"], fields["expected"]
+        self.number[meter] = found, fields["meter"]["declared"]
+        declared = self.declared.get(meter, ("", {"serial": ""}))[1]["serial"]
+        if declared and expected != declared:
+            self.report.found("DECLARATION", place, f"expects serial {expected}, declared is {declared}")
+        if (not expected or same(expected, found)) != fields["match"]:
+            self.report.found("VALUE", place, f"match is {fields['match']}, {expected!r} was expected")
+        outcome = evaluate(fields["formula"], answers)
+        if outcome.value != found:
+            raise Wrong("VALUE", f"found {found}, the bytes give {outcome.value or outcome.cause}")
+
+    def _settings(self, place: int, fields: dict[str, Any]) -> None:
+        """Whether settings are those that the model names, and each is what its formula gives."""
+        of = fields["meter"] if fields["kind"] == "meter" else fields
+        model = self.model.get(fields.get("meter", {}).get("id", ""))
+        if model is None or ("settings" not in of and "frames" not in fields) or fields["kind"] not in ("meter", "alarm"):
+            return
+        frames, stated = fields.get("frames", []), of.get("settings", [])
+        if sorted(setting["name"] for setting in stated) != sorted(model.watched):
+            raise Wrong("SETTINGS", "states other settings than its model names")
+        answers = [None if "fault" in frame else bytes.fromhex(frame["answer"]) for frame in frames]
+        causes = {frame["fault"] for frame in frames if "fault" in frame} | {"no_answer"}
+        own = self.declared[fields["meter"]["id"]][1]["framing"] == "own"
+        for setting in stated:
+            try:
+                outcome = evaluate(setting["formula"], answers) if "formula" in setting else Outcome(None, "")
+            except Wrong as fault:
+                outcome = Outcome(None, str(fault))
+            right = (
+                (outcome.value, None if outcome.value else outcome.cause)
+                if "formula" in setting
+                else (None, setting.get("cause"))
+            )
+            known = "formula" in setting or own or setting.get("cause") in causes
+            if (setting.get("value"), setting.get("cause")) != right or not known:
+                self.report.found("SETTINGS", place, f"{setting['name']}: is not what its frames give")
+
     def _changes(self, place: int, fields: dict[str, Any]) -> None:
-        changes = fields.get("changes", {"answer": "", "values": []})
+        if "changes" not in fields:
+            return
+        changes, model = fields["changes"], self.model.get(fields["meter"]["id"])
+        if model and model.protocol != "opcua":
+            raise Wrong("DECLARATION", "changes: the declared model's protocol tells none")
+        asked, told = (_count(bytes.fromhex(changes[name])) for name in ("request", "answer"))
+        if model and any((changes["request"], changes["answer"], changes["values"])):
+            if asked != told:
+                raise Wrong("FRAME", f"changes: {asked} nodes and {told} values")
+            if asked - 2 != len(changes["values"]):
+                self.report.found("VALUE", place, f"changes: {len(changes['values'])} are stated, the bytes hold {asked - 2}")
         for value in changes["values"]:
             try:
                 check_value(value, [bytes.fromhex(changes["answer"])], None)
             except Wrong as fault:
                 self.report.found(fault.kind, place, f"a change of {value['quantity']}: {fault}")
 
+    # 7 and 8: what readings lead to, what becomes of a meter, blocks that were kept
+
+    def _course(self, place: int, fields: dict[str, Any]) -> None:
+        kind = fields["kind"]
+        if kind not in ("meter", "reading", "counter", "day", "replacement"):
+            return
+        meter = fields["meter"]["id"]
+        days = self.days.setdefault(meter, Days())
+        if days.unsure:
+            days.unsure -= kind == "day"
+            self._unheard(days, fields)
+            return
+        if kind == "meter":
+            days.declare(fields["meter"], self.model[meter], milliseconds(fields["time"]))
+        elif kind == "replacement":
+            days.replace(fields)
+        elif kind == "counter":
+            for what in days.decided(fields):
+                self.report.found("COUNTER", place, what)
+        else:
+            for each in days.waiting:
+                self.report.found("COUNTER", place, f"no counter record in front of it says what {each['after']['n']} told")
+            days.waiting = []
+            for what in days.take(fields) if kind == "reading" else days.day(fields):
+                self.report.found("DAY", place, what)
+
+    def _unheard(self, days: Days, fields: dict[str, Any]) -> None:
+        """Takes a record of a meter behind records that are gone: what it says is not held against them."""
+        if fields["kind"] == "meter":
+            days.declare(fields["meter"], self.model[fields["meter"]["id"]], milliseconds(fields["time"]))
+        elif fields["kind"] == "replacement":
+            days.replace(fields)
+        elif fields["kind"] != "counter":
+            for _ in days.take(fields) if fields["kind"] == "reading" else days.day(fields):
+                pass
+        days.waiting, days.overdue = [], None
+
+    def _life(self, place: int, fields: dict[str, Any]) -> None:
+        if "meter" not in fields:
+            return
+        meter = fields["meter"]["id"]
+        if meter not in self.declared:
+            self.report.found("DECLARATION", place, f"{meter} was never declared")
+        for kind, what in self.lives.setdefault(meter, Life()).take(fields, self.model.get(meter)):
+            self.report.found(kind, place, what)
+
+    def _block(self, n: int, leaf: bytes) -> None:
+        """Takes record n's leaf hash into its block; a block of which a record is missing has no root here."""
+        if n != self.block_next or n % 256 == 0:
+            self.block = Tree()
+        self.block_next = n + 1
+        if n % 256 == self.block.size:
+            self.block.add(leaf)
+            if self.block.size == 256:
+                self.blocks[n // 256] = base64.urlsafe_b64encode(self.block.root()).decode().rstrip("=")
+
     # 6: the account of each schedule
 
-    def _schedule(self, _: int, fields: dict[str, Any]) -> None:
+    def _schedule(self, place: int, fields: dict[str, Any]) -> None:
         kind = fields["kind"]
         for account in self.accounts.values() if kind in ("clock", "start") else ():
             account.loose = True
@@ -1163,14 +2091,14 @@ class Verifier:
         totals = self.report.meters.setdefault(fields["meter"]["id"], [0, 0])
         if kind == "reading":
             totals[0] += 1
-            self._read(account, milliseconds(fields["due"]), milliseconds(fields["time"]))
+            self._read(place, account, milliseconds(fields["due"]), milliseconds(fields["time"]))
         elif fields["state"] == "opened":
             self._opened(account, fields)
         else:
             totals[1] += fields["missed"]
             self._closed(account, fields)
 
-    def _read(self, account: Account, due: int, time: int) -> None:
+    def _read(self, place: int, account: Account, due: int, time: int) -> None:
         far = not account.loose and not -1000 <= time - due <= account.every + 120_000
         still_open = account.since is not None and not account.torn
         if account.since is not None:
@@ -1179,8 +2107,8 @@ class Verifier:
             account.move(due)
         finally:
             account.next = due + account.every
-        if far:
-            raise Wrong("CLOCK", "its time is too far from the instant it answers for")
+            if far:
+                self.report.found("CLOCK", place, "its time is too far from the instant it answers for")
         if still_open:
             raise Wrong("GAP", "a gap is open that was never closed")
 
@@ -1243,6 +2171,7 @@ class Verifier:
                 )
             else:
                 self.report.covered = max(self.report.covered, note.size)
+                self.window.reached(note.size)
 
     def end(self) -> None:
         """What is left when all records were taken."""
@@ -1257,18 +2186,22 @@ class Verifier:
         for size, notes in sorted(self.notes.items()):
             for note in notes:
                 self.report.found("TRUNCATED", None, f"{note.place} counts {size} records, there are {self.tree.size}")
+        self.window.end()
 
 
-def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Container[str] | None) -> None:
+def check_value(
+    value: dict[str, Any], answers: list[bytes | None], causes: Container[str] | None, point: Point | None = None
+) -> None:
     """That a value has one of the four shapes and is what its formula gives.
 
     `causes`: why a value that no good frame holds can be absent; None: the answers themselves tell, in words of the protocol.
+    `point`: what its model says of the quantity.
 
     Raises:
         Wrong: VALUE, UNIT, QUALITY or FORMULA.
     """
     base = value["quantity"].split(".")[0]
-    if base not in UNIT_OF:
+    if unit_of(value["quantity"]) is None:
         raise Wrong("DECLARATION", "there is no such quantity")
     if value.get("unit") != (UNIT_OF[base] if "value" in value else None):
         raise Wrong("UNIT", f"stated in {value.get('unit', 'no unit')}, its unit is {UNIT_OF[base]}")
@@ -1282,16 +2215,33 @@ def check_value(value: dict[str, Any], answers: list[bytes | None], causes: Cont
     if outcome.value != value.get("value"):
         raise Wrong("VALUE", f"states {value.get('value')}, the bytes give {outcome.value or outcome.cause}")
     quality = "bad" if outcome.value is None else "uncertain" if "cause" in value else None
-    right = value.get("cause") in (None, "out_of_range") if outcome.value is not None else value.get("cause") == outcome.cause
-    doubted = causes is None and outcome.value is not None
-    if not (right or doubted) or value.get("quality") != quality:
+    if outcome.value is None:
+        right = value.get("cause") == outcome.cause
+    else:
+        right = _ranged(value, decimal.Decimal(outcome.value), causes is None, point)
+    if not right or value.get("quality") != quality:
         raise Wrong(
             "QUALITY", f"states {value.get('quality')} by {value.get('cause')}, the bytes give {outcome.cause or 'a value'}"
         )
 
 
+def _ranged(value: dict[str, Any], number: decimal.Decimal, doubted: bool, point: Point | None) -> bool:
+    """Whether the cause of a value that is there is right. `doubted`: its answer itself may say something against it."""
+    if point is None:
+        return doubted or value.get("cause") in (None, "out_of_range")
+    outside = point.lowest is not None and point.highest is not None and not point.lowest <= number <= point.highest
+    if doubted and value.get("cause") not in (None, "out_of_range"):
+        return True
+    return value.get("cause") == ("out_of_range" if outside else None)
+
+
 def _plain(serial: str) -> str:
     return serial.strip().lstrip("0").casefold()
+
+
+def _count(array: bytes) -> int:
+    """How many entries an OPC UA array has."""
+    return int.from_bytes(array[:4], "little", signed=True)
 
 
 def modbus_fault(request: bytes, answer: bytes, framing: str) -> str:
@@ -1302,10 +2252,14 @@ def modbus_fault(request: bytes, answer: bytes, framing: str) -> str:
     (asked_head, asked), (told_head, told) = unwrapped  # type: ignore[misc]  # both are there
     if told_head != asked_head or told[:2] != asked[:2]:
         return "it is of another meter, request or function"
+    if asked[1:3] == b"\x2b\x0e" and len(asked) == 5:
+        return "" if told[2:4] == asked[2:4] else "it is to another kind of identification"
+    count = int.from_bytes(asked[4:6], "big")
+    if len(asked) != 6 or not 1 <= count <= {1: 2000, 2: 2000, 3: 125, 4: 125}.get(asked[1], 0):
+        return "the request is no read"
     if len(told) < 3:
         return "it is too short"
     if asked[1] in (1, 2, 3, 4):
-        count = int.from_bytes(asked[4:6], "big")
         size = 2 * count if asked[1] > 2 else -(-count // 8)
         return "" if told[2] == size == len(told) - 3 else "it holds another number of bytes than asked for"
     return ""
@@ -1338,6 +2292,7 @@ def verify(
     key: str | None,
     outside: Iterable[str] = (),
     kept: Iterable[tuple[int, int, bytes]] = (),
+    witnesses: Iterable[str] = (),
 ) -> Report:
     """Checks a whole log.
 
@@ -1348,9 +2303,10 @@ def verify(
         key: the confirmed key line; None: nobody confirmed one.
         outside: checkpoints that somebody else kept.
         kept: of records that are gone the first n, how many (1 or 256), and the hash.
+        witnesses: key lines of those whose cosignatures count.
 
     Raises:
-        CannotCheck: the key line is none.
+        CannotCheck: a key line is none.
     """
     report = Report(confirmed=key is not None)
     payloads = list(records)
@@ -1366,7 +2322,8 @@ def verify(
             last = checkpoint.size if own else last
         except Wrong as fault:
             report.found(fault.kind, None, str(fault))
-    verifier = Verifier(report, key, origin, read, models, kept)
+    vouching = [Witness(*read_key_line(line, 4)) for line in witnesses]
+    verifier = Verifier(report, key, origin, read, models, kept, vouching)
     for place, payload in zip(_places(verifier.kept), payloads, strict=False):
         verifier.checkpoints_here()
         verifier.take(place, payload)
@@ -1398,7 +2355,7 @@ def _origin(payloads: list[bytes]) -> str:
 # --- The bundle -----------------------------------------------------------------------------------------------------------
 
 
-def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> Report:
+def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = (), witnesses: Iterable[str] = ()) -> Report:
     """Checks a bundle.
 
     Raises:
@@ -1426,7 +2383,7 @@ def verify_bundle(path: Path, key: str | None, outside: Iterable[str] = ()) -> R
     except Exception as fault:  # zlib.error and whatever else a damaged archive raises
         raise CannotCheck(f"{path}: a damaged bundle: {fault}") from None
     models = {name[7:-5]: data for name, data in content.items() if name.startswith("models/")}
-    return verify(records[:-1] if records and not records[-1] else records, notes, models, key, outside, kept)
+    return verify(records[:-1] if records and not records[-1] else records, notes, models, key, outside, kept, witnesses)
 
 
 def _piece(line: str) -> tuple[int, int, bytes]:
@@ -1436,20 +2393,28 @@ def _piece(line: str) -> tuple[int, int, bytes]:
     return int(found[1]), int(found[2]), from_base64url(found[3])
 
 
+def key_given(given: str, begins: str) -> str:
+    """A key line as given, or the one in the file given."""
+    if "+" in given:
+        return given
+    lines = [line.strip() for line in Path(given).read_text("utf-8").splitlines() if re.match(begins, line.strip())]
+    return lines[0] if len(lines) == 1 else ""
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Verify a meterseal bundle without meterseal.")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--key", help="the key line of the enrolment form, or a file with it")
     parser.add_argument("--checkpoint", action="append", default=[], type=Path, help="a file with a checkpoint kept elsewhere")
+    parser.add_argument("--witness", action="append", default=[], help="the key line of a witness, or a file with it")
     asked = parser.parse_args()
     try:
-        key = asked.key
-        if key and "+" not in key:
-            lines = [line.strip() for line in Path(key).read_text("utf-8").splitlines() if line.startswith("meterseal/")]
-            key = lines[0] if len(lines) == 1 else ""
+        key = key_given(asked.key, "meterseal/") if asked.key else None
+        if key is not None:
             read_key_line(key)
-        report = verify_bundle(asked.bundle, key, [path.read_text("utf-8") for path in asked.checkpoint])
+        witnesses = [key_given(each, r"[^\s+]+\+[0-9a-f]{8}\+") for each in asked.witness]
+        report = verify_bundle(asked.bundle, key, [path.read_text("utf-8") for path in asked.checkpoint], witnesses)
     except (CannotCheck, OSError, UnicodeDecodeError) as fault:
         sys.stderr.write(f"CANNOT CHECK  {fault}\n")
         return 2

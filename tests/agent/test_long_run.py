@@ -13,7 +13,7 @@ from decimal import Decimal
 import pytest
 
 from agent import checkpoint
-from agent.verify import verify
+from tests.agent.both import verify
 from tests.agent.frauds import BY_OTHERS, FRAUDS, ORIGIN, Fraud
 from tests.agent.ledgers import MemoryLog
 from tests.agent.long_run import LongRun

@@ -18,16 +18,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from agent.cosignature import cosign, witness_key
+from agent.declaration import watches_of
 from agent.export import export
+from config.library import read_model, with_points
+from config.model import Counter, ModelFile
 from config.quantity import QUANTITIES
 from drivers.errors import FormulaError
 from drivers.formula import evaluate
 from tests.agent.both import second
-from tests.agent.ledgers import good_gateway
+from tests.agent.ledgers import good_gateway, new_key
 from tests.agent.test_record_docs import VECTORS, table
 
 PROGRAM = Path(__file__).parents[2] / "docs" / "second_verifier.py"
 SCHEMA = PROGRAM.with_name("record.schema.json")
+MODELS = PROGRAM.parents[1] / "config" / "models"
 
 
 def run(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -78,6 +83,39 @@ def test_it_tells_what_is_wrong_and_what_cannot_be_checked_by_its_exit_code(tmp_
     ran = run("b.zip", "--key", gateway.key_line, folder=tmp_path)
     assert ran.returncode == 1
     assert "VALUE  1 finding\n    n=10: active_energy_import: states 1.00" in ran.stdout
+
+
+def test_it_takes_witnesses_and_names_one_that_vouches_for_nothing(tmp_path: Path) -> None:
+    gateway = good_gateway()
+    note = gateway.checkpoint()
+    seconds = int(gateway.now.timestamp())
+    gateway.log.notes[-1] += cosign(note, "plant-it", new_key("witness"), seconds) + "\n"
+    export(gateway.log, tmp_path / "a.zip")
+    (tmp_path / "plant-it.vkey").write_text(witness_key("plant-it", new_key("witness").public) + "\n", "utf-8")
+    words = ("a.zip", "--key", gateway.key_line, "--witness")
+    assert run(*words, "plant-it.vkey", folder=tmp_path).returncode == 0
+    ran = run(*words, witness_key("assessor", new_key("other").public), folder=tmp_path)
+    assert (ran.returncode, "assessor has cosigned no checkpoint" in ran.stdout) == (1, True)
+    assert run(*words, gateway.key_line, folder=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_it_takes_the_same_from_every_model_as_the_first_one(path: Path) -> None:
+    model = read_model(path.read_bytes(), path.stem).declared
+    made = second.read_model(path.read_bytes())
+    assert (made.name, made.revision, made.level, made.protocol) == (
+        model.model,
+        model.revision,
+        model.trust.level,
+        model.protocol,
+    )
+    assert made.watched == {watch.name: watch.expect for watch in watches_of(model)}
+    for point in model.points:
+        low, high = point.range or (None, None)
+        counter = point.counter or Counter()
+        right = second.Point(point.ratio, low, high, point.max_rate, counter.modulus, bool(counter.may_step_back))
+        assert made.points[point.quantity] == right
+    assert second.read_model(with_points(ModelFile(model, b""), model.points).text).points == made.points
 
 
 def _fields(shape: dict[str, Any], root: dict[str, Any]) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 
 import pytest
 import structlog
@@ -51,6 +54,23 @@ def test_a_stamped_checkpoint_is_checked_offline_and_says_since_when_it_existed(
     report = verify(gateway.log, key=gateway.key_line, authorities=[authority.root])
     assert report.exit_code == 0, report.text()
     assert f"the first {size} by timestamp authority Test authority" in report.text()
+
+
+def test_openssl_checks_a_bundles_timestamps_as_the_page_shows(authority: Authority, tmp_path: Path) -> None:
+    gateway = gateway_of_now()
+    gateway.checkpoint()
+    gateway.after(60).started()
+    note = gateway.checkpoint()
+    gateway.log.notes[-1] += "\u2014 a-witness AAAA\n"
+    gateway.log.responses[len(gateway.log.records)] = ask(authority.url, note)
+    export(gateway.log, tmp_path / "evidence.zip")
+    (tmp_path / "authority.pem").write_bytes(authority.root)
+    page = Path(__file__).parents[2].joinpath("docs", "verify.md").read_text("utf-8")
+    words = next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "openssl ts" in block)
+    if not which("unzip"):
+        pytest.skip("install unzip to run this test")
+    ran = subprocess.run(["bash", "-euo", "pipefail", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Verification: OK" in ran.stdout + ran.stderr) == (0, True), ran.stdout + ran.stderr
 
 
 def test_a_timestamp_over_something_else_is_found(authority: Authority) -> None:

@@ -125,6 +125,7 @@ class Divided:
         self.failed = 0
         log: Log = self._log
         self.size, self.checkpoints, self.models, self.timestamps = log.size, log.checkpoints, log.models, log.timestamps
+        self.kept = log.kept
 
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """The records; from the dividing one on those that a fraud left, where this is its part."""
