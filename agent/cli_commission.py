@@ -16,6 +16,7 @@ import click
 from agent.cli_life import compare, read_now
 from agent.cli_person import who_option
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from agent.commissioning import Compared
@@ -48,26 +49,35 @@ def commission(meters: tuple[str, ...], target: Path | None, who: str, site: Pat
         known = {meter.id: meter for meter in loaded.site.meters}
         for name in meters:
             if name not in known:
-                raise failure(f"There is no meter {name} in the site file.{did_you_mean(name, list(known))}")
+                raise failure(_("There is no meter {meter} in the site file.", meter=name) + did_you_mean(name, list(known)))
         page = target or Path(f"commissioning-{datetime.now(UTC):%Y-%m-%d}.html")
         if page.exists():
-            raise failure(f"There is a file {page} already; choose a new name with --report.")
+            raise failure(_("There is a file {page} already; choose a new name with --report.", page=page))
     chosen = [known[name] for name in meters] or list(known.values())
     rows = _walk(chosen, who, site, state)
     with told():
         _write(page, loaded, key, who, rows)
     agreeing = sum(row.outcome == AGREES for row in rows)
-    click.echo(f"{agreeing} of {len(rows)} meters agree. The report: {page}  (print it and have it signed)")
+    click.echo(
+        _(
+            "{agreeing} of {count} meters agree. The report: {page}  (print it and have it signed)",
+            agreeing=agreeing,
+            count=len(rows),
+            page=page,
+        )
+    )
     if agreeing < len(rows):
         raise click.exceptions.Exit(1)
 
 
 def _walk(chosen: list[Meter], who: str, site: Path | None, state: Path | None) -> list[Compared]:
+    from agent.commissioning import LEFT_OUT, NOT_READ
+
     rows: list[Compared] = []
     ended = False
     for number, meter in enumerate(chosen, 1):
         if ended:
-            rows.append(_row(meter, outcome="left out"))
+            rows.append(_row(meter, outcome=LEFT_OUT))
             continue
         click.echo(
             f"\n{number}/{len(chosen)}  {meter.id}  {meter.model}, {meter.address} on {meter.link}  {meter.place}".rstrip()
@@ -75,36 +85,38 @@ def _walk(chosen: list[Meter], who: str, site: Path | None, state: Path | None) 
         try:
             made = _one(meter, who, site, state)
         except click.exceptions.Exit:
-            rows.append(_row(meter, outcome="not read"))  # why, was told
+            rows.append(_row(meter, outcome=NOT_READ))  # why, was told
             continue
         ended = made is None
-        rows.append(made or _row(meter, outcome="left out"))
+        rows.append(made or _row(meter, outcome=LEFT_OUT))
     return rows
 
 
 def _one(meter: Meter, who: str, site: Path | None, state: Path | None) -> Compared | None:
     """One meter: read, asked for, sealed. None: the person ends the walk."""
-    from agent.commissioning import AGREES, DIFFERS
+    from agent.commissioning import AGREES, DIFFERS, LEFT_OUT, NOT_READ
 
     read = read_now(meter.id, who, site, state)
     begun = time.monotonic()
     for value in read["values"][:6]:
-        shown = f"{value['value']} {value['unit']}" if "value" in value else f"no value: {value['cause'].replace('_', ' ')}"
+        cause = str(value.get("cause", "")).replace("_", " ")
+        shown = f"{value['value']} {value['unit']}" if "value" in value else _("no value: {cause}", cause=cause)
         click.echo(f"      {value['quantity']:<28}{shown}")
     main = next((value["quantity"] for value in read["values"] if "value" in value), None)
     if main is None:
-        click.echo("      It tells no value: nothing can be compared.")
-        return _row(meter, outcome="not read")
-    typed = _typed(f"      its display shows {main} =")
+        click.echo("      " + _("It tells no value: nothing can be compared."))
+        return _row(meter, outcome=NOT_READ)
+    typed = _typed("      " + _("its display shows {quantity} =", quantity=main))
     if typed == "q":
         return None
     if not typed:
-        return _row(meter, outcome="left out")
+        return _row(meter, outcome=LEFT_OUT)
     if time.monotonic() - begun > _FRESH_S:
         read = read_now(meter.id, who, site, state)  # the counter went on while you walked to the display
     paired = compare(read, meter.id, typed, main, who, site, state)
-    word = "agrees" if paired.agrees else "DOES NOT AGREE: check unit, transformer ratio and model"
-    click.echo(f"      {paired.read} {paired.unit} read, {typed} shown: {word} (records {paired.compared} and {paired.n})")
+    word = _("agrees") if paired.agrees else _("DOES NOT AGREE: check unit, transformer ratio and model")
+    said = _("{read} {unit} read, {display} shown", read=paired.read, unit=paired.unit, display=typed)
+    click.echo(f"      {said}: {word} ({paired.compared}, {paired.n})")
     return _row(
         meter,
         outcome=AGREES if paired.agrees else DIFFERS,
@@ -133,7 +145,8 @@ def _typed(question: str) -> str:
                 return typed
         except InvalidOperation:
             pass
-        click.echo("      Write the digits on the display, such as 184223.5; nothing to leave this meter out, q to end.")
+        advice = _("Write the digits on the display, such as 184223.5; nothing to leave this meter out, q to end.")
+        click.echo(f"      {advice}")
 
 
 def _row(meter: Meter, outcome: str, **more: Any) -> Compared:
@@ -169,16 +182,16 @@ def verify_report(page: Path, line: str | None) -> None:
         origin, public = read_verifier_key(line or line_in(text))
         found = checked(text, public)
     except (ReportError, CheckpointError, UnicodeDecodeError) as error:
-        raise failure(f"{page}: {error}. Do not rely on it.", "MS-404") from None
+        raise failure(_("{page}: {error}. Do not rely on it.", page=page, error=error), "MS-404") from None
     content = found.content
     if origin != origin_of(content["gateway"]):
-        raise failure(
-            f"{page}: it is the report of {content['gateway']}, the key line is of {origin}. Do not rely on it.", "MS-404"
-        )
-    click.echo(printable(f"{content['gateway']}, {content['made_at']}, compared by {content['who']}; signed by key {found.key}"))
+        words = _("it is the report of {gateway}, the key line is of {origin}", gateway=content["gateway"], origin=origin)
+        raise failure(_("{page}: {error}. Do not rely on it.", page=page, error=words), "MS-404")
+    head = f"{content['gateway']}, {content['made_at']}"
+    click.echo(printable(_("{head}, compared by {who}; signed by key {key}", head=head, who=content["who"], key=found.key)))
     for row in rows_of(content):
         click.echo(printable("  " + "  ".join(cell for cell in row if cell)))
     if not found.same_page:
-        raise failure("The page shows something else than what was signed; what was signed stands above.", "MS-404")
+        raise failure(_("The page shows something else than what was signed; what was signed stands above."), "MS-404")
     if line is None:
-        click.echo(f"Compare this key line with the one on the enrolment form, or give it as --key: {found.line}")
+        click.echo(_("Compare this key line with the one on the enrolment form, or give it as --key: {line}", line=found.line))

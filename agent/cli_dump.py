@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 _LARGEST = 64 * 2**20
 
@@ -39,16 +40,13 @@ def dump(bundle: Path, site: Path | None, state: Path | None) -> None:
                 for name, content in made.items():
                     file.writestr(name, content)
         except FileExistsError:
-            raise failure(f"There is a file {bundle} already; choose a new name.") from None
-    click.echo(f"Wrote {bundle}: {', '.join(sorted(name for name in made if not name.startswith('models/')))}, {_models(made)}.")
-    click.echo(
-        "It holds names and addresses of meters and hosts, their last values, nothing secret. Look into it before you send it."
-    )
-
-
-def _models(made: dict[str, bytes]) -> str:
+            raise failure(_("There is a file {name} already; choose a new name.", name=bundle)) from None
+    names = ", ".join(sorted(name for name in made if not name.startswith("models/")))
     count = sum(name.startswith("models/") for name in made)
-    return f"{count} meter model{'s' * (count != 1)}"
+    click.echo(_("Wrote {bundle}: {names}, and meter models: {count}.", bundle=bundle, names=names, count=count))
+    click.echo(
+        _("It holds names and addresses of meters and hosts, their last values, nothing secret. Look into it before you send it.")
+    )
 
 
 def _doctor(settings: Any) -> str:
@@ -102,10 +100,19 @@ def replay(bundle: Path) -> None:
     done = Replayed()
     differences = list(run_again(lines, models, lambda name: load_model(shipped[name]) if name in shipped else None, done))
     for each in differences:
-        click.echo(f"record {each.n}  {each.meter}  {each.what}\n    then  {each.then}\n    now   {each.now}")
+        click.echo(f"{_('record')} {each.n}  {each.meter}  {each.what}")
+        click.echo(f"    {_('then')}  {each.then}\n    {_('now')}   {each.now}")
     for why in done.skipped:
-        click.echo(f"left out: {why}", err=True)
-    click.echo(f"{done.records} records with {done.frames} frames and {done.values} values run again: {len(differences)} differ.")
+        click.echo(_("left out: {why}", why=why), err=True)
+    click.echo(
+        _(
+            "{records} records with {frames} frames and {values} values run again: {differences} differ.",
+            records=done.records,
+            frames=done.frames,
+            values=done.values,
+            differences=len(differences),
+        )
+    )
     if differences or not done.records:
         raise click.exceptions.Exit(1)
 
@@ -116,14 +123,16 @@ def _opened(bundle: Path) -> tuple[list[bytes], dict[str, bytes]]:
     try:
         with zipfile.ZipFile(bundle) as file:
             if sum(each.file_size for each in file.infolist()) > _LARGEST:
-                raise failure(f"{bundle} is larger than any support bundle: it is none.", "MS-404")
+                raise failure(_("{bundle} is larger than any support bundle: it is none.", bundle=bundle), "MS-404")
             if RECORDS not in file.namelist():
                 raise failure(
-                    f"{bundle} has no frames in it: it was written where nothing had been read yet, or is none.", "MS-404"
+                    _("{bundle} has no frames in it: it was written where nothing had been read yet, or is none.", bundle=bundle),
+                    "MS-404",
                 )
             models = {Path(name).stem: file.read(name) for name in file.namelist() if name.startswith("models/")}
             return file.read(RECORDS).splitlines(), models
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
         raise failure(
-            f"{bundle} is no support bundle, or is damaged. Ask for it again: `meterseal dump support.zip`.", "MS-404"
+            _("{bundle} is no support bundle, or is damaged. Ask for it again: `meterseal dump support.zip`.", bundle=bundle),
+            "MS-404",
         ) from None

@@ -242,7 +242,6 @@ def _told_of(found: Found) -> list[str]:
 
 def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
     from agent.scan_write import added, new_site
-    from config.check import load_site
     from config.text import read_text
 
     gateway = f"my-plant/{_host()}"
@@ -250,31 +249,19 @@ def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
         click.echo(new_site(gateway, place, found.meters, known), nl=False)
         return
     if not target.exists():
-        with target.open("x", encoding="utf-8") as file:
-            file.write(new_site(gateway, place, found.meters, known))
-        load_site(target)
+        checked_in_place(new_site(gateway, place, found.meters, known), target)
         click.echo(_("Wrote {target}. Change its first lines, then: meterseal check --site {target}", target=target), err=True)
         return
     data = target.read_bytes()
     try:
         text, count = added(data.decode("utf-8"), read_text(data, str(target)), place, found.meters, known)
     except ValueError as error:
-        raise failure(
-            _("{target} was left as it is: {error}. Without --write the lines are shown.", target=target, error=error)
-        ) from None
+        click.echo(new_site(gateway, place, found.meters, known), nl=False)
+        raise failure(_("{target} was left as it is: {error}. The lines stand above.", target=target, error=error)) from None
     if not count:
         click.echo(_("{target} has all of them already and was left as it is.", target=target), err=True)
         return
-    draft = target.with_name(f"{target.name}.new")
-    with draft.open("x", encoding="utf-8") as file:
-        file.write(text)
-    try:
-        load_site(draft)
-    except BaseException:
-        draft.unlink()
-        raise
-    draft.chmod(target.stat().st_mode & 0o777)
-    draft.replace(target)
+    checked_in_place(text, target)
     click.echo(
         _(
             "Added {count} meters to {target}; nothing else in it was changed. Now: meterseal check --site {target}",
@@ -283,6 +270,27 @@ def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
         ),
         err=True,
     )
+
+
+def checked_in_place(text: str, target: Path) -> None:
+    """Puts a text in a file's place once it is a site file without mistakes; else it is shown, and the file stays as it was."""
+    import os
+
+    from config.check import load_site
+    from config.mistake import ConfigError
+
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    with draft.open("x", encoding="utf-8") as file:
+        file.write(text)
+    try:
+        load_site(draft)
+    except ConfigError:
+        draft.unlink()
+        click.echo(text, nl=False)
+        raise
+    if target.exists():
+        draft.chmod(target.stat().st_mode & 0o777)
+    draft.replace(target)
 
 
 def _host() -> str:

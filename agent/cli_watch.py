@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
+from config.language import _
 
 if TYPE_CHECKING:
     from agent.live_table import Row
@@ -46,11 +47,11 @@ def watch(meters: tuple[str, ...], every: int, count: int | None, site: Path | N
         known = [meter.id for meter in loaded.site.meters]
         for name in meters:
             if name not in known:
-                raise failure(f"There is no meter {name} in the site file.{did_you_mean(name, known)}")
+                raise failure(_("There is no meter {meter} in the site file.", meter=name) + did_you_mean(name, known))
         chosen = list(meters) or known
         sealed = is_running(settings.state) and (settings.state / LEDGER_FILE).exists()
         made = _sealed(settings, chosen) if sealed else _read(loaded, settings, chosen)
-        title = "newest sealed readings of the running agent" if sealed else "read now; no agent runs"
+        title = _("newest sealed readings of the running agent") if sealed else _("read now; no agent runs")
         try:
             _show(made, title, every, count)
         except KeyboardInterrupt:
@@ -67,7 +68,8 @@ def _show(made: Round, title: str, every: int, count: int | None) -> None:
         rows = made()
         if sys.stdout.isatty():
             height = shutil.get_terminal_size().lines - 2
-            click.echo(f"{_HOME_AND_CLEAR}{time.strftime('%H:%M:%S')}  {title}, every {every} s; Ctrl-C ends")
+            head = _("{title}, every {every} s; Ctrl-C ends", title=title, every=every)
+            click.echo(f"{_HOME_AND_CLEAR}{time.strftime('%H:%M:%S')}  {head}")
             click.echo(printable("\n".join(table(rows, height))))
         else:
             fresh = [line for line in plain(rows) if line not in seen]  # a line that stands there already tells nothing new

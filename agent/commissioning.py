@@ -18,6 +18,7 @@ from typing import Any
 
 from agent.record import RecordError, canonical, parse
 from agent.seal import Key, base64url, key_name, pre_authentication, signed
+from config.language import _
 
 TYPE = "application/vnd.meterseal.commissioning.v1+json"
 AGREES, DIFFERS, NOT_READ, LEFT_OUT = "agrees", "does not agree", "not read", "left out"
@@ -109,7 +110,7 @@ def line_in(page: str) -> str:
     """The key line that a report names. Raises ReportError."""
     found = _KEY.search(page)
     if len(page) > _LARGEST or found is None:
-        raise ReportError("this is no commissioning report")
+        raise ReportError(_("this is no commissioning report"))
     return unescape(found[1])
 
 
@@ -118,14 +119,14 @@ def checked(page: str, public: bytes) -> Checked:
     line = line_in(page)
     content, signature = _CONTENT.search(page), _SIGNATURE.search(page)
     if content is None or signature is None:
-        raise ReportError("this is no commissioning report, or a part of it is missing")
+        raise ReportError(_("this is no commissioning report, or a part of it is missing"))
     try:
         body = base64.b64decode(content[1], validate=True)
         fields = parse(body)
     except (ValueError, RecordError):
-        raise ReportError("the signed content of the report is damaged") from None
+        raise ReportError(_("the signed content of the report is damaged")) from None
     if fields.get("type") != TYPE or not signed(pre_authentication(body, TYPE), signature[1], public):
-        raise ReportError("the signature does not belong to this report and key")
+        raise ReportError(_("the signature does not belong to this report and key"))
     return Checked(fields, key_name(public), line, _page(fields, body, signature[1], line) == page)
 
 

@@ -39,6 +39,7 @@ HIDDEN = "***"
 _SECRET_KEYS = frozenset({"username", "user", "password", "key", "secret", "token"})
 _LIBRARIES = ("pymodbus", "paho-mqtt", "pyserial", "tenacity", "pydantic", "cryptography", "PyYAML", "click", "asyncua")
 _LAST = 20
+_NOT_PASSED_ON = "# not passed on, for it cannot be read: {}\n"
 _WORDS = """\
 A support bundle of meterseal: what a person needs who was not there. It holds no key, no password and no recovery code; it does
 hold the names and addresses of meters, hosts and places, and meters' values of the last readings.
@@ -88,7 +89,7 @@ def redacted(text: bytes) -> str:
     try:
         document = read_text(text, "site.yaml")
     except ConfigError as error:
-        return f"# not passed on, for it cannot be read: {error.mistakes[0].message}\n"
+        return _NOT_PASSED_ON.format(error.mistakes[0].message)
     return str(yaml.safe_dump(_hidden(document.value), sort_keys=False, allow_unicode=True, width=120))
 
 

@@ -10,6 +10,7 @@ from agent.findings import printable
 from agent.ledger_file import LedgerReader
 from agent.record import RecordError, parse
 from agent.timeline import milliseconds
+from config.language import _
 
 _LOOKED_AT = 200
 
@@ -41,17 +42,18 @@ def rows_of(meter: str, values: Sequence[Mapping[str, str]], time: str, age_s: i
 
 def sealed_rows(reader: LedgerReader, meter: str, now_ms: int) -> list[Row]:
     """The rows of a meter's newest sealed reading; one that says so where it was never read, or is not read now."""
-    for looked, (_, payload) in enumerate(reader.meter_records(meter, newest_first=True)):
+    for looked, (_n, payload) in enumerate(reader.meter_records(meter, newest_first=True)):
         if looked >= _LOOKED_AT:
             break
         fields = _fields(payload)
         if fields.get("kind") == "gap" and fields["state"] == "opened" and not looked:
             age_s = max(0, now_ms - milliseconds(fields["since"])) // 1000
-            return [Row(meter, "", f"not read: {fields['cause'].replace('_', ' ')}", "bad", fields["since"], age_s)]
+            why = _("not read: {cause}", cause=fields["cause"].replace("_", " "))
+            return [Row(meter, "", why, "bad", fields["since"], age_s)]
         if fields.get("kind") == "reading":
             age_s = max(0, now_ms - milliseconds(fields["time"])) // 1000
             return rows_of(meter, fields["values"], fields["time"], age_s)
-    return [Row(meter, "", "not read yet", "", "", -1)]
+    return [Row(meter, "", _("not read yet"), "", "", -1)]
 
 
 def _fields(payload: bytes) -> Mapping[str, Any]:
@@ -63,7 +65,7 @@ def _fields(payload: bytes) -> Mapping[str, Any]:
 
 def _shown(value: Mapping[str, str]) -> str:
     if "value" not in value:
-        return f"no value: {value.get('cause', '').replace('_', ' ')}"
+        return _("no value: {cause}", cause=value.get("cause", "").replace("_", " "))
     return value["value"] if value["unit"] == "1" else f"{value['value']} {value['unit']}"
 
 
@@ -74,12 +76,12 @@ def _quality(value: Mapping[str, str]) -> str:
 
 def table(rows: Sequence[Row], height: int) -> list[str]:
     """The rows as a table no higher than a terminal; what has no room is counted."""
-    lines = [("METER", "QUANTITY", "VALUE", "QUALITY", "AGE")]
+    lines = [(_("METER"), _("QUANTITY"), _("VALUE"), _("QUALITY"), _("AGE"))]
     lines += [(row.meter, row.quantity, row.shown, row.quality, f"{row.age_s} s" if row.age_s >= 0 else "") for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     made = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     if len(made) > height > 3:
-        made = [*made[: height - 1], f"and {len(made) - height + 1} more: name the meters that you want to see"]
+        made = [*made[: height - 1], _("and {count} more: name the meters that you want to see", count=len(made) - height + 1)]
     return made
 
 

@@ -17,6 +17,7 @@ from agent.declaration import Declaration, frames_of
 from agent.evidence import Evidence
 from agent.reading import Value, values_of
 from agent.record import RecordError, parse
+from config.language import _
 from config.library import read_model
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile
@@ -76,11 +77,11 @@ def replay(
         try:
             fields = parse(line)
         except RecordError as error:
-            done.skipped += (f"a line is no record: {error}",)
+            done.skipped += (_("a line is no record: {error}", error=error),)
             continue
         meter = str(fields["meter"]["id"])
         if fields["kind"] == "meter":
-            for _, why in evidence.declare(fields["n"], fields, ""):
+            for _kind, why in evidence.declare(fields["n"], fields, ""):
                 done.skipped += (f"{meter}: {why}",)
             continue
         declaration = evidence.in_force.get(meter)
@@ -137,7 +138,8 @@ def _newer(fields: Mapping[str, Any], declaration: Declaration, model: MeterMode
     for then in fields["values"]:
         told = now.get(then["quantity"], {})
         if then.get("value") != told.get("value"):
-            what = f"{then['quantity']} (by revision {model.revision} of {model.model})"
+            revision = _("by revision {revision} of {model}", revision=model.revision, model=model.model)
+            what = f"{then['quantity']} ({revision})"
             yield Difference(fields["n"], fields["meter"]["id"], what, _shown(then), _shown(told))
 
 
@@ -165,6 +167,6 @@ def _shown(value: Mapping[str, Any]) -> str:
     if not value:
         return "nothing"
     if "value" not in value:
-        return f"no value ({value.get('cause', '')})"
+        return _("no value ({cause})", cause=value.get("cause", ""))
     doubt = f", {value['quality']}: {value['cause']}" if "quality" in value else ""
     return f"{value['value']} {value['unit']} ({value.get('formula', '')}{doubt})"

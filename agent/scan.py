@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from agent.by_hand import conversation
@@ -117,6 +117,12 @@ class Scan:
         return self.found
 
     async def _round(self, at: int, here: Round, title: str) -> Sequence[Met]:
+        if here.protocol == "modbus":
+            # A meter set to 8N1 may understand 8E1 too; it is asked no second time at the speed it was found at.
+            known = {
+                int(one.met.address) for one in self.found.meters if (one.met.protocol, one.met.baud) == ("modbus", here.baud)
+            }
+            here = replace(here, units=tuple(unit for unit in here.units if unit not in known))
         steps = steps_of(here, self._link.settings.framing, self._generic, self._late)
         asked = 0
         try:

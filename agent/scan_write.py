@@ -64,16 +64,20 @@ def meter_lines(
     `speed`: the link's; `taken`: ids that other meters have. Who fits no model stands in a remark only.
     """
     used = set(taken)
+    addresses: set[str] = set()
     made: list[str] = []
     for each in found:
         if not each.model:
             made.append(_("  # {who} answers, and fits no model: see its manual, and `meterseal try`", who=_who(each.met)))
             continue
         model = models[each.model]
+        if (address := address_in(each.met, model)) in addresses:
+            made.append(_("  # {who} answers too: on one line no two meters may have one address", who=_who(each.met)))
+            continue
+        addresses.add(address)
         made.append(f"  # {_trusted(each)}")
         keys = {"id": _id(each.met, place.link, used), "link": place.link, "model": each.model}
-        if address := address_in(each.met, model):
-            keys["address"] = address
+        keys |= {"address": address} if address else {}
         if each.serial:
             keys["serial"] = each.serial
         own = each.met.baud and place.serial and (each.met.baud, each.met.character) != speed

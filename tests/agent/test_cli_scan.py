@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli_scan import checked_in_place
 from agent.scan_name import Named
 from agent.scan_steps import Met
 from agent.scan_write import Place, added, new_site
 from agent.state import only_agent
 from config.check import load_site
+from config.mistake import ConfigError
 from config.text import read_text
 from tests.agent.plants import models
 from tests.agent.test_cli import Terminal
@@ -155,3 +157,23 @@ def test_a_strangers_words_cannot_add_lines_to_a_site_file(tmp_path: Path) -> No
 def test_who_fits_no_model_stands_in_a_remark_only() -> None:
     text = new_site("plant/gw1", Place("line1", "/dev/ttyUSB0", None), [WATER, Named(Met("modbus", "9", 9600, "8N1"))], known())
     assert "  # address 9 (modbus) at 9600 8N1 answers, and fits no model" in text
+
+
+def test_a_second_meter_with_an_address_of_the_line_stands_in_a_remark(tmp_path: Path) -> None:
+    other = Named(Met("modbus", "5", 19200, "8N1"), "eastron-sdm120", "certain")
+    text = new_site("plant/gw1", Place("line1", "/dev/ttyUSB0", None), [WATER, other], known())
+    assert "at 19200 8N1 answers too" in text
+    (tmp_path / "site.yaml").write_text(text, "utf-8")
+    assert len(load_site(tmp_path / "site.yaml").site.meters) == 1
+
+
+def test_what_would_be_no_site_file_is_shown_and_the_file_stays_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "site.yaml"
+    target.write_text(SITE, "utf-8")
+    with pytest.raises(ConfigError):
+        checked_in_place("gateway: none\n", target)
+    assert target.read_text("utf-8") == SITE
+    assert capsys.readouterr().out == "gateway: none\n"
+    assert list(tmp_path.iterdir()) == [target]
