@@ -23,6 +23,7 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+test: export TEST_OUTPUT ?= $(CURDIR)/build/tests
 test: check
 	@tests/system_packages.sh
 	$(BIN)/python -m pytest -n 2 -m "not by_the_clock"

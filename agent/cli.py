@@ -71,6 +71,7 @@ def check(site: Path | None, state: Path | None) -> None:
 
         from agent.broker_words import broker_words
         from agent.forecast import described, line_times
+        from agent.page_site import check_page
         from agent.polled import polled_meters
         from agent.server_way import described_server
         from config.check import load_site
@@ -84,6 +85,7 @@ def check(site: Path | None, state: Path | None) -> None:
         loaded = load_site(settings.site)
         meters_of = {name: polled_meters(loaded, name) for name in loaded.site.links}
         lines = line_times(loaded, meters_of)
+        page = check_page(loaded)
         users = [name for name, link in loaded.site.links.items() if link.opcua and link.user]
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt], users):
             click.echo(str(mistake), err=True)
@@ -112,6 +114,7 @@ def check(site: Path | None, state: Path | None) -> None:
             click.echo(f"  {meter.id}: {words}")
     for line in lines:
         click.echo("\n".join(described(line)))
+    click.echo("".join(f"  {each}.\n" for each in page), nl=False)
     for broker in plan.mqtt:
         click.echo("".join(f"  {broker.name}: {words}\n" for words in broker_words(broker)), nl=False)
     for name in (name for name, link in plan.links.items() if link.opcua):

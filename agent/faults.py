@@ -34,6 +34,7 @@ FAULTS: dict[str, Fault] = {
 # What the journal tells as a warning or an error; where a field `cause` says more, the cause decides.
 EVENTS = {
     "site.refused": "MS-102",
+    "page.cannot_listen": "MS-905",
     "link.down": "MS-202",
     "link.silent": "MS-203",
     "link.overrun": "MS-211",

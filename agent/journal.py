@@ -26,6 +26,8 @@ EVENTS = {
     "site.reloaded": "a changed site.yaml came into force while the agent ran: what was changed in it",
     "site.refused": "a changed site.yaml was not taken; all its mistakes are told, and the one before stays in force",
     "site.unchanged": "the agent was asked to reload, and site.yaml is as it was",
+    "page.listening": "the status page can be read, at these addresses",
+    "page.cannot_listen": "the status page cannot be served: its address or port cannot be had; it is tried again by itself",
     "link.up": "a port or connection is open",
     "link.down": "a port or connection is gone, or cannot be opened; it is tried again by itself",
     "link.idle": "the other side closed a connection that nobody used; it is opened again before it is needed",

@@ -31,6 +31,7 @@ from agent.forecast import line_times
 from agent.keys import KeyFileError
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
+from agent.page_site import check_page
 from agent.parts import Parts, Work
 from agent.polled import Polled, polled_meters
 from agent.record import RecordError
@@ -42,7 +43,7 @@ from config.language import _
 from config.mistake import ConfigError
 from config.settings import Settings
 
-_ASIDE = ("timezone", "mqtt", "witnesses", "timestamp")
+_ASIDE = ("timezone", "mqtt", "witnesses", "timestamp", "page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,7 @@ class Reload:
             site = with_trusted_servers(site, self._state)
         meters = {name: polled_meters(site, name) for name in site.site.links}
         line_times(site, meters)  # refuses what cannot fit
+        check_page(site)
         told, lines = changes(before, site), disturbed_lines(before, site)
         kept = {meter.id for meter in site.site.meters}
         changed = {change.name for change in told if change.what == "meter"} & kept

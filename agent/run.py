@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,8 @@ from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.notify import notify, status
-from agent.parts import Parts, password_of
+from agent.page_site import check_page
+from agent.parts import Parts, Work, password_of
 from agent.polled import polled_meters
 from agent.receipt_desk import ReceiptDesk
 from agent.record import parse
@@ -68,6 +69,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         site = with_trusted_servers(site, state)
     meters = {name: polled_meters(site, name) for name in site.site.links}
     line_times(site, meters)  # refuses what cannot fit
+    check_page(site)
     key = key_in_force(state)
     enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
     ways = {name: way_to(site, name, state, settings, clock) for name in meters}
@@ -82,8 +84,12 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             closing = Closing(courses, ledger, clock, [meter.id for meter in site.site.meters], site.site.timezone)
             await closing.close()
             parts = Parts(settings, ledger, clock, book, log)
-            aside = partial(_aside, settings=settings, ledger=ledger, forwarders=parts.forwarders, clock=clock, log=log)
             watch = Watch(state, parts.pollers, parts.forwarders, ledger, clock, log)
+
+            def aside(site: SiteFile) -> list[Work]:
+                made = _aside(site, settings, ledger, parts.forwarders, clock, log)
+                return made + _page(site, lambda: reload.site, state, watch, clock, log)
+
             reload = Reload(site, state, settings, parts, book, closing, ledger, clock, log, models, aside, signals.reload)
             brokers = len(site.site.mqtt)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=brokers, records=ledger.size)
@@ -212,7 +218,7 @@ async def _work(
 
 def _aside(
     site: SiteFile, settings: Settings, ledger: Ledger, forwarders: Mapping[str, Forwarder], clock: Clock, log: Any
-) -> list[Coroutine[Any, Any, None]]:
+) -> list[Work]:
     """What is done beside polling and delivery: checkpoints, witnesses' questions, collectors' receipts, timestamps."""
     declared = site.site
     made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone))]
@@ -225,6 +231,15 @@ def _aside(
     if declared.timestamp:
         made.append(keep_timestamped(declared.timestamp, ledger, clock, log))
     return made
+
+
+def _page(site: SiteFile, in_force: Callable[[], SiteFile], state: Path, watch: Watch, clock: Clock, log: Any) -> list[Work]:
+    """The status page, where the site file has one: what serves it is imported only there."""
+    if site.site.page is None:
+        return []
+    from agent.page import serve_page
+
+    return [serve_page(site.site.page, in_force, state, watch.seen, clock, log)]
 
 
 def _tell(stopped: asyncio.Future[str], reason: str) -> None:

@@ -75,7 +75,7 @@ def _part(log: LedgerReader, begin: int, end: int, from_ms: int, to_ms: int) -> 
         return begin, begin
     if _time(log, end - 1) < from_ms:
         return end, end
-    return _first_from(log, begin, end, from_ms), _first_from(log, begin, end, to_ms)
+    return first_from(log, begin, end, from_ms), first_from(log, begin, end, to_ms)
 
 
 def newest(log: LedgerReader, most: int) -> Stretch:
@@ -172,7 +172,7 @@ def _open_at(log: LedgerReader, meter: str, stop: int) -> list[tuple[int, Fields
     return found[::-1]
 
 
-def _first_from(log: LedgerReader, start: int, stop: int, time_ms: int) -> int:
+def first_from(log: LedgerReader, start: int, stop: int, time_ms: int) -> int:
     """The first n of a part of the ledger, in which times rise, whose record is not older than a time; else `stop`."""
     while start < stop:
         middle = (start + stop) // 2

@@ -337,6 +337,8 @@ class Site(Declared):
     """The ways to the meters, each under a name of its own."""
     meters: Annotated[tuple[Meter, ...], Field(min_length=1)]
     """All meters."""
+    page: Endpoint | None = None
+    """Where the agent serves its status page, such as 127.0.0.1:8480 for this machine only; none without it. Extra `page`."""
     witnesses: tuple[WitnessKey, ...] = ()
     """Key lines of those outside who cosign this gateway's checkpoints, as `meterseal witness init` prints them."""
     timestamp: Timestamp | None = None

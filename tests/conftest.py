@@ -15,7 +15,7 @@ BY_THE_CLOCK = frozenset(
         "adapter", "attribution", "book", "by_person", "cli_key", "cli_opcua", "cli_scan", "cli_try", "commissioning", "control",
         "debts", "delivery", "demo", "dlt645_foreign", "doctor", "foreign", "forward", "journey", "kill", "line", "link",
         "mbus_foreign",
-        "meter_life", "mqtt", "opcua_client", "opcua_failures", "opcua_foreign", "opcua_session", "paced_line",
+        "meter_life", "mqtt", "opcua_client", "opcua_failures", "opcua_foreign", "opcua_session", "paced_line", "page",
         "poll", "polling", "protocols", "read_once", "receipt_desk", "reload", "secrets", "serial_meters", "server_by_hand",
         "server_changes", "server_foreign", "server_poll", "server_trust", "simulate_line", "simulate_faults", "simulate_mbus",
         "simulated_day", "status", "stop", "turn", "witness",

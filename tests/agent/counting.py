@@ -64,6 +64,7 @@ class Plate:
     Attributes:
         register: what its counter shows, in hundredths on the secondary side.
         true: what it has counted, in the same, whatever the register did.
+        place: where it hangs.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Plate:
     ct: str | None = None
     register: int = 0
     true: int = 0
+    place: str = ""
 
     def count(self, hundredths: int) -> None:
         """So much flows through it."""
@@ -122,7 +124,7 @@ class Plant:
 
     async def _declare(self, plate: Plate, past: LedgerReader) -> bytes:
         fields = {"id": plate.id, "serial": plate.serial, "model": "counting-meter", "revision": 1, "trust": "B"}
-        fields |= {"digest": DECLARED.digest, "link": "line1", "framing": "rtu", "address": "1", "place": ""}
+        fields |= {"digest": DECLARED.digest, "link": "line1", "framing": "rtu", "address": "1", "place": plate.place}
         fields |= {"schedules": [{"every_ms": QUARTER_MS, "quantities": [QUANTITY]}]} | ({"ct": plate.ct} if plate.ct else {})
         for n, payload in past.meter_records(plate.id, "meter", newest_first=True):
             if parse(payload)["meter"] == fields:

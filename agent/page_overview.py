@@ -1,0 +1,208 @@
+"""The status page's first page: what needs attention, all meters, lines, delivery, ledger and clock. Pure.
+
+What this file does not know: how a page is asked for (`agent.page`), where its content is from (`agent.page_look`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any
+
+from agent.account import interval
+from agent.faults import FAULTS, code_of_cause
+from agent.page_html import Html, element, joined
+from agent.page_words import LANGUAGES, Words
+from agent.status import MeterStatus, Status
+from agent.status_text import delivery_text
+from config.zone import zone_of
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the running agent knows of itself at a moment.
+
+    Attributes:
+        links: each line as its poller tells it.
+        destinations: of each whether it is connected, and else why not.
+        clock, clock_error_ms: its state and the bound on its error.
+        ailments: what ails it: place, text and fault code of each.
+    """
+
+    links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    destinations: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+    clock: str = "unknown"
+    clock_error_ms: int | None = None
+    ailments: Sequence[tuple[str, str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that the first page shows.
+
+    Attributes:
+        gateway: `site/gateway`.
+        status: how things stand.
+        live: what the agent adds.
+        places: where each meter stands, by its id.
+        head: the newest record's number and leaf hash.
+        at: when, local time.
+    """
+
+    gateway: str
+    status: Status
+    live: Live
+    places: Mapping[str, str]
+    head: tuple[int, str]
+    at: datetime
+
+
+def document(title: str, language: str, path: str, *inner: str) -> Html:
+    """A whole page. `path`: its own address, for the other language."""
+    others = [
+        element("a", "中文" if each == "zh" else "English", href=f"{path}?lang={each}") for each in LANGUAGES if each != language
+    ]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("link", rel="stylesheet", href="/style.css"),
+    )
+    body = element("body", element("nav", *others, class_="language"), element("main", *inner))
+    return joined(Html("<!doctype html>"), element("html", head, body, lang="zh-Hans" if language == "zh" else language))
+
+
+def overview(seen: Seen, language: str, words: Words) -> Html:
+    """The page."""
+    status, troubles = seen.status, list(_troubles(seen, words))
+    count = len(troubles)
+    state = (
+        words("All meters are read.") if not count else f"{count} {words('needs attention' if count == 1 else 'need attention')}"
+    )
+    return document(
+        seen.gateway,
+        language,
+        "/",
+        element("h1", seen.gateway),
+        element("p", state, class_="state " + ("bad" if count else "good")),
+        element("p", f"{words('as of')} {seen.at:%Y-%m-%d %H:%M:%S}, {status.zone}", class_="small"),
+        _section(words("What needs attention"), element("ul", *troubles, class_="troubles")) if troubles else "",
+        _section(
+            words("Meters"), element("div", *(_card(each, seen, language, words) for each in status.meters), class_="cards")
+        ),
+        element("p", words("Where a value comes from: click it."), class_="small screen"),
+        _section(words("Lines"), _lines(seen, words)),
+        _section(words("Delivery"), _delivery(seen, words)),
+        _section(words("Ledger and clock"), _ledger(seen, words)),
+    )
+
+
+def age_text(seconds: int | None, words: Words) -> str:
+    """How long ago something was: `12 s ago`."""
+    if seconds is None:
+        return words("never read")
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} {words('ago')}"
+    return f"{seconds} s {words('ago')}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """A table with its own head for each column, which a narrow screen shows beside each cell."""
+    top = element("thead", element("tr", *(element("th", each) for each in head)))
+    made = (element("tr", *(element("td", cell, data_head=name) for name, cell in zip(head, row, strict=True))) for row in rows)
+    return element("table", top, element("tbody", *made))
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> Html:
+    """Names with what stands behind them."""
+    return element("dl", *(part for name, text in rows for part in (element("dt", name), element("dd", text))))
+
+
+def _section(title: str, *inner: str) -> Html:
+    return element("section", element("h2", title), *inner)
+
+
+def _card(meter: MeterStatus, seen: Seen, language: str, words: Words) -> Html:
+    """A meter: name, place, its newest values, how old they are, how complete the day is."""
+    lang, day = f"?lang={language}", meter.today
+    values = [element("span", value) for value in meter.values] or [element("span", words("nothing read yet"))]
+    shown = element("a", *values, href=f"/record/{meter.n}{lang}", class_="values") if meter.n is not None else joined(*values)
+    share = f"{words('today')} {day.completeness_percent} % {words('complete')}" if day.completeness_percent else ""
+    rest = [age_text(meter.age_s, words), share, words("not evidence grade") if meter.doubt else ""]
+    return element(
+        "article",
+        element("h3", element("a", meter.meter, href=f"/meter/{meter.meter}{lang}")),
+        element("p", seen.places.get(meter.meter, ""), class_="place"),
+        element("p", shown, class_="value"),
+        element("p", " · ".join(filter(None, rest)), class_="small"),
+        class_="card" + ("" if meter.ok else " bad"),
+    )
+
+
+def _troubles(seen: Seen, words: Words) -> Iterator[Html]:
+    """What is wrong, each with its fault's text."""
+    status, zone = seen.status, zone_of(seen.status.zone)
+    for place, text, code in seen.live.ailments:
+        yield _trouble(place, text, code, words)
+    for meter in status.meters:
+        for gap in meter.gaps:
+            since, every = local(gap.since, zone), f" ({interval(gap.every_ms)})" if len(meter.every_ms) > 1 else ""
+            cause = gap.cause.replace("_", " ")
+            what = f"{words('no reading since')} {since}{every}: {cause}, {gap.missed} {words('polls missed')}"
+            yield _trouble(meter.meter, what, code_of_cause(gap.cause), words)
+        if meter.doubt:
+            yield _trouble(meter.meter, f"{words('not evidence grade')}: {meter.doubt.replace('_', ' ')}", "", words)
+        if paper := status.papers.get(meter.meter):
+            yield _trouble(meter.meter, paper, "", words)
+
+
+def _trouble(name: str, what: str, code: str, words: Words) -> Html:
+    fault = FAULTS.get(code)
+    told = [element("strong", f"{name} "), what]
+    if fault:
+        told += [element("br"), element("span", f"{code} {fault.title}. {words('Check first:')} {fault.first}", class_="small")]
+    return element("li", *told)
+
+
+def local(time: str, zone: tzinfo) -> str:
+    """A record's time as people read it."""
+    return f"{datetime.fromisoformat(time).astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def _lines(seen: Seen, words: Words) -> Html:
+    rows = []
+    for line in seen.status.lines:
+        live = seen.live.links.get(line.line, {})
+        is_open = words("yes" if live["open"] else "no") if "open" in live else ""
+        told = [is_open, f"{line.busy_percent} %", str(live.get("waiting", "")), str(live.get("overruns", ""))]
+        rows.append([line.line, *told])
+    busy = f"{words('busy')} ({words('last hour')})"
+    return table([words("line"), words("open"), busy, words("waiting"), words("overruns")], rows)
+
+
+def _delivery(seen: Seen, words: Words) -> Html:
+    if not seen.status.delivered:
+        return element("p", words("No destination: readings stay in the ledger."))
+    rows = []
+    for name, count in seen.status.delivered.items():
+        connected, why = seen.live.destinations.get(name, (False, ""))
+        state = words("connected") if connected else words("not connected")
+        rows.append([name, f"{state}{': ' if why else ''}{why}", delivery_text(count, seen.status.records)])
+    return table([words("destination"), words("state"), words("delivered")], rows)
+
+
+def _ledger(seen: Seen, words: Words) -> Html:
+    status, live, (n, leaf) = seen.status, seen.live, seen.head
+    error = f", {words('off by at most')} {live.clock_error_ms} ms" if live.clock_error_ms is not None else ""
+    return pairs(
+        [
+            (words("records"), str(status.records)),
+            (words("newest record"), str(n) if n >= 0 else ""),
+            (words("its hash"), leaf),
+            (words("newest checkpoint covers"), str(status.checkpoint)),
+            (words("clock"), f"{words(live.clock)}{error}"),
+        ]
+    )
