@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean
+.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean broker-faults backlog
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,14 @@ load-opcua: $(VENV)/test.stamp
 load: $(VENV)/test.stamp
 	@tests/system_packages.sh
 	$(BIN)/python -m tests.bench.load
+
+broker-faults: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.broker_faults
+
+backlog: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.backlog
 
 year: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.year

@@ -15,7 +15,8 @@ Read = Callable[[int], Sequence[Numbered]]
 class Lane:
     """What is missing at a destination from one n on, up to another if it has an end.
 
-    What is not in the ledger's file any more (pruned, or cut out by somebody) counts as there: nobody can send it.
+    What is not in the ledger's file any more though later records are (pruned, or cut out by somebody) counts as there:
+    nobody can send it.
     """
 
     def __init__(self, first: int, stop: int | None, has: Ranges, read: Read) -> None:
@@ -30,17 +31,19 @@ class Lane:
         """Reads on, as far as `size` records are in the ledger, until so many bytes are at hand; whether there is any."""
         end = size if self._stop is None else min(self._stop, size)
         while self._bytes < most_bytes and (first := self._has.missing(self._position)) < end:
-            found = [each for each in self._read(first) if each[0] < end]
+            found = self._read(first)
+            if not found:
+                break  # nothing is there, and nothing behind it shows that it never will be
             reached = first
             for n, message in found:
-                self._has.add(reached, n)
+                self._has.add(reached, min(n, end))
+                if n >= end:
+                    reached = end
+                    break
                 reached = n + 1
                 if n not in self._has:
                     self._loaded.append((n, message))
                     self._bytes += len(message.payload)
-            if not found:
-                self._has.add(first, end)
-                reached = end
             self._position = reached
         return bool(self._loaded)
 

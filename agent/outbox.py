@@ -24,6 +24,7 @@ from agent.window import Parcel, Window
 from config.site import Mqtt
 
 _PACKET_BYTES = 1024
+_LONG_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,18 @@ class Supply:
         return topics.records(self.tree, first, self.newest, self.reader)
 
 
+def _first_new(size: int, has: Ranges, window: int, per_second: int) -> int:
+    """Where new records begin at a connection, and what had piled up before ends.
+
+    What fits into the window needs no second lane. Of a backlog that takes long the newest count as new: how things stand
+    is then known at once.
+    """
+    waiting = size - has.cursor - has.beyond
+    if waiting <= window:
+        return has.cursor
+    return size - window if waiting > _LONG_SECONDS * per_second else size
+
+
 class Outbox:
     """Hands out the messages of one connection, one after the other.
 
@@ -50,8 +63,7 @@ class Outbox:
     def __init__(
         self, destination: Mqtt, supply: Supply, limits: Connected, has: Ranges, size: int, window: Window, now: float
     ) -> None:
-        waiting = size - has.cursor - has.beyond
-        begin = size if waiting > window.size else has.cursor
+        begin = _first_new(size, has, window.size, destination.backlog_per_second)
         self._destination = destination
         self._supply = supply
         self._window = window

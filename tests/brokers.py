@@ -52,6 +52,14 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE, what
         await asyncio.sleep(0.005)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a broker is reached."""
+
+    host: str
+    port: int
+
+
 class Mosquitto:
     """A mosquitto with files of its own. It keeps its port over `kill` and `start`.
 
@@ -61,6 +69,7 @@ class Mosquitto:
         access: text of an access list (acl_file); none lets everybody do everything.
         users: passwords by user name; none lets everybody in.
         sessions: persistent sessions outlive `stop`.
+        quiet: only errors go to its log.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class Mosquitto:
         access: str | None = None,
         users: dict[str, str] | None = None,
         sessions: bool = False,
+        quiet: bool = False,
     ) -> None:
         self._program = program("mosquitto")
         self._folder = folder / f"mosquitto-{free_port()}"
@@ -79,7 +89,7 @@ class Mosquitto:
         self.access_file = self._folder / "access"
         self.log_file = self._folder / "log"
         lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {'false' if users else 'true'}"]
-        lines += [*settings, "log_type all", f"log_dest file {self.log_file}"]
+        lines += [*settings, f"log_type {'error' if quiet else 'all'}", f"log_dest file {self.log_file}"]
         if os.geteuid() == 0:
             lines.append("user root")  # else it gives up its rights and cannot read these files any more
         if access is not None:
@@ -170,7 +180,7 @@ class Seen:
 class Subscriber:
     """A mosquitto_sub -V 5. `session` gives it a persistent session of that name at QoS 1, else it subscribes at QoS 0."""
 
-    def __init__(self, broker: Mosquitto, topic: str, *options: str, session: str | None = None) -> None:
+    def __init__(self, broker: Mosquitto | Place, topic: str, *options: str, session: str | None = None) -> None:
         # $SYS/broker/version is retained by the broker itself: when it arrives, the subscription is in force.
         self._command = [program("mosquitto_sub"), "-V", "5", "-h", broker.host, "-p", str(broker.port), *options]
         self._command += ["-t", topic, "-t", "$SYS/broker/version", "-F", "%t\t%r\t%C\t%x"]
@@ -215,20 +225,11 @@ class Subscriber:
 
 def packets(data: bytearray) -> Iterator[tuple[int, bytes]]:
     """Takes the whole MQTT packets off the front of `data`: type and what follows the length (MQTT 5.0, section 2.1)."""
-    while len(data) >= 2:
-        length, shift, at = 0, 0, 1
-        while True:
-            if at >= len(data):
-                return
-            length |= (data[at] & 127) << shift
-            at, shift = at + 1, shift + 7
-            if not data[at - 1] & 128:
-                break
-        if len(data) < at + length:
-            return
-        kind, body = data[0] >> 4, bytes(data[at : at + length])
-        del data[: at + length]
-        yield kind, body
+    while (length := whole(data)) is not None:
+        packet = bytes(data[:length])
+        del data[:length]
+        start = next(at for at in range(1, 5) if not packet[at] & 128) + 1
+        yield packet[0] >> 4, packet[start:]
 
 
 @dataclass
@@ -328,7 +329,7 @@ class Line:
                     at = 2 + int.from_bytes(body[:2], "big")
                     self.in_flight.add(int.from_bytes(body[at : at + 2], "big"))
                     self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
-            way.writer.write(data)
+            await self._sent(data, way, other)
         _close(way.writer, other)
 
     async def _down(self, reader: asyncio.StreamReader, way: _Way, other: asyncio.StreamWriter) -> None:
@@ -339,6 +340,10 @@ class Line:
                     self._pass_on(way)
         _close(way.writer, other)
 
+    async def _sent(self, data: bytes, broker: _Way, gateway: asyncio.StreamWriter) -> None:
+        """What came from the gateway goes to the broker."""
+        broker.writer.write(data)
+
     def _pass_on(self, way: _Way) -> None:
         way.unread += way.kept
         for kind, body in packets(way.unread):
@@ -346,6 +351,45 @@ class Line:
                 self.in_flight.discard(int.from_bytes(body[:2], "big"))
         way.writer.write(bytes(way.kept))
         way.kept.clear()
+
+
+class QuotaLine(Line):
+    """A line on which the broker now and then refuses a record: quota exceeded (MQTT 5.0, reason 151).
+
+    Attributes:
+        refuses: so many of the records to come are refused, and never reach the broker.
+    """
+
+    refuses = 0
+
+    async def _sent(self, data: bytes, broker: _Way, gateway: asyncio.StreamWriter) -> None:
+        broker.kept += data
+        while (length := whole(broker.kept)) is not None:
+            packet = bytes(broker.kept[:length])
+            del broker.kept[:length]
+            if self.refuses and packet[0] & 0xF7 == _PUBLISH << 4 | 2:  # at QoS 1, not retained
+                self.refuses -= 1
+                gateway.write(bytes([_PUBACK << 4, 4, *_identifier(packet), 151, 0]))
+            else:
+                broker.writer.write(packet)
+
+
+def whole(data: bytearray) -> int | None:
+    """How long the first packet is; None while it has not come as a whole."""
+    length, shift, at = 0, 0, 1
+    while at < len(data):
+        length |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if not data[at - 1] & 128:
+            return at + length if len(data) >= at + length else None
+    return None
+
+
+def _identifier(packet: bytes) -> bytes:
+    """The packet identifier of a PUBLISH at QoS 1."""
+    ((_, body),) = packets(bytearray(packet))
+    at = 2 + int.from_bytes(body[:2], "big")
+    return body[at : at + 2]
 
 
 async def _some(reader: asyncio.StreamReader) -> bytes:

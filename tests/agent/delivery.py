@@ -54,6 +54,7 @@ class Plant:
         self.clock = StillClock()
         self.declared = ""
         self.events = LogCapture()
+        self.log = structlog.wrap_logger(None, processors=[self.events], wrapper_class=structlog.make_filtering_bound_logger(0))
 
     async def declare(self, *meters: str) -> None:
         await self.ledger.keep_model(DIGEST, MODEL)
@@ -67,9 +68,10 @@ class Plant:
         """Seals readings, of the meters in turn, in commits of five."""
         for start in range(0, count, 5):
             turns = range(start, min(start + 5, count))
-            await self.ledger.append(*(self._reading((meters or ("em-1",))[turn % max(1, len(meters))]) for turn in turns))
+            await self.ledger.append(*(self.reading((meters or ("em-1",))[turn % max(1, len(meters))]) for turn in turns))
 
-    def _reading(self, meter: str) -> dict[str, Any]:
+    def reading(self, meter: str) -> dict[str, Any]:
+        """A reading of a meter, not yet sealed."""
         source = {"id": meter, "serial": "77", "serial_from": "plate", "declared": self.declared}
         value = {"quantity": "active_power", "value": "1873", "unit": "W", "formula": "0@3:i16be"}
         frame = {"request": "0103000a0001a408", "answer": "01030207513a28", "ms": 31}
@@ -84,8 +86,7 @@ class Plant:
         self, port: int, clock: Clock | None = None, password: str | None = None, site_file: Site | None = None, **site: Any
     ) -> Forwarder:
         destination = Mqtt(**({"host": "127.0.0.1", "port": port, "keepalive": 30} | site))
-        log = structlog.wrap_logger(None, processors=[self.events], wrapper_class=structlog.make_filtering_bound_logger(0))
-        return Forwarder(destination, self.ledger, GATEWAY, clock or FastClock(), password, log, site_file)
+        return Forwarder(destination, self.ledger, GATEWAY, clock or FastClock(), password, self.log, site_file)
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """What stands in the journal under a name."""

@@ -87,9 +87,16 @@ def test_a_lane_hands_out_what_is_missing_and_counts_what_is_not_kept_any_more_a
     ranges = Ranges()
     for n in has:
         ranges.add(n, n + 1)
-    found = taken(lane(ranges, sorted(kept), first, stop), 31)
+    found = taken(lane(ranges, [*sorted(kept), 31], first, stop), 31)
     assert found == [n for n in sorted(kept - has) if first <= n < stop]
     assert all(n in ranges for n in range(first, stop) if n not in kept)
+
+
+def test_a_lane_passes_over_nothing_as_long_as_no_later_record_shows_that_it_is_gone() -> None:
+    has = Ranges()
+    behind = lane(has, [])  # the ledger says that there are four, and its file does not show them
+    assert taken(behind, 4) == []
+    assert has.cursor == 0
 
 
 def test_a_lane_without_an_end_goes_on_when_the_ledger_has_grown() -> None:

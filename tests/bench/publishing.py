@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -133,17 +133,25 @@ class Publisher:
         self._client.on_connect = lambda *_: self._connected.set()
         self._client.on_publish = lambda *_: self._room.release()
 
-    def publish(self, messages: list[Message]) -> None:
-        """Connects, publishes them all and returns when the last is acknowledged."""
+    def publish(
+        self, messages: list[Message], begin: Callable[[], object] = lambda: None, end: Callable[[], object] = lambda: None
+    ) -> None:
+        """Connects, publishes them all and returns when the last is acknowledged. Calls `begin` before and `end` after them."""
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
         assert self._connected.wait(_PATIENCE)
+        begin()
         for message in messages:
-            assert self._room.acquire(timeout=_PATIENCE)
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves its __init__ unannotated
-            properties.ContentType = message.content_type
-            self._client.publish(message.topic, message.payload, qos=1, properties=properties)
+            self.one(message)
+        end()
         for _ in range(_WINDOW):
             assert self._room.acquire(timeout=_PATIENCE)
         self._client.disconnect()
         self._client.loop_stop()
+
+    def one(self, message: Message) -> None:
+        """Publishes a message as soon as the window has room. Only while connected."""
+        assert self._room.acquire(timeout=_PATIENCE)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves its __init__ unannotated
+        properties.ContentType = message.content_type
+        self._client.publish(message.topic, message.payload, qos=1, properties=properties)
