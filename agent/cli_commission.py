@@ -137,7 +137,7 @@ def _typed(question: str) -> str:
     from decimal import Decimal, InvalidOperation
 
     while True:
-        typed = str(click.prompt(question, default="", show_default=False)).strip().replace(",", ".")
+        typed = str(click.prompt(question, default="", show_default=False, prompt_suffix=" ")).strip().replace(",", ".")
         if typed in ("", "q"):
             return typed
         try:

@@ -215,14 +215,17 @@ def _span(seconds: float) -> str:
 
 
 def _told_of(found: Found) -> list[str]:
+    from config.protocols import PROTOCOLS
+
     lines: list[str] = []
     for each in found.meters:
         met = each.met
-        speed = f" at {met.baud} {met.character}" if met.baud else ""
-        lines.append(f"{met.protocol} address {met.address or '(none)'}{speed}: {each.model or 'no model fits'} ({each.sure})")
+        title = PROTOCOLS[met.protocol].title
+        where = f"{title} {met.address}".strip() + (f", {met.baud} {met.character}" if met.baud else "")
+        lines.append(f"{where}: {each.model or _('no model fits')} ({_(each.sure)})")
         lines += [f"    {why}" for why in each.why]
         lines += [_("    fits as well: {others}", others=", ".join(each.others))] if each.others else []
-        lines += [f"    reads {', '.join(each.shown)}"] if each.shown else []
+        lines += [f"    {', '.join(each.shown)}"] if each.shown else []
     lines += [f"LOOK: {doubt}" for doubt in found.doubts]
     if not found.meters:
         lines.append(_("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.by_hand import Asked, together
+from agent.clock import stamp
 from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import meter_number, serial_in, values_of
@@ -45,8 +46,10 @@ async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tupl
             if value.value is not None
             else _("no value: {cause}", cause=value.cause.replace("_", " "))
         )
-        doubt = f"   ({value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
+        doubt = f"   ({value.quality}: {value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
         lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
+    at, took = stamp(exchanges[0].sent.wall_ns), sum(exchange.ms for exchange in exchanges)
+    lines += ["", _("read at {at}, {questions} questions, {took} ms", at=at, questions=len(exchanges), took=took)]
     if besides := _said_besides(meter, exchanges):
         lines += ["", _("all that it says:"), *(f"  {line}" for line in besides)]
     number, _unused = meter_number(meter.driver, meter.target, exchanges)

@@ -170,7 +170,11 @@ def fit_of(
     share = max(0.0, sum(got for got, _unused in weighed) / most) if most else 0.0
     good = sum(got > 0 for got, _unused in weighed)
     score = 10 * share + 0.3 * min(good, 20)  # who has more of what is there is the closer relative
-    why = [_("{good} of {values} values make sense", good=good, values=len(values))]
+    bad = sum(got < 0 for got, _unused in weighed)
+    words = _(
+        "{good} values make sense, {zero} are 0 or not there, {bad} contradict", good=good, zero=len(values) - good - bad, bad=bad
+    )
+    why = [words]
     proven = False
     for watch in model.identity:
         told = identity.get(watch.name)

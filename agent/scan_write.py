@@ -101,7 +101,7 @@ def meter_lines(
 
 def _trusted(each: Named) -> str:
     also = f"; or {', '.join(each.others)}" if each.others else ""
-    return _one_line(f"{each.sure}: {'; '.join(each.why)}{also}")
+    return _one_line(f"{_(each.sure)}: {'; '.join(each.why)}{also}")
 
 
 def _who(met: Met) -> str:
