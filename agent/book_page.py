@@ -100,7 +100,7 @@ def _last_time(past: LedgerReader, n: int) -> int:
     """The time of the newest record before n that the agent sealed. That of a step of the clock is the new time already."""
     while n > 0:
         n -= 1
-        fields = parse(past.payload(n))
+        fields = next((parse(payload) for _, payload in past.payloads(n, n + 1)), {"kind": "clock"})
         if fields["kind"] != "clock" and not is_by_person(fields):
             return from_stamp(fields["time"])
     return 0

@@ -134,9 +134,9 @@ def last_of_agent(past: LedgerReader, n: int) -> Fields | None:
     """The newest record before n that an agent sealed by itself; None where there is none."""
     while n > 0:
         n -= 1
-        fields = parse(past.payload(n))
-        if not is_by_person(fields):
-            return fields
+        for _unused, payload in past.payloads(n, n + 1):  # none, where it is gone
+            if not is_by_person(fields := parse(payload)):
+                return fields
     return None
 
 

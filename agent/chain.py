@@ -5,15 +5,13 @@ What this file does not know: what records say, and which of them are findings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from agent.gone import EMPTY_LEAF, Gone
 from agent.keyring import KeyTerm
 from agent.merkle import Frontier
 from agent.prune import Blocks
 from agent.record import EMPTY_LOG
 from agent.roots import Roots
-from agent.seal import base64url
+from agent.seal import base64url, from_base64url
 
 _ANY = ""  # the leaf hash of a record that is gone, where it is not kept
 
@@ -38,11 +36,11 @@ class Chain:
         """The next record cannot be read: the one behind it stands for its leaf hash."""
         self._prev = None
 
-    def take(self, n: int, prev: object, leaf: bytes, hash_of: Callable[[object], bytes]) -> bool:
+    def take(self, n: int, prev: object, leaf: bytes) -> bool:
         """Takes record n with the leaf hash it states of the one before; whether it continues that."""
         continues = self._prev in (None, _ANY, prev)
         if self._prev is None:
-            self._frontier = self._frontier.append(hash_of(prev))  # of the unreadable record before: the roots will tell
+            self._frontier = self._frontier.append(_hash(prev))  # of the unreadable record before: the roots will tell
         self._frontier = self._frontier.append(leaf)
         self.blocks.take(n, leaf)
         self._prev = base64url(leaf)
@@ -78,3 +76,10 @@ class Chain:
         self._prev = base64url(kept) if size == 1 and kept != EMPTY_LEAF else _ANY
         self.torn += end - first
         return True
+
+
+def _hash(text: object) -> bytes:
+    try:
+        return from_base64url(str(text))
+    except ValueError:
+        return b""

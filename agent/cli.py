@@ -30,6 +30,7 @@ from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_models import models
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
+from agent.cli_salvage import salvage
 from agent.cli_scan import scan
 from agent.cli_try import try_
 from agent.cli_watch import watch
@@ -261,5 +262,5 @@ for _verb in (verify, trace, explain, completeness, export, consumption, try_, i
     main.add_command(_verb)
 for _verb in (correct, replace, confirm, pair, manual, spot, models):
     main.add_command(_verb)
-for _verb in (scan, doctor, watch, commission, verify_report, dump, replay):
+for _verb in (scan, doctor, watch, commission, verify_report, dump, replay, salvage):
     main.add_command(_verb)

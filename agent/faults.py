@@ -51,6 +51,7 @@ EVENTS = {
     "counter.decided": "MS-306",
     "ledger.failed": "MS-401",
     "ledger.refused": "MS-401",
+    "ledger.salvaged": "MS-406",
     "forward.lost": "MS-501",
     "forward.cannot_connect": "MS-502",
     "forward.refused": "MS-505",

@@ -67,6 +67,17 @@ LEDGER = (
         ),
         "du -xh --max-depth=2 / and look for what is large.",
     ),
+    Fault(
+        "MS-406",
+        "ledger was damaged",
+        "Nothing has to be done at once: the agent seals on. Save the damaged file elsewhere, and look at the disk (dmesg).",
+        "The ledger's file was damaged. What could be read was saved into a new one; which records are lost is a sealed record.",
+        (
+            "The disk or SD card is worn out or lost power while it wrote.",
+            "The file was cut off, overwritten or deleted.",
+        ),
+        "dmesg; smartctl or the card's age; what the collector has of the lost records.",
+    ),
 )
 
 DELIVERY = (

@@ -188,6 +188,7 @@ class Forwarder:
             connection.open()
             return await self._serve(connection, inbox, reader)
         except LedgerError as error:
+            self._ledger.found(error)
             return Trouble(str(error), error.hint, fault=error.code)
         except asyncio.CancelledError:
             if self._connected:

@@ -64,27 +64,27 @@ class Gone:
 
     def unstated(self) -> Iterator[tuple[int, int]]:
         """The ranges that are gone and of which no record says so."""
-        known = _united([*self._pruned, *self._lost])
+        known = united([*self._pruned, *self._lost])
         for first, end in self._holes:
             if not _within((first, end), known):
                 yield first, end
 
     def counts(self) -> dict[str, int]:
         """How many records are gone, by the kind of record that says so; one that both state counts as lost."""
-        lost = sum(_common(hole, each) for hole in self._holes for each in _united(self._lost))
+        lost = sum(_common(hole, each) for hole in self._holes for each in united(self._lost))
         gone = sum(end - first for first, end in self._holes)
         return {"pruned": gone - lost, "lost": lost}
 
     def lost_ranges(self) -> list[tuple[int, int]]:
         """The ranges that `loss` records state."""
-        return _united(self._lost)
+        return united(self._lost)
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    return _united((n, n + 1) for n in numbers)
+    return united((n, n + 1) for n in numbers)
 
 
-def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges in order, those that touch made one."""
     made: list[tuple[int, int]] = []
     for first, end in sorted(ranges):
@@ -96,7 +96,7 @@ def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _within(hole: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> bool:
-    return any(first <= hole[0] and hole[1] <= end for first, end in _united(ranges))
+    return any(first <= hole[0] and hole[1] <= end for first, end in united(ranges))
 
 
 def _common(one: tuple[int, int], other: tuple[int, int]) -> int:

@@ -49,6 +49,7 @@ EVENTS = {
     "meter.unidentified": "the serial number cannot be read from the meter; the plate's word stands in the records",
     "ledger.failed": "the ledger cannot be written; nothing is sealed until it can",
     "ledger.refused": "a reading could not be sealed",
+    "ledger.salvaged": "the ledger's file was damaged; what could be read was saved, the file is kept, and the loss is sealed",
     "forward.connected": "a broker took the connection",
     "forward.lost": "the connection to a broker was lost; it is tried again by itself",
     "forward.cannot_connect": "a broker cannot be reached or does not let us in",

@@ -29,7 +29,7 @@ from typing import Any
 
 from agent.leaf_file import NOT_KNOWN, LeafFile, count_leaves
 from agent.ledger_connection import writable
-from agent.ledger_file import LedgerError, LedgerReader
+from agent.ledger_file import LedgerError, LedgerReader, is_damage
 from agent.ledger_head import Head, head_of
 from agent.ledger_room import NoRoomError, Room, Use
 from agent.ledger_writing import Delivered, Draft, Follow, Job, Writing
@@ -131,6 +131,11 @@ class Ledger:
             raise self._error or LedgerError(_("the ledger cannot be read"))
         return job.use
 
+    def found(self, error: LedgerError) -> None:
+        """Takes note of what a reader found: where the file is damaged, nothing more may be built upon it."""
+        if error.damaged:
+            self._error = error
+
     def tell_growth(self, event: asyncio.Event) -> None:
         """Has an event set whenever there may be more on disk, as long as somebody holds it."""
         self._grown.add(event)
@@ -227,6 +232,9 @@ class Ledger:
 
     def _commit(self, database: sqlite3.Connection, jobs: list[Job]) -> None:
         freeing = any(job.prune or job.stop for job in jobs)
+        if self._error and self._error.damaged:
+            self._refuse(jobs, self._error)
+            return
         if self._error and not freeing and time.monotonic() < self._again:
             self._refuse(jobs, self._error)
             return
@@ -256,7 +264,7 @@ class Ledger:
     def _failed(self, database: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
         """Undoes a transaction that the disk refused. The same connection goes on, so what was refused never comes back."""
         self._error = LedgerError(
-            _("nothing is sealed: the disk says {error}", error=error), _disk_hint(error), "MS-401", damaged=_is_damage(error)
+            _("nothing is sealed: the disk says {error}", error=error), _disk_hint(error), "MS-401", damaged=is_damage(error)
         )
         self._again = time.monotonic() + _AGAIN_SECONDS
         if database.in_transaction:
@@ -286,11 +294,6 @@ class Ledger:
 def _disk_hint(error: Exception) -> str:
     if isinstance(error, NoRoomError) or "full" in str(error):
         return _("Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml).")
-    if _is_damage(error):
+    if is_damage(error):
         return _("The agent starts anew and saves what can be read; the damaged file is kept.")
     return _("Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again.")
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether an error says that the file itself is damaged, not that the disk refuses."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

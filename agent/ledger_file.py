@@ -123,6 +123,11 @@ class LedgerError(Exception):
         self.damaged = damaged
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file itself is damaged, not that the disk refuses."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class LedgerReader:
     """Reads a ledger file, also while the agent writes it. Never changes it.
 
@@ -143,7 +148,7 @@ class LedgerReader:
                 self._database.executescript(_NONE_GONE)  # a ledger of an older meterseal
         except sqlite3.Error as error:
             self.close()
-            raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error)) from None
+            raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error), damaged=is_damage(error)) from None
         if not known:
             self.close()
             raise LedgerError(_("{path} is not a meterseal ledger", path=path))
@@ -156,7 +161,7 @@ class LedgerReader:
         try:
             yield from self._database.execute(query, values)
         except sqlite3.Error as error:
-            raise LedgerError(_("the ledger cannot be read: {error}", error=error)) from None
+            raise LedgerError(_("the ledger cannot be read: {error}", error=error), damaged=is_damage(error)) from None
 
     def _values(self, kind: type[T], query: str, *values: Any) -> Iterator[tuple[Any, T]]:
         """Rows of a name and one value, which somebody who rebuilt the table could have made anything."""
@@ -227,6 +232,10 @@ class LedgerReader:
         """What is kept of records that are gone, in order: the first n, how many records (1 or 256), leaf hash or root."""
         rows = self._rows("SELECT first, size, hash FROM kept ORDER BY first")
         return [(int(first), int(size), bytes(kept)) for first, size, kept in rows]
+
+    def gone_behind(self, n: int) -> int:
+        """How many records behind record n are gone."""
+        return int(next(self._rows("SELECT coalesce(sum(size), 0) FROM kept WHERE first > ?", n))[0])
 
     def owed(self) -> dict[str, Any] | None:
         """The content of a `loss` record that must be sealed before anything else; None where nothing is owed."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import from_stamp
-from agent.keyring import KeyRing
+from agent.keyring import KeyRing, KeyTerm
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.merkle import Frontier
 from agent.record import EMPTY_LOG, RecordError, leaf_hash, parse, parsed_body
 from agent.rhythm import Rhythm
-from agent.seal import check_signature
+from agent.seal import check_signature, from_base64url, key_name
 from config.language import N_, _
 
 _TAIL = 64
@@ -58,10 +58,14 @@ def ring_of(reader: LedgerReader) -> tuple[KeyRing, set[int]]:
     for n, payload in reader.kind_records("key", newest_first=False):
         try:
             fields = parse(payload)
+            if n and not ring.terms:  # record 0 is gone: what the oldest key record brings stands for it
+                ring.terms.append(KeyTerm(key_name(from_base64url(fields["public"])), from_base64url(fields["public"]), n + 1))
+                seen.add(n)
+                continue
             problems = list(ring.first_record(fields)) if n == 0 else []
             problems += ring.check(n, fields, parsed_body(fields))
             problems += ring.take(n, fields) if n and not problems else []
-        except (RecordError, KeyError) as error:
+        except (RecordError, KeyError, ValueError) as error:
             raise LedgerError(_("record {n} of the ledger is damaged: {error}", n=n, error=error), _(_KEEP)) from None
         for _unused, what in problems:
             raise LedgerError(_("record {n} of the ledger is damaged or from another key: {what}", n=n, what=what), _(_KEEP))
@@ -85,12 +89,12 @@ def head_of(path: Path, gateway: str, public: bytes) -> Head:
         in_force = ring.in_force
         if in_force and public not in (in_force.public, ring.recovery):
             raise LedgerError(_("the ledger is from another key: in force is {name}", name=in_force.name), _(_OTHER_KEY))
-        prev, boot, offset_ms, state = EMPTY_LOG, "", 0, ""
+        prev = reader.known_leaves(size - 1, size).get(size - 1, EMPTY_LOG)
+        boot, offset_ms, state = "", 0, ""
         for n, payload in reader.payloads(max(0, size - _TAIL)):
             term = ring.at(n)
             signer = None if n in seen else term.public if term else public
             fields = _checked(reader, n, payload, gateway, signer)
-            prev = reader.leaf(n)
             boot = fields["clock"]["boot"]
             state = state if fields["kind"] == "clock" else fields["clock"]["state"]
             offset_ms = from_stamp(fields["time"]) // 1_000_000 - fields["clock"]["uptime_ms"]
@@ -104,8 +108,10 @@ def _uncovered(reader: LedgerReader, size: int) -> Rhythm:
     covered = int(note.split("\n")[1]) if note else 0
     if size <= covered:
         return Rhythm()
-    clock = parse(reader.payload(covered))["clock"]
-    return Rhythm(size - covered, clock["boot"], clock["uptime_ms"])
+    for _unused, payload in reader.payloads(covered):
+        clock = parse(payload)["clock"]
+        return Rhythm(size - covered, clock["boot"], clock["uptime_ms"])
+    return Rhythm(size - covered)
 
 
 def _frontier_of(reader: LedgerReader, size: int) -> Frontier:
@@ -142,7 +148,12 @@ def _checked(reader: LedgerReader, n: int, payload: bytes, gateway: str, public:
 
 
 def _counts_of(reader: LedgerReader) -> dict[str, int]:
+    """The newest count of each meter; where records behind it are gone, as if all of them had been the meter's."""
     counts: dict[str, int] = {}
-    for meter, n in reader.newest_counted().items():
-        counts[meter] = parse(reader.payload(n))["meter"]["count"]
+    newest = reader.newest_counted()
+    for meter in reader.meters():
+        n = newest.get(meter, -1)
+        count = parse(reader.payload(n))["meter"]["count"] if n >= 0 else -1
+        if (count := count + reader.gone_behind(n)) >= 0:
+            counts[meter] = count
     return counts

@@ -29,7 +29,7 @@ class Report:
 
     Attributes:
         gateway: `site/gateway`, empty where no record tells it.
-        records: how many records were there.
+        records: how many records were there; `size`: with those that are gone.
         time_from, time_to: times of the first and last record.
         key: name of the enrolled key; `keys`: how many keys the log has had.
         confirmed: whether somebody gave the key from elsewhere.
@@ -48,6 +48,7 @@ class Report:
 
     gateway: str = ""
     records: int = 0
+    size: int = 0
     time_from: str = ""
     time_to: str = ""
     key: str = ""
@@ -245,7 +246,7 @@ class Report:
     def _checkpoint_text(self) -> str:
         if self.checkpoint is None:
             return _("none that covers these records")
-        tail = self.records - self.checkpoint
+        tail = self.size - self.checkpoint
         return _(
             "newest covers the first {checkpoint}, {plural} after it not yet covered",
             checkpoint=self.checkpoint,
@@ -253,7 +254,7 @@ class Report:
         )
 
     def _anchor_text(self, anchor: Anchor) -> str:
-        tail = _plural(self.records - anchor.size, "record")
+        tail = _plural(self.size - anchor.size, "record")
         return _(
             "the first {size} by {name}, which saw them at {time}; unanchored tail: {tail}",
             size=anchor.size,

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, draft
+from agent import __version__, damage, draft
 from agent.attestation import by_person
 from agent.book import Book
 from agent.by_person import last_of_agent, own_account
@@ -28,6 +28,7 @@ from agent.clock import Clock
 from agent.closing import Closing
 from agent.control import listening
 from agent.courses import Courses
+from agent.damage import end_if_damaged
 from agent.declaring import declaring
 from agent.forecast import line_times
 from agent.forward import Forwarder
@@ -70,6 +71,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     meters = {name: polled_meters(site, name) for name in site.site.links}
     line_times(site, meters)  # refuses what cannot fit
     check_page(site)
+    _save_damaged(state, clock, log)
     key = key_in_force(state)
     enrolment = draft.enrolment(clock, key, own_account(), read_recovery(state, site.site.gateway))
     ways = {name: way_to(site, name, state, settings, clock) for name in meters}
@@ -106,6 +108,18 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
         finally:
             past.close()
             await ledger.close()
+
+
+def _save_damaged(state: Path, clock: Clock, log: Any) -> None:
+    """Saves what can be read of a ledger that the disk has damaged. Raises AgentRunningError, LedgerError."""
+    if not state.is_dir():
+        return
+    with only_agent(state):
+        saved = damage.begin(state / LEDGER_FILE, clock.now_ns())
+    if saved:
+        told = {"saved": saved.saved, "lost": saved.lost, "cause": saved.cause}
+        aside = f"The damaged file is kept as {saved.aside}. " if saved.aside else ""
+        log.error("ledger.salvaged", **told, hint=f"{aside}Look at the disk (dmesg): it may damage more.")
 
 
 def _courses(models: dict[str, bytes], ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Courses:
@@ -151,6 +165,8 @@ def _opening(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: draf
         newest = last_of_agent(past, ledger.size)
         after = "stop" if newest and newest["kind"] == "stop" else "crash"
     drafts.append(draft.start(clock, __version__, site.digest, after))
+    if owed := past.owed():
+        drafts.append(draft.loss(clock, owed))
     before = next((parse(payload)["digest"] for _unused, payload in past.kind_records("config")), None)
     if before != site.digest:
         drafts.append(draft.configuration(clock, site.digest, own_account()))
@@ -221,7 +237,7 @@ def _aside(
 ) -> list[Work]:
     """What is done beside polling and delivery: checkpoints, witnesses' questions, collectors' receipts, timestamps."""
     declared = site.site
-    made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone))]
+    made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone)), end_if_damaged(ledger, clock)]
     for broker in declared.mqtt if declared.witnesses else ():
         made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, password_of(settings, broker.name), log).run())
     for broker in declared.mqtt:

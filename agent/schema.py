@@ -250,6 +250,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "loss": {
         "ranges": list_of(RANGE),
         "unhashed?": list_of(RANGE),
+        "checkpoints?": boolean,
         "cause": WORD,
         "aside?": TEXT,
         "digest?": DIGEST,

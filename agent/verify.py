@@ -41,7 +41,7 @@ from agent.report import Report
 from agent.rhythm import Rhythm
 from agent.roots import Roots
 from agent.schema import COUNTED, check_record
-from agent.seal import base64url, from_base64url, unsigned
+from agent.seal import base64url, unsigned
 from agent.timeline import Timeline
 from config.language import _
 from config.library import read_model
@@ -117,6 +117,7 @@ class _Audit:
         self._courses = CourseAudit(evidence)
         self._lives = Lives()
         self._chain = Chain()
+        self._uncovered: list[tuple[int, str, str]] = []
         self._roots: Roots | None = None
         self._expected = 0
         self._shift = 0
@@ -162,6 +163,9 @@ class _Audit:
     def _tell_gone(self, roots: Roots) -> None:
         """What is gone by the word of signed records, and what by no word."""
         report, gone = self.report, self._chain.gone
+        report.size = self._expected
+        for n, meter, told in self._uncovered:
+            report.findings.add("CHECKPOINT-MISSING", n, told, meter)
         report.gone, report.lost_ranges, report.unproven = gone.counts(), gone.lost_ranges(), roots.unproven
         for first, end in gone.unstated():
             told = _("records {first} to {end} are missing, and no record says that they are gone", first=first, end=end - 1)
@@ -243,7 +247,7 @@ class _Audit:
         findings, prev = self.report.findings, fields.get("prev")
         if fields.get("gateway") != self.report.gateway:
             findings.add("SEQUENCE", n, _("comes from gateway {fields}", fields=str(fields.get("gateway"))[:80]), _meter(fields))
-        if not self._chain.take(n, prev, leaf, _hash):
+        if not self._chain.take(n, prev, leaf):
             before = _("the record in front of it") if n else _("the beginning of a log")
             findings.add("PREV-HASH", n, _("does not continue {before}", before=before), _meter(fields))
 
@@ -263,10 +267,11 @@ class _Audit:
             self._add(n, fields, self._ring.take(n, fields))
         if kind in STATED and signed:
             self._chain.gone.stated(fields)
+            self._uncovered = [] if fields.get("checkpoints") else self._uncovered
         if self._fast:
             return
         self._add(n, fields, (("CLOCK", what) for what in self._timeline.take(fields)))
-        self._add(n, fields, self._checkpoint_before(n, fields))
+        self._uncovered += [(n, _meter(fields), told) for told in self._checkpoint_before(n, fields)]
         if kind == "clock":
             for coverage in self._coverage.values():
                 coverage.clock_set(fields["after"])
@@ -306,13 +311,13 @@ class _Audit:
         elif fields["kind"] == "prune":
             yield from self._chain.blocks.pruned(n, fields)
 
-    def _checkpoint_before(self, n: int, fields: Fields) -> Iterator[tuple[str, str]]:
-        """A problem where the gateway signs a checkpoint before record n and none is here."""
+    def _checkpoint_before(self, n: int, fields: Fields) -> Iterator[str]:
+        """What is wrong where the gateway signs a checkpoint before record n and none is here."""
         while self._sizes and self._sizes[-1] <= n:
             self._sizes.pop()
             self._rhythm = Rhythm()
         if self._rhythm.is_due(fields):
-            yield "CHECKPOINT-MISSING", _("no checkpoint covers the records in front of it: {count}", count=self._rhythm.count)
+            yield _("no checkpoint covers the records in front of it: {count}", count=self._rhythm.count)
             self._rhythm = Rhythm()
         self._rhythm = self._rhythm.after(fields)
 
@@ -341,10 +346,3 @@ def _meter(fields: Fields) -> str:
     """The meter a record is about, as far as it says."""
     meter = fields.get("meter")
     return str(meter.get("id", ""))[:40] if isinstance(meter, dict) else ""
-
-
-def _hash(text: object) -> bytes:
-    try:
-        return from_base64url(str(text))
-    except ValueError:
-        return b""

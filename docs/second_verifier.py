@@ -89,7 +89,7 @@ manual: meter:about quantity:quantity value:decimal unit:unit read_at:time refer
 who:text account:text
 audit: command:word meter:about record?:count reason:text who:text account:text
 prune: first:count end:from1 blocks:[hash] why?=age|room undelivered?:from1
-loss: ranges:[range] unhashed?:[range] cause:word aside?:text digest?:digest
+loss: ranges:[range] unhashed?:[range] checkpoints?:boolean cause:word aside?:text digest?:digest
 range: first:count end:from1
 correction: meter:about from:time to:time what=ct|vt|time old:text new:text reason:text who:text account:text
 counter: meter:about quantity:quantity unit:unit before:stand after:stand confirmed:stand \
@@ -1578,6 +1578,7 @@ class Verifier:
         self.holes: list[tuple[int, int]] = []
         self.stated: list[tuple[int, int]] = []
         self.blind: set[int] = set()
+        self.unchecked: list[tuple[int, str]] = []
         self.torn: dict[str, int] = {}
         self.gone_before = 0
         self.confirmed, self.public = read_key_line(key) if key else ("", b"")
@@ -1737,6 +1738,8 @@ class Verifier:
                     self.report.found("PRUNE", place, f"keeps another hash of records {256 * block} on than they have")
         if fields["kind"] == "loss":
             self.stated += [(each["first"], each["end"]) for each in fields["ranges"]]
+            if fields.get("checkpoints"):
+                self.unchecked = []
             for each in fields.get("unhashed", []):
                 self.blind -= {n for n in self.blind if each["first"] <= n < each["end"]}
 
@@ -2151,7 +2154,7 @@ class Verifier:
             first, clock = self.uncovered[0], fields["clock"]
             late = clock["uptime_ms"] - first["uptime_ms"] > 300_000
             if len(self.uncovered) >= 256 or late or clock["boot"] != first["boot"]:
-                self.report.found("CHECKPOINT-MISSING", place, f"no checkpoint covers the {len(self.uncovered)} in front of it")
+                self.unchecked.append((place, f"no checkpoint covers the {len(self.uncovered)} in front of it"))
                 self.uncovered = []
         self.uncovered.append(fields["clock"])
 
@@ -2180,6 +2183,8 @@ class Verifier:
             self.unread = False
             self.checkpoints_here()
         self.report.gone = self.gone_before
+        for place, what in self.unchecked:
+            self.report.found("CHECKPOINT-MISSING", place, what)
         for first, end in self.holes:
             if not all(any(one <= n < other for one, other in self.stated) for n in range(first, end)):
                 self.report.found("SEQUENCE", None, f"records {first} to {end - 1} are missing, and no record says so")

@@ -76,7 +76,12 @@ def append_a_meters_life(gateway: Gateway) -> None:
     gateway.append("manual", quantity="voltage.l1", value="231", unit="V", read_at=stamp(gateway.now), **compared, **about)
     gateway.append("audit", command="confirm", record=3, reason="as it should be", **about)
     gateway.append("prune", first=0, end=256, blocks=["A" * 43], why="age", undelivered=3)
-    lost = {"ranges": [{"first": 3, "end": 5}], "unhashed": [{"first": 4, "end": 5}], "cause": "damaged_pages"}
+    lost = {
+        "ranges": [{"first": 3, "end": 5}],
+        "unhashed": [{"first": 4, "end": 5}],
+        "cause": "damaged_pages",
+        "checkpoints": True,
+    }
     gateway.append("loss", **lost, aside="ledger.sqlite.damaged-1", digest="ab" * 32)
 
 
@@ -136,6 +141,7 @@ OPTIONAL = {
     "why",
     "undelivered",
     "unhashed",
+    "checkpoints",
     "aside",
     "digest",
 }
