@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean broker-faults backlog
+.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,14 @@ reload: $(VENV)/test.stamp
 
 scan-cabinet: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.cabinet
+
+delivery-faults: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.delivery_faults faults $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.delivery_faults soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 mutations: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.mutations

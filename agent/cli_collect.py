@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_hex
 
 import click
 
-from agent.terminal import told, until_stopped
+from agent.terminal import failure, told, until_stopped
 from config.language import _
 
 _PATH = click.Path(path_type=Path)
@@ -25,7 +27,6 @@ def collect() -> None:
 def make(name: str, state: Path) -> None:
     """Make the key of a collector called NAME, such as plant-it/collector, and print its key line."""
     from agent.collect import KEY
-    from agent.terminal import failure
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9./-]{0,99}", name):
         raise failure(_("{name!r} is not a collector's name; write letters, digits, dots, dashes and slashes.", name=name[:100]))
@@ -52,9 +53,19 @@ def run(file: Path, state: Path) -> None:
 
     with told():
         settings, declared = load_settings(), load_declared(CollectFile, file)
+        store_of = None
+        if declared.postgres:
+            if find_spec("psycopg") is None:
+                raise failure(_("For `postgres:` the extra `postgres` must be installed: pip install meterseal[postgres]."))
+            from agent.collect_postgres import stores
+
+            store_of = stores(declared.postgres)
+        elif declared.share:
+            raise failure(_("`share:` is for several collectors on one database: write `postgres:` too, or take it out."))
         configure(settings.log_level)
         secret = mqtt_password(settings, declared.mqtt.name)
         state.mkdir(parents=True, exist_ok=True)
         with only_agent(state):
-            at_work = CollectorAtWork(declared, state, Clock(), secret.get_secret_value() if secret else None, journal())
+            password, client = secret.get_secret_value() if secret else None, token_hex(4) if declared.share else ""
+            at_work = CollectorAtWork(declared, state, Clock(), password, journal(), store_of, client)
             asyncio.run(until_stopped(at_work.run()))

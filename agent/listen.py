@@ -50,6 +50,7 @@ class Listener:
         self._largest = largest
         self._connection: Connection | None = None
         self._told = ""
+        self._heard = False
 
     @property
     def connected(self) -> bool:
@@ -65,9 +66,9 @@ class Listener:
         """Hears until cancelled."""
         pause = Pause()
         while True:
-            began = self._clock.monotonic()
+            began, self._heard = self._clock.monotonic(), False
             await self._listen(hear)
-            if self._clock.monotonic() - began > _SETTLED_SECONDS:
+            if self._heard or self._clock.monotonic() - began > _SETTLED_SECONDS:
                 pause.reset()
             await self._clock.sleep(pause.next())
 
@@ -98,6 +99,7 @@ class Listener:
                     connection.subscribe(self._topics)
                     self._connection, self._told = connection, ""
                 elif isinstance(event, Arrived):
+                    self._heard = True
                     await hear(event)
         finally:
             self._connection = None

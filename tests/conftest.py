@@ -21,7 +21,7 @@ BY_THE_CLOCK = frozenset(
         "simulated_day", "status", "stop", "turn", "witness",
         "broker_faults",
         "cli_health",
-        "collect",
+        "collect", "collect_postgres", "delivery_faults",
     )
 )  # fmt: skip
 

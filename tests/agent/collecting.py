@@ -73,13 +73,13 @@ class Collecting:
         store_of: Callable[[str], Store] | None = None,
         share: str | None = None,
         client: str = "",
-        times: float = 20.0,
+        postgres: str | None = None,
         **site: Any,
     ) -> AsyncIterator[CollectorAtWork]:
-        """The collector collects, on a clock that runs so many times as fast."""
+        """The collector collects, on a clock that runs twenty times as fast."""
         destination = Mqtt(host="127.0.0.1", port=self.port, keepalive=30, **site)
-        declared = CollectFile(mqtt=destination, gateways=(self.key_line,), share=share)
-        made = CollectorAtWork(declared, self.state, FastClock(times), None, self.log(), store_of, client)
+        declared = CollectFile(mqtt=destination, gateways=(self.key_line,), share=share, postgres=postgres)
+        made = CollectorAtWork(declared, self.state, FastClock(20.0), None, self.log(), store_of, client)
         async with at_work(made.run):
             yield made
 

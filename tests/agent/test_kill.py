@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Agents:
-    """One agent after the other on the same state directory."""
+    """One agent after the other on the same state directory, or one collector."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -34,9 +34,9 @@ class Agents:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def on(cls, site: Path, state: Path) -> AsyncIterator["Agents"]:
+    async def on(cls, *words: str) -> AsyncIterator["Agents"]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.agent.zygote", str(site), str(state)),
+            *(sys.executable, "-m", "tests.agent.zygote", *words),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -60,6 +60,10 @@ class Agents:
         os.kill(self.pid, number)
         assert await self._line() == b"ended"
         self.pid = 0
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the program."""
+        os.kill(self.pid, number)
 
     async def _line(self) -> bytes:
         assert self._process.stdout
@@ -106,7 +110,7 @@ async def test_an_agent_killed_at_a_hundred_random_moments_loses_nothing_and_rep
             Subscriber(broker, "meterseal/v1/plant/gw1/#", session="collector") as subscriber,
         ):
             (tmp_path / "site.yaml").write_text(site_text(simulator, broker.port), "utf-8")
-            async with Agents.on(tmp_path / "site.yaml", tmp_path / "state") as agents:
+            async with Agents.on("agent", str(tmp_path / "site.yaml"), str(tmp_path / "state")) as agents:
                 committed: dict[int, bytes] = {}
                 for _ in range(KILLS):
                     await agents.start()
