@@ -32,6 +32,7 @@ from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
 from agent.cli_salvage import salvage
 from agent.cli_scan import scan
+from agent.cli_sheet import export_meters, import_
 from agent.cli_try import try_
 from agent.cli_watch import watch
 from agent.cli_witness import witness
@@ -260,7 +261,7 @@ def demo() -> None:
 
 for _verb in (verify, trace, explain, completeness, export, consumption, try_, init, key, witness, collect, trust, browse, fault):
     main.add_command(_verb)
-for _verb in (correct, replace, confirm, pair, manual, spot, models):
+for _verb in (correct, replace, confirm, pair, manual, spot, models, import_, export_meters):
     main.add_command(_verb)
 for _verb in (scan, doctor, watch, commission, verify_report, dump, replay, salvage):
     main.add_command(_verb)
