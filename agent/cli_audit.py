@@ -5,18 +5,22 @@ Exit codes: 0 nothing found; 1 something found; 2 it could not be checked, or no
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent.terminal import failure, read_settings, site_options, told
 from config.language import N_, _
+
+if TYPE_CHECKING:
+    from agent.report import Report
 
 _LONGEST_NAME = 1024
 _PATH = click.Path(path_type=Path)
@@ -77,6 +81,7 @@ def _checking(command: Any) -> Any:
 @click.option("--fast", is_flag=True, help="Only the chain, the checkpoints and the last signature.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Check signatures in so many processes; else in one.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--page", type=_PATH, help="Write the report to this file (.html) too, as a page to print and to file.")
 @site_options
 def verify(
     path: Path | None,
@@ -87,6 +92,7 @@ def verify(
     fast: bool,
     jobs: int,
     as_json: bool,
+    page: Path | None,
     site: Path | None,
     state: Path | None,
 ) -> None:
@@ -110,8 +116,24 @@ def verify(
                 fast=fast,
                 is_signed=read.is_signed,
             )
+        if page:
+            _write_page(page, report, path or directory, confirmed)
     click.echo(report.json() if as_json else report.text())
     raise click.exceptions.Exit(report.exit_code)
+
+
+def _write_page(page: Path, report: Report, of: Path, key: str | None) -> None:
+    """Writes the report's page, with what was verified: of a bundle also its SHA-256."""
+    from agent import __version__
+    from agent.report_page import Verified, report_page
+
+    digest = ""
+    if of.suffix == ".zip":
+        with of.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    page.write_text(report_page(report, Verified(of.name, digest, key or "", when, __version__)), "utf-8")
+    click.echo(_("Wrote {page}: print it from a browser.", page=page), err=True)
 
 
 def _bar(records: int) -> Any:

@@ -120,12 +120,15 @@ def rotate(who: str | None, site: Path | None, state: Path | None) -> None:
 @key.command(short_help="Revoke a lost or stolen key with the recovery key (the agent must be stopped).")
 @click.option("--code", type=_PATH, help="The file with the recovery code; else it is asked for.")
 @click.option("--recovery", "sheet", type=_PATH, help=_SHEET)
+@click.option("--since", type=click.IntRange(min=0), help="Stolen: the first record you do not trust.")
 @_who
 @site_options
-def revoke(code: Path | None, sheet: Path | None, who: str | None, site: Path | None, state: Path | None) -> None:
+def revoke(
+    code: Path | None, sheet: Path | None, since: int | None, who: str | None, site: Path | None, state: Path | None
+) -> None:
     """Revoke the key in force, also one that is lost, and put a new one and a new recovery key into force."""
     from agent.clock import Clock
-    from agent.key_change import check_recovery, keys_in_ledger
+    from agent.key_change import check_recovery, check_since, keys_in_ledger
     from agent.key_change import revoke as change
     from agent.recovery import RecoveryCodeError, new_recovery_key, read_recovery_code
 
@@ -141,11 +144,12 @@ def revoke(code: Path | None, sheet: Path | None, who: str | None, site: Path | 
         except RecoveryCodeError as error:
             raise failure(f"{error}.", "MS-702") from None
         check_recovery(ring, recovery)
+        check_since(settings.state, ring, since)
         following = new_recovery_key()
         _hand_over(following, gateway, sheet)
         if not sheet:
             click.confirm(_("Is the new recovery code written down? The old one is worth nothing afterwards"), abort=True)
-        record = asyncio.run(change(settings.state, gateway, who or _account(), Clock(), recovery, following))
+        record = asyncio.run(change(settings.state, gateway, who or _account(), Clock(), recovery, following, since))
     _tell_change(record, settings.state, _("key {revoked} revoked, replaced", revoked=record.fields["revoked"]))
 
 

@@ -38,11 +38,14 @@ def rotation(clock: Clock, gateway: str, old: str, key: Key, who: str) -> Fields
     return _new_key(clock, "rotate", key, who) | {"proof": base64url(proof)}
 
 
-def revocation(clock: Clock, gateway: str, old: str, key: Key, who: str, recovery: bytes) -> Fields:
-    """The key named `old` is revoked and another comes into force, and another recovery key; the recovery key signs."""
+def revocation(clock: Clock, gateway: str, old: str, key: Key, who: str, recovery: bytes, since: int | None = None) -> Fields:
+    """The key named `old` is revoked and another comes into force, and another recovery key; the recovery key signs.
+
+    `since`: the first record that it may have signed in other hands.
+    """
     proof = key.sign(rotation_statement(gateway, old, key.public, "revocation"))
     fields = {"revoked": old, "recovery": base64url(recovery), "proof": base64url(proof)}
-    return _new_key(clock, "revoke", key, who) | fields
+    return _new_key(clock, "revoke", key, who) | fields | ({} if since is None else {"since": since})
 
 
 def _new_key(clock: Clock, action: str, key: Key, who: str) -> Fields:

@@ -45,6 +45,10 @@ CLASSES: dict[str, Meaning] = {
         N_("A key was used that was not in force for this record, or the log begins with another key than the confirmed one."),
         N_("Compare the key's fingerprint with the signed enrolment form and ask who changed keys, when and why."),
     ),
+    "STOLEN": Meaning(
+        N_("Records are signed by a key that may have been in other hands by then, as its revocation says."),
+        N_("Compare them with copies that others kept before and with the displays; what nobody confirms is nobody's word."),
+    ),
     "SEQUENCE": Meaning(
         N_("Records are missing, stand at the wrong place or come from another log."),
         N_("Ask for the complete log or another copy of it; what is missing counts as hidden until it is shown."),

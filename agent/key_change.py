@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from agent import draft
@@ -64,13 +65,16 @@ async def rotate(state: Path, gateway: str, who: str, clock: Clock) -> Record:
     return record
 
 
-async def revoke(state: Path, gateway: str, who: str, clock: Clock, recovery: Key, following: Key) -> Record:
+async def revoke(
+    state: Path, gateway: str, who: str, clock: Clock, recovery: Key, following: Key, since: int | None = None
+) -> Record:
     """Revokes the key in force, also one that was lost, and puts a new one into force; the record that does it.
 
     Args:
         state, gateway, who, clock: as for `rotate`.
         recovery: the recovery key, as on paper.
         following: the recovery key from now on; its private half must have been written down before.
+        since: the first record that the revoked key may have signed in other hands (`check_since`).
 
     Raises:
         AgentRunningError, KeyFileError, LedgerError: nothing was changed.
@@ -79,11 +83,23 @@ async def revoke(state: Path, gateway: str, who: str, clock: Clock, recovery: Ke
         ring = _begun(state)
         check_recovery(ring, recovery)
         new = _next_key(state)
-        told = draft.revocation(clock, gateway, ring.terms[-1].name, new, who, following.public)
+        told = draft.revocation(clock, gateway, ring.terms[-1].name, new, who, following.public, since)
         record = await _seal(state, gateway, recovery, new, told)
         write_recovery(state, gateway, following.public)
         load_key(state, new.public)
     return record
+
+
+def check_since(state: Path, ring: KeyRing, since: int | None) -> None:
+    """Returns if a record, where one is given, is one that the key in force has signed. Raises KeyFileError."""
+    with closing(LedgerReader(state / LEDGER_FILE)) as log:
+        size = log.size()
+    first = ring.terms[-1].first
+    if since is not None and not first <= since < size:
+        what = _(
+            "the key in force has signed records {first} to {last}, not record {since}", first=first, last=size - 1, since=since
+        )
+        raise KeyFileError(what, _("Look up with `meterseal trace` which record was the first that you do not trust."))
 
 
 def check_recovery(ring: KeyRing, recovery: Key) -> None:

@@ -34,6 +34,25 @@ class KeyTerm:
     first: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stolen:
+    """Records that a key may have signed in other hands: from n = first up to, not including, end, its revocation."""
+
+    name: str
+    first: int
+    end: int
+
+    def __str__(self) -> str:
+        return _(
+            "records {first} to {last} are signed by key {name}, which by the word of its revocation (record {end}) may have "
+            "been in other hands by then",
+            first=self.first,
+            last=self.end - 1,
+            name=self.name,
+            end=self.end,
+        )
+
+
 class KeyRing:
     """The keys of one log, as its records bring them up.
 
@@ -44,6 +63,7 @@ class KeyRing:
     Attributes:
         terms: the keys in the order in which they came into force.
         recovery: public half of the recovery key that may revoke the key in force; None where there is none.
+        stolen: what keys may have signed in other hands, as their revocations say.
     """
 
     def __init__(self, anchor: bytes | None, is_signed: IsSigned | None = None) -> None:
@@ -51,6 +71,7 @@ class KeyRing:
         self.terms: list[KeyTerm] = []
         self.strangers: dict[str, int] = {}
         self.recovery: bytes | None = None
+        self.stolen: list[Stolen] = []
         self._anchor = anchor
         if anchor is not None:
             self.terms.append(KeyTerm(key_name(anchor), anchor, 0))
@@ -151,6 +172,7 @@ class KeyRing:
         self.terms.append(KeyTerm(name, public, n + 1))
         if revokes:
             self.recovery = _bytes_of(fields, "recovery") or self.recovery
+            yield from self._since(n, fields.get("since", n), term)
         if name in self.strangers:
             yield (
                 "KEY",
@@ -160,6 +182,14 @@ class KeyRing:
                     strangers=self.strangers[name],
                 ),
             )
+
+    def _since(self, n: int, since: int, term: KeyTerm) -> Iterator[Problem]:
+        """Takes from which record on a revoked key is said to have been in other hands."""
+        if not term.first <= since <= n:
+            told = _("record {since}", since=since)
+            yield "KEY", _("says that key {name} was stolen since {told}, which it did not sign", name=term.name, told=told)
+        elif since < n:
+            self.stolen.append(Stolen(term.name, since, n))
 
     def _recovery_name(self) -> str:
         return key_name(self.recovery) if self.recovery else _("of which this log has none")

@@ -156,6 +156,10 @@ class Report:
         return "\n".join(lines)
 
     def _log_text(self) -> str:
+        return "\n".join(f"{name:<11}{text}" for name, text in self.rows())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What the log holds, as names and sentences for a person."""
         accounts = self.meters.values()
         gaps, still_open = sum(a.gaps for a in accounts), sum(a.gap_open for a in accounts)
         total = sum((account.total for account in accounts), Tally())
@@ -205,7 +209,7 @@ class Report:
             rows.append(
                 ("unsigned", _("{plural} with additions in `x`, which nobody signed", plural=_plural(self.with_x, "record")))
             )
-        return "\n".join(f"{name:<11}{text}" for name, text in rows)
+        return rows
 
     def _gone_text(self) -> str:
         """What is gone, as signed records state it."""

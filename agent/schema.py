@@ -144,6 +144,7 @@ KINDS: dict[str, dict[str, Check]] = {
         "proof?": SIGNATURE,
         "recovery?": HASH,
         "revoked?": KEY_NAME,
+        "since?": integer(0),
         "who": TEXT,
     },
     "start": {"version": TEXT, "config": DIGEST, "after": one_of("first", "stop", "crash")},

@@ -180,6 +180,7 @@ class Search:
         self._neighbour_records()
         if cover:
             self._prove(cover, path.proof(), origin)
+        story.problems += [("STOLEN", str(each)) for each in self._ring.stolen if each.first <= self._target < each.end]
         return story
 
     def _chain(self, n: int, leaf: bytes, prev: bytes | None, payload: bytes) -> None:

@@ -161,7 +161,7 @@ class _Audit:
         report.meters = {meter: coverage.close(report.time_to) for meter, coverage in sorted(self._coverage.items())}
 
     def _tell_gone(self, roots: Roots) -> None:
-        """What is gone by the word of signed records, and what by no word."""
+        """What is gone by the word of signed records, and what by no word; what was signed by a stolen key."""
         report, gone = self.report, self._chain.gone
         report.size = self._expected
         for n, meter, told in self._uncovered:
@@ -170,6 +170,8 @@ class _Audit:
         for first, end in gone.unstated():
             told = _("records {first} to {end} are missing, and no record says that they are gone", first=first, end=end - 1)
             report.findings.add("SEQUENCE", None, told)
+        for each in self._ring.stolen:
+            report.findings.add("STOLEN", each.first, str(each))
 
     def _fill(self, end: int) -> bool:
         """Puts what is kept of records that are gone into their place, up to record `end`; whether it is all there."""
@@ -332,10 +334,8 @@ class _Audit:
         source = fields["meter"]
         coverage = self._account_of(source["id"])
         yield from coverage.count(source["count"])
-        declaration = self._evidence.in_force.get(source["id"])
-        if declaration and fields["kind"] in ("reading", "gap"):
-            take = coverage.reading if fields["kind"] == "reading" else coverage.gap
-            yield from take(fields)
+        if source["id"] in self._evidence.in_force and fields["kind"] in ("reading", "gap"):
+            yield from (coverage.reading if fields["kind"] == "reading" else coverage.gap)(fields)
 
     def _add(self, n: int, fields: Fields, problems: Iterable[tuple[str, str]]) -> None:
         for kind, what in problems:

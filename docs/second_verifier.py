@@ -71,7 +71,8 @@ setting: name:word value?:text formula?:formula cause?:word
 read_off: quantity:quantity value:decimal record?:count
 about: id:name
 server: uri?:text certificate?:digest
-key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name who:text
+key: action=enrol|rotate|revoke algorithm=ed25519 public:hash proof?:signature recovery?:hash revoked?:key_name since?:count \
+who:text
 start: version:text config:digest after=first|stop|crash
 stop: reason:word
 config: digest:digest who:text before?:digest changed?:[changed]
@@ -1607,7 +1608,7 @@ class Verifier:
         self.refused: set[tuple[str, str]] = set()
         self.lives: dict[str, Life] = {}
         self.days: dict[str, Days] = {}
-        self.newest, self.signed = -1, True
+        self.newest, self.signed, self.key_first = -1, True, 0
         self.blocks: dict[int, str] = {}
         self.block, self.block_next = Tree(), 0
 
@@ -1802,8 +1803,18 @@ class Verifier:
         self.names[name] = self.public = new
         if "recovery" in fields:
             self.recovery = from_base64url(fields.get("recovery", ""))
+        self._stolen(place, fields)
         if name in self.used:
             raise Wrong("KEY", f"key {name} was used before it came into force")
+
+    def _stolen(self, place: int, fields: dict[str, Any]) -> None:
+        """What the key that was in force until now may have signed in other hands, by the word of its revocation."""
+        first, self.key_first = self.key_first, place + 1
+        since = fields.get("since", place) if fields["action"] == "revoke" else place
+        if not first <= since <= place:
+            self.report.found("KEY", place, f"says that the key was stolen since record {since}, which it did not sign")
+        elif since < place:
+            self.report.found("STOLEN", since, f"the key of records {since} to {place - 1} may have been in other hands")
 
     # 3: clock
 

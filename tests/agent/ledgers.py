@@ -350,12 +350,13 @@ class Gateway:
         self.key = new
         return record
 
-    def revoke(self, new: Key, following: Key | None = None) -> Record:
+    def revoke(self, new: Key, following: Key | None = None, since: int | None = None) -> Record:
         """The recovery key revokes the key in force and brings a new one, and another recovery key."""
         assert self.recovery
         proof = base64url(new.sign(rotation_statement(GATEWAY, self.key.name, new.public, "revocation")))
         fields = {"action": "revoke", "algorithm": "ed25519", "public": base64url(new.public), "proof": proof, "who": "zhao.min"}
         fields |= {"revoked": self.key.name} | ({"recovery": base64url(following.public)} if following else {})
+        fields |= {} if since is None else {"since": since}  # type: ignore[dict-item]  # a number among texts
         self.key = self.recovery
         record = self.append("key", **fields)
         self.key, self.recovery = new, following or self.recovery

@@ -126,6 +126,16 @@ def test_a_stolen_key_is_revoked_with_the_code_and_the_next_one_with_the_next_co
     assert desk.kinds().count("revoke") == 2
 
 
+def test_a_revocation_may_say_since_when_the_key_was_stolen(desk: Desk) -> None:
+    code = code_in(desk.type("init"))
+    desk.work()
+    assert "not record 99" in desk.type("key", "revoke", "--since", "99", answers=f"{code}\ny\n", expect=2)
+    desk.type("key", "revoke", "--since", "2", answers=f"{code}\ny\n")
+    desk.work()
+    report = desk.type("verify", expect=1)
+    assert re.search(r"STOLEN  1 finding.*records 2 to \d+ are signed by key", report, re.DOTALL)
+
+
 def test_a_lost_key_is_replaced_with_the_code(desk: Desk) -> None:
     desk.type("init", "--recovery", str(desk.folder / "stick.txt"))
     desk.work()

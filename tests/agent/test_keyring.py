@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.trace import trace
 from tests.agent.both import verify
 from tests.agent.ledgers import Gateway, classes, new_key
 
@@ -32,6 +33,35 @@ def test_the_revoked_key_vouches_for_nothing_later() -> None:
     gateway.after(900).reading("rtu-1")
     found = verify(gateway.log, key=gateway.key_line).findings
     assert "expired before record" in found.kept["KEY"][0].what
+
+
+def stolen_since(since: int) -> Gateway:
+    """A log whose first key signs records 0 to 7 and is revoked by record 8."""
+    gateway = Gateway(recovery=new_key("recovery")).begin().after(0.3)
+    for _ in range(2):
+        gateway.after(900).reading("rtu-1")
+    assert gateway.revoke(new_key("second"), since=since).n == 8
+    gateway.after(900).reading("rtu-1")
+    return gateway
+
+
+def test_what_a_stolen_key_may_have_signed_is_named() -> None:
+    gateway = stolen_since(7)
+    for fast in (False, True):
+        report = verify(gateway.log, key=gateway.key_line, fast=fast)
+        assert report.findings.counts == {"STOLEN": 1}
+        assert "records 7 to 7 are signed by key" in report.text()
+    assert {n: trace(gateway.log, n=n, key=gateway.key_line).exit_code for n in (6, 7, 9)} == {6: 0, 7: 1, 9: 0}
+
+
+def test_a_key_that_is_revoked_before_it_signed_for_a_thief_casts_no_doubt() -> None:
+    gateway = stolen_since(8)
+    assert verify(gateway.log, key=gateway.key_line).exit_code == 0
+
+
+def test_a_key_is_stolen_only_while_it_is_in_force() -> None:
+    gateway = stolen_since(9)
+    assert classes(gateway.log, gateway.key_line) == {"KEY"}
 
 
 @pytest.mark.parametrize("thief", ["gateway", "other"])
