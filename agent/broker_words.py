@@ -18,12 +18,7 @@ def broker_words(broker: Mqtt) -> list[str]:
     words = [f"{_(BLIND)}. {_(BLIND_HINT)}"] if broker.version != "5" else []
     until = valid_until(broker.tls)
     if until and until - datetime.now(UTC) < _SOON:
-        state = "expires" if until > datetime.now(UTC) else _("has expired")
-        words.append(
-            _(
-                "this gateway's own certificate {state} on {until:%Y-%m-%d}: renew it; it is taken without a restart.",
-                state=state,
-                until=until,
-            )
-        )
+        told = N_("expires on {until:%Y-%m-%d}") if until > datetime.now(UTC) else N_("has expired on {until:%Y-%m-%d}")
+        renew = _("this gateway's own certificate {state}: renew it; it is taken without a restart.", state=_(told, until=until))
+        words.append(renew)
     return words

@@ -39,6 +39,7 @@ _CONNECT_SECONDS = 10.0
 _UNLIMITED = 2**28
 LARGEST_ARRIVAL = 65_536
 _MOST_IN_FLIGHT = 65535
+_WITH_WILL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Connection:
         MQTT 3.1.1 cannot ask for that: the will is published from here, before.
         """
         if self._speaks_5:
-            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, _("Disconnect with will message")))
+            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, identifier=_WITH_WILL))
             return
         if self._will:
             self.publish(self._will)

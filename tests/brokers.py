@@ -122,7 +122,10 @@ class Mosquitto:
     def start(self) -> None:
         """Starts it; returns when it takes connections."""
         self._process = subprocess.Popen(
-            [self._program, "-c", str(self._folder / "conf")], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [self._program, "-c", str(self._folder / "conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # only that it should not be root; errors stand in its log
         )
         deadline = time.monotonic() + PATIENCE
         while True:
