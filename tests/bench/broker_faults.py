@@ -49,7 +49,7 @@ async def killed(folder: Path, chance: random.Random, times: int) -> Row:
     with Mosquitto(folder) as broker:
         async with _begun(folder, chance, broker) as made:
             for _ in range(times):
-                await made.some_go_through(chance.randrange(1, 30))
+                await made.burst()
                 broker.kill()
                 await made.subscriber.end()
                 made.taker.take(made.subscriber)
@@ -67,7 +67,7 @@ async def half_open(folder: Path, chance: random.Random, times: int) -> Row:
     with Mosquitto(folder) as broker:
         async with Line(broker.port) as line, _begun(folder, chance, broker, port=line.port) as made:
             for _ in range(times):
-                await made.some_go_through()
+                await made.burst()
                 line.swallows = True
                 await connected(made, yes=False)
                 line.open()
@@ -81,6 +81,7 @@ async def slow(folder: Path, chance: random.Random, times: int) -> Row:
     with Mosquitto(folder) as broker:
         async with _begun(folder, chance, broker) as made:
             for _ in range(times):
+                await made.burst()
                 broker.freeze()
                 await made.moment(0.3)
                 broker.thaw()
@@ -120,7 +121,7 @@ async def taken_over(folder: Path, chance: random.Random, times: int) -> Row:
         twin = [program("mosquitto_pub"), "-V", "5", "-p", str(broker.port), "-i", _NAME, "-t", "x", "-m", "x"]
         async with _begun(folder, chance, broker) as made:
             for _ in range(times):
-                await made.some_go_through(chance.randrange(1, 20))
+                await made.burst()
                 await asyncio.to_thread(subprocess.run, twin, check=True, timeout=60, stderr=subprocess.DEVNULL)
             return await row("session taken over", made, times, began)
 

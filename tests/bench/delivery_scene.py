@@ -95,6 +95,12 @@ class Scene:
     taker: Taker
     chance: random.Random
 
+    async def burst(self) -> None:
+        """Many records at once, so that something is under way when the fault comes; returns when a few have arrived."""
+        drafts = [self.plant.reading(f"em-{self.chance.choice((1, 2))}") for _ in range(self.chance.randrange(100, 400))]
+        await self.plant.ledger.append(*drafts)
+        await self.some_go_through(self.chance.randrange(1, 60))
+
     async def some_go_through(self, count: int = 20) -> None:
         """Returns when so many more records have arrived."""
         self.taker.take(self.subscriber)
