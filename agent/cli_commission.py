@@ -7,6 +7,7 @@ Exit codes: 0 all meters agree; 1 some do not, or were left out; 2 it could not 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,10 +135,18 @@ def _one(meter: Meter, who: str, site: Path | None, state: Path | None) -> Compa
 
 def _typed(question: str) -> str:
     """What is typed, a number, `q` or nothing; asked again as long as it is something else."""
+    import signal
     from decimal import Decimal, InvalidOperation
 
+    with suppress(
+        ValueError
+    ):  # Ctrl-C ends the walk, not the report of what was done; elsewhere than in a terminal nobody types it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     while True:
-        typed = str(click.prompt(question, default="", show_default=False, prompt_suffix=" ")).strip().replace(",", ".")
+        try:
+            typed = str(click.prompt(question, default="", show_default=False, prompt_suffix=" ")).strip().replace(",", ".")
+        except click.Abort:
+            return "q"
         if typed in ("", "q"):
             return typed
         try:

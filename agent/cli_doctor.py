@@ -41,7 +41,7 @@ def doctor(offline: bool, site: Path | None, state: Path | None) -> None:
 def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
     """All that was looked at. `offline`: no broker is connected to and no port opened."""
     from agent.clock import Clock
-    from agent.doctor import Finding, clock_findings, disk_findings, sqlite_findings, state_findings
+    from agent.doctor import Finding, clock_findings, coded, disk_findings, sqlite_findings, state_findings
     from agent.ledger_file import LedgerError, LedgerReader
     from agent.state import LEDGER_FILE, is_running
     from config.check import load_site
@@ -56,21 +56,24 @@ def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
     except ConfigError as error:
         count = len(error.mistakes)
         words = f"{settings.site} has {count} mistake{'s' * (count != 1)}"
-        yield Finding("wrong", _("site file"), words, _("`meterseal check` tells all of them."))
+        yield Finding("wrong", _("site file"), words, _("`meterseal check` tells all of them."), "MS-102")
     running = is_running(settings.state)
     todo = "" if running else _("Start it: systemctl start meterseal")
-    yield Finding("ok" if running else "look", "agent", _("it runs") if running else _("it does not run"), todo)
-    yield from state_findings(settings.state)
-    yield from sqlite_findings()
-    yield from clock_findings(Clock().trust())
+    yield Finding(
+        "ok" if running else "look", "agent", _("it runs") if running else _("it does not run"), todo, "" if running else "MS-902"
+    )
+    yield from coded("MS-905", state_findings(settings.state))
+    yield from coded("MS-402", sqlite_findings())
+    yield from coded("MS-602", clock_findings(Clock().trust()))
     reader: LedgerReader | None = None
     if (settings.state / LEDGER_FILE).exists():
         try:
             reader = LedgerReader(settings.state / LEDGER_FILE)
         except LedgerError as error:
-            yield Finding("wrong", "ledger", str(error), error.hint)
+            yield Finding("wrong", "ledger", str(error), error.hint, error.code)
     if settings.state.is_dir():
-        yield from disk_findings(settings.state, _growth(reader, settings.state / LEDGER_FILE) if reader else None)
+        grows = _growth(reader, settings.state / LEDGER_FILE) if reader else None
+        yield from coded("MS-405", disk_findings(settings.state, grows))
     if loaded:
         yield from _site(loaded, settings, reader, opening=not running and not offline, brokers=not offline)
     if reader:
@@ -79,11 +82,11 @@ def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
 
 def _site(loaded: SiteFile, settings: Any, reader: LedgerReader | None, *, opening: bool, brokers: bool) -> Iterator[Finding]:
     """What the site file leads to. `opening`: links are opened; `brokers`: they are connected to."""
-    from agent.doctor import port_findings
+    from agent.doctor import coded, port_findings
 
     missing = set()
     for name, link in loaded.site.links.items():
-        for finding in port_findings(name, link.serial) if link.serial else ():
+        for finding in coded("MS-201", port_findings(name, link.serial)) if link.serial else ():
             missing |= {name} if finding.level == "wrong" else set()
             yield finding
     if opening:
@@ -138,6 +141,7 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
     """
     from agent.clock import Clock
     from agent.doctor import Finding
+    from agent.faults import code_of_error
     from agent.polled import polled_meters
     from agent.ways import way_to
     from config.mistake import ConfigError
@@ -162,10 +166,10 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
         try:
             exchange = asyncio.run(asked(name))
         except LinkDown as error:
-            yield Finding("wrong", place, str(error), error.hint)
+            yield Finding("wrong", place, str(error), error.hint, code_of_error(error))
             continue
         except ConfigError as error:
-            yield Finding("wrong", place, str(error))
+            yield Finding("wrong", place, str(error), code=error.code)
             continue
         if exchange is not None and exchange.answer.startswith(exchange.request):
             yield Finding("ok", place, _("the adapter hears its own requests (echo); that is passed over"))
@@ -174,7 +178,7 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
 
 
 def _brokers(loaded: SiteFile, settings: Any) -> Iterator[Finding]:
-    from agent.doctor import Finding
+    from agent.doctor import Finding, coded
     from agent.doctor_broker import broker_findings
     from config.mistake import ConfigError
     from config.settings import mqtt_password
@@ -183,6 +187,7 @@ def _brokers(loaded: SiteFile, settings: Any) -> Iterator[Finding]:
         try:
             secret = mqtt_password(settings, broker.name)
         except ConfigError as error:
-            yield Finding("wrong", f"broker {broker.name}", str(error))
+            yield Finding("wrong", f"broker {broker.name}", str(error), code=error.code)
             continue
-        yield from broker_findings(broker, loaded.site.gateway, secret.get_secret_value() if secret else None)
+        found = broker_findings(broker, loaded.site.gateway, secret.get_secret_value() if secret else None)
+        yield from coded("MS-502", found)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.terminal import failure, read_settings, site_options, told
+from agent.terminal import failure, read_settings, site_options, told, until_stopped
 from config.language import _
 
 if TYPE_CHECKING:
     from agent.scan import Found, Progress
+    from agent.scan_plan import Round
     from agent.scan_write import Place
 
+_WORTH_TELLING_S = 0.5  # over a network nearly nothing is known of the time that bytes take
 _PROTOCOLS = ("modbus", "dlt645", "cjt188", "mbus", "iec62056_21")
 
 
@@ -154,18 +156,20 @@ def _searched(place: Place, wanted: Any, framing: str) -> Found:
     told_of = _Progress()
     scan_of = Scan(link, rounds, [each.declared for each in _models().values()], told_of.tell)
 
+    def title(here: Round) -> str:
+        return f"{spoken(here.protocol, framing)} {here.speed}".strip()
+
     async def once() -> None:
         await link.open()
         try:
-            await scan_of.run(lambda here: f"{spoken(here.protocol, framing)}{f' at {here.speed}' if here.speed else ''}")
+            await until_stopped(scan_of.run(title))
         finally:
             await link.close()
 
-    try:
-        asyncio.run(once())
-    except KeyboardInterrupt:
-        click.echo(_("\nBroken off: what was found until now stands below."), err=True)
+    asyncio.run(once())
     told_of.end()
+    if not scan_of.found.complete:
+        click.echo(_("Broken off: what was found until now stands below."), err=True)
     return scan_of.found
 
 
@@ -229,18 +233,22 @@ def _told_of(found: Found) -> list[str]:
     lines += [f"LOOK: {doubt}" for doubt in found.doubts]
     if not found.meters:
         lines.append(_("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's."))
+    if found.least_s < _WORTH_TELLING_S:
+        return [*lines, _("{meters} found with {questions} questions in {took_s:.1f} s.", **_figures(found))]
     lines.append(
         _(
             "{meters} found with {questions} questions in {took_s:.1f} s; bytes, silences and timeouts alone "
-            "take {least_s:.1f} s ({took_s_2:.2f} times that).",
-            meters=len(found.meters),
-            questions=found.questions,
-            took_s=found.took_s,
-            least_s=found.least_s,
-            took_s_2=found.took_s / max(found.least_s, 0.001),
+            "take {least_s:.1f} s ({times:.2f} times that).",
+            **_figures(found),
         )
     )
     return lines
+
+
+def _figures(found: Found) -> dict[str, float]:
+    times = found.took_s / max(found.least_s, 0.001)
+    meters, questions = len(found.meters), found.questions
+    return {"meters": meters, "questions": questions, "took_s": found.took_s, "least_s": found.least_s, "times": times}
 
 
 def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:

@@ -52,10 +52,7 @@ def watch(meters: tuple[str, ...], every: int, count: int | None, site: Path | N
         sealed = is_running(settings.state) and (settings.state / LEDGER_FILE).exists()
         made = _sealed(settings, chosen) if sealed else _read(loaded, settings, chosen)
         title = _("newest sealed readings of the running agent") if sealed else _("read now; no agent runs")
-        try:
-            _show(made, title, every, count)
-        except KeyboardInterrupt:
-            return
+        _show(made, title, every, count)
 
 
 def _show(made: Round, title: str, every: int, count: int | None) -> None:

@@ -11,12 +11,13 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from agent.clock import Trust
+from agent.faults import with_code
 from agent.key_change import key_in_force
 from agent.keys import KeyFileError, source_of
 from agent.ledger_file import LedgerError
@@ -39,12 +40,20 @@ class Finding:
         place: what was looked at, such as `port line1`.
         words: what was found.
         todo: what to do about it; empty where there is nothing to do.
+        code: the fault that it is, as `meterseal fault CODE` explains it; empty where it is none.
     """
 
     level: Level
     place: str
     words: str
     todo: str = ""
+    code: str = ""
+
+
+def coded(code: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings with a fault's code, where something is wrong or worth a look and none has a code of its own."""
+    for each in findings:
+        yield each if each.level == "ok" or each.code else replace(each, code=code)
 
 
 def port_findings(link: str, name: str, sysfs: Path = SYSFS) -> Iterator[Finding]:
@@ -184,22 +193,22 @@ def _key_findings(state: Path) -> Iterator[Finding]:
     try:
         key = key_in_force(state)
     except KeyFileError as error:
-        yield Finding("wrong", "key", str(error), error.hint)
+        yield Finding("wrong", "key", str(error), error.hint, "MS-701")
     except LedgerError as error:
-        yield Finding("wrong", "ledger", str(error), error.hint)
+        yield Finding("wrong", "ledger", str(error), error.hint, error.code)
     else:
         yield Finding(
             "ok", "key", _("key {name}, {source_of}, and it is the ledger's", name=key.name, source_of=source_of(state))
         )
     if not (state / LEDGER_FILE).exists():
-        yield Finding("look", "ledger", _("there is none yet"), _("It is made when the agent runs for the first time."))
+        yield Finding("look", "ledger", _("there is none yet"), _("It is made when the agent runs for the first time."), "MS-402")
 
 
 def report(findings: list[Finding], write: Callable[[str], None]) -> bool:
     """Writes findings one below the other, what to do under each; returns whether nothing is wrong."""
     width = max((len(each.place) for each in findings), default=0)
     for each in findings:
-        write(f"{each.level:<5}  {each.place:<{width}}  {each.words}")
+        write(f"{each.level:<5}  {each.place:<{width}}  {with_code(each.words, each.code)}")
         if each.todo:
             write(f"{'':<5}  {'':<{width}}  -> {each.todo}")
     wrong, look = (sum(each.level == level for each in findings) for level in ("wrong", "look"))

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator
 
-from agent.doctor import Finding
+from agent.doctor import Finding, coded
 from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
 from agent.topics import TEXT, base_of
 from config.language import _
@@ -36,14 +36,15 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
         words = _("the connection is not encrypted: whoever listens reads the readings") + (
             _(" and the password") if password else ""
         )
-        yield Finding("look", place, words, _("Write  tls: {}  (or with ca:) for this broker, if it can do TLS."))
+        todo = _("Write  tls: {}  (or with ca:) for this broker, if it can do TLS.")
+        yield Finding("look", place, words, todo, "MS-506" if password else "")
     events: queue.Queue[Event] = queue.Queue()
     connection = Connection(broker, f"meterseal-doctor-{secrets.token_hex(4)}", password, None, events.put)
     try:
         connection.open()
         met = _next(events, seconds)
         if isinstance(met, Lost):
-            yield Finding("wrong", place, _words(met), met.trouble.hint)
+            yield Finding("wrong", place, _words(met), met.trouble.hint, met.trouble.fault)
             return
         if not isinstance(met, Connected):
             yield Finding(
@@ -57,7 +58,7 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
         )
         topic = f"{base_of(broker.topic, gateway)}/doctor"
         connection.publish(Message(topic, b"meterseal doctor was here", TEXT))
-        yield _published(place, topic, _next(events, seconds))
+        yield from coded("MS-505", [_published(place, topic, _next(events, seconds))])
     finally:
         connection.drop()
 

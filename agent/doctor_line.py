@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent.doctor import Finding
+from agent.doctor import Finding, coded
 from config.language import _
 
 _DAMAGED = ("bad_checksum", "short_answer", "wrong_length", "bad_parity", "noise")
@@ -64,9 +64,9 @@ def line_findings(link: str, meters: Mapping[str, Answers], *, serial: bool) -> 
     silent = sorted(name for name, each in meters.items() if each.silent)
     damaged = sorted(name for name, each in meters.items() if each.is_damaged)
     found = [
-        *_silence(place, meters, silent, serial=serial),
-        *_damage(place, meters, damaged, serial=serial),
-        *_strangers(place, meters),
+        *coded("MS-203" if len(silent) == len(meters) else "MS-204", _silence(place, meters, silent, serial=serial)),
+        *coded("MS-205", _damage(place, meters, damaged, serial=serial)),
+        *coded("MS-206", _strangers(place, meters)),
     ]
     yield from found
     if not found:
@@ -97,7 +97,7 @@ def _silence(place: str, meters: Mapping[str, Answers], silent: list[str], *, se
         )
     elif silent:
         todo = _("Look at their power, address and speed, and at their two terminals; the line itself works, others answer.")
-        yield Finding("wrong", place, f"silent: {', '.join(silent)}{heard}", todo)
+        yield Finding("wrong", place, _("silent: {meters}{heard}", meters=", ".join(silent), heard=heard), todo)
 
 
 def _damage(place: str, meters: Mapping[str, Answers], damaged: list[str], *, serial: bool) -> Iterator[Finding]:

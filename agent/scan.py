@@ -103,7 +103,7 @@ class Scan:
             model.protocol: model for model in models if model.model in ("generic-modbus", "iec62056-21-electricity")
         }
 
-    async def run(self, title: Callable[[Round], str]) -> Found:
+    async def run(self, title: Callable[[Round], str]) -> None:
         """Asks all rounds. `title`: what a round is called. Raises LinkDown."""
         begun = time.monotonic()
         try:
@@ -114,7 +114,6 @@ class Scan:
         finally:
             self.found.took_s = time.monotonic() - begun
             self.found.least_s, self.found.questions = self._link.least_s, self._link.asked
-        return self.found
 
     async def _round(self, at: int, here: Round, title: str) -> Sequence[Met]:
         if here.protocol == "modbus":

@@ -147,7 +147,7 @@ def _makes_sense(base: str, number: Decimal, quantity: str) -> bool:
     if base == "power_factor":
         return Decimal("0.01") <= size <= 1
     if quantity_of(quantity).kind == "counter":
-        return Decimal("0.001") <= number < 10**9
+        return Decimal("0.000001") <= number < 10**9
     if base.startswith("temperature"):
         return -60 < number < 400
     return Decimal("0.0001") <= size < 10**8

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +22,7 @@ from agent.state import only_agent
 from config.check import load_site
 from config.mistake import ConfigError
 from config.text import read_text
-from tests.agent.plants import models
+from tests.agent.plants import models, simulator_of
 from tests.agent.test_cli import Terminal
 from tests.bench.cabinet import HEAT, POWER, RATIO, found_in, meter, wanted_of
 from tests.brokers import free_port
@@ -177,3 +181,40 @@ def test_what_would_be_no_site_file_is_shown_and_the_file_stays_as_it_was(
     assert target.read_text("utf-8") == SITE
     assert capsys.readouterr().out == "gateway: none\n"
     assert list(tmp_path.iterdir()) == [target]
+
+
+async def test_over_modbus_tcp_a_device_that_answers_to_every_address_is_found_once(tmp_path: Path) -> None:
+    meter = {"model": "eastron-sdm120", "serial": "7"}
+    two = [meter | {"id": f"M-{unit}", "address": str(unit), "on": "hall"} for unit in (3, 9)]
+    many = [meter | {"id": f"N-{unit}", "address": str(unit), "on": "one"} for unit in range(1, 12)]
+    lines = {"hall": {"tcp": "127.0.0.1:0"}, "one": {"tcp": "127.0.0.1:0"}}
+    async with simulator_of(tmp_path, *two, *many, **lines) as simulator:
+
+        async def said(name: str) -> str:
+            words = ["scan", "--tcp", simulator.address_of(name), "--addresses", "1-12", "--state", str(tmp_path / "state")]
+            process = await asyncio.create_subprocess_exec(
+                MAIN, *words, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
+            output, _ = await process.communicate()
+            assert process.returncode == 0, output
+            return output.decode()
+
+        assert found_in(await said("hall")) == {("eastron-sdm120", "3"), ("eastron-sdm120", "9")}
+        output = await said("one")
+    assert found_in(output) == {("eastron-sdm120", "1")}
+    assert "one device answers to every address" in output
+
+
+def test_a_search_that_is_broken_off_keeps_what_was_found(tmp_path: Path) -> None:
+    near, far = pty.openpty()
+    try:
+        words = [MAIN, "scan", "--serial", os.ttyname(far), "--state", tmp_path, "--protocol", "modbus", "--baud", "9600"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        assert os.read(near, 1)  # the first question
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        os.close(near)
+        os.close(far)
+    assert process.returncode == 1  # nobody had answered yet
+    assert "Broken off" in said

@@ -122,6 +122,13 @@ def test_noise_where_nobody_answers_points_at_the_biasing() -> None:
     assert any("biasing" in each.todo for each in line_findings("line1", {"A": noisy, "B": noisy}, serial=True))
 
 
+def test_what_is_wrong_or_worth_a_look_has_a_code_and_what_is_well_has_none() -> None:
+    for meters in ({"A": SILENT}, {"A": GOOD, "B": SILENT}, {"A": SPOILT, "B": SPOILT}, {"A": Answers(9, Counter(wrong_unit=9))}):
+        assert {each.code for each in line_findings("line1", meters, serial=True)} <= {"MS-203", "MS-204", "MS-205", "MS-206"}
+        assert all(each.code for each in line_findings("line1", meters, serial=True))
+    assert [each.code for each in line_findings("line1", {"A": GOOD}, serial=True)] == [""]
+
+
 def test_a_report_counts_and_says_whether_anything_is_wrong() -> None:
     lines: list[str] = []
     assert report([Finding("ok", "disk", "20 GB free"), Finding("look", "agent", "it does not run", "Start it")], lines.append)
@@ -161,7 +168,7 @@ def test_the_whole_says_what_is_wrong_and_changes_nothing(tmp_path: Path, monkey
     before = sorted(tmp_path.rglob("*"))
     said = terminal.type("doctor", expect=1)
     assert re.search("^wrong +state directory", said, re.MULTILINE)
-    assert re.search("^wrong +line hall +.*refuses the connection", said, re.MULTILINE)
+    assert re.search(r"^wrong +line hall +.*refuses the connection.*\[MS-202\]$", said, re.MULTILINE)
     assert re.search("^ok +SQLite", said, re.MULTILINE)
     assert sorted(tmp_path.rglob("*")) == before
     terminal.site.write_text("gateway: plant/gw1\n", "utf-8")
