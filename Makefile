@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet deb system container arm64 footprint sbom clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,6 +71,14 @@ soak: $(VENV)/test.stamp
 
 mutations: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.mutations
+
+# The Debian package of this machine's architecture, in dist/.
+deb: $(VENV)/test.stamp
+	@deploy/deb/build.sh
+
+# The package on a real systemd, in a throw-away copy of this machine (root, systemd-container).
+system: $(VENV)/test.stamp
+	@tests/system/system.sh
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

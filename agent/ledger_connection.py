@@ -5,21 +5,30 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agent.ledger_file import AHEAD, GONE, SCHEMA
+from agent.ledger_file import AHEAD, FORMAT, GONE, SCHEMA, LedgerError, newer
 
 
 def writable(path: Path) -> sqlite3.Connection:
-    """A connection to the ledger at a path, as careful with the disk as SQLite can be. Raises sqlite3.Error or OSError."""
+    """A connection to the ledger at a path, as careful with the disk as SQLite can be.
+
+    Raises:
+        LedgerError: it is of a newer meterseal.
+        sqlite3.Error, OSError: it cannot be opened.
+    """
     if not path.exists() or path.stat().st_size == 0:
         _make(path)
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        if (version := int(database.execute("PRAGMA user_version").fetchone()[0])) > FORMAT:
+            raise newer(path, version)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(AHEAD)  # a ledger begun by an older meterseal has none
         if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
             database.executescript(f"BEGIN;DROP TRIGGER record_is_never_deleted;{GONE}COMMIT;")
-    except sqlite3.Error:
+        if version < FORMAT:
+            database.execute(f"PRAGMA user_version = {FORMAT}")
+    except (LedgerError, sqlite3.Error):
         database.close()
         raise
     return database

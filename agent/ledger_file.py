@@ -16,6 +16,7 @@ from agent.schema import COUNTED
 from config.language import _
 
 APPLICATION_ID = 0x4D53_4C31  # "MSL1"
+FORMAT = 2  # of the tables: 2 can hold records that are gone. An older meterseal refuses a newer one
 _REFUSALS = "".join(
     f"""
 CREATE TRIGGER {table}_is_never_{verb} BEFORE {action} ON {table} BEGIN
@@ -92,7 +93,7 @@ CREATE TABLE cursor (           -- how far each destination has acknowledged: th
 ) STRICT;
 {AHEAD}{_REFUSALS}{GONE}
 PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = 1;
+PRAGMA user_version = {FORMAT};
 """
 
 
@@ -128,11 +129,22 @@ def is_damage(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def newer(path: Path, version: int) -> LedgerError:
+    """Why a ledger of a newer meterseal is not touched: what is not understood must not be written past."""
+    message = _(
+        "{path} was written by a newer meterseal (its tables are of format {version}, this one knows {known})",
+        path=path,
+        version=version,
+        known=FORMAT,
+    )
+    return LedgerError(message, _("Install the newer version again; nothing was changed in the ledger."))
+
+
 class LedgerReader:
     """Reads a ledger file, also while the agent writes it. Never changes it.
 
     Raises:
-        LedgerError: there is no such file, or it is no ledger.
+        LedgerError: there is no such file, it is no ledger, or it is of a newer meterseal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,6 +156,7 @@ class LedgerReader:
             raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error)) from None
         try:
             known = self._database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+            version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
             if not self._database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
                 self._database.executescript(_NONE_GONE)  # a ledger of an older meterseal
         except sqlite3.Error as error:
@@ -152,6 +165,10 @@ class LedgerReader:
         if not known:
             self.close()
             raise LedgerError(_("{path} is not a meterseal ledger", path=path))
+            raise LedgerError(f"{path} is not a meterseal ledger")
+        if version > FORMAT:
+            self.close()
+            raise newer(path, version)
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -1,0 +1,44 @@
+"""A ledger of a newer meterseal is refused and left as it is; one of an older meterseal is taken over."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agent.ledger import Ledger
+from agent.ledger_file import FORMAT, LedgerError, LedgerReader
+from tests.agent.gateway import GATEWAY, StillClock, begun, new_key, stop
+
+
+def version(path: Path, put: int | None = None) -> int:
+    """The format that stands in the file; after it was set, where one is given."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        if put is not None:
+            database.execute(f"PRAGMA user_version = {put}")
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+async def test_a_newer_ledger_is_refused_by_writer_and_reader_and_not_changed(tmp_path: Path) -> None:
+    path, key = tmp_path / "ledger.sqlite", new_key()
+    await (await begun(path, key, StillClock())).close()
+    version(path, FORMAT + 1)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="written by a newer meterseal") as refused:
+        await Ledger.open(path, GATEWAY, key)
+    assert "Install the newer version again" in refused.value.hint
+    with pytest.raises(LedgerError, match=f"format {FORMAT + 1}, this one knows {FORMAT}"):
+        LedgerReader(path)
+    assert path.read_bytes() == before
+
+
+async def test_an_older_ledger_goes_on_and_says_so_to_older_programs(tmp_path: Path) -> None:
+    path, key, clock = tmp_path / "ledger.sqlite", new_key(), StillClock()
+    await (await begun(path, key, clock)).close()
+    version(path, FORMAT - 1)
+    ledger = await begun(path, key, clock)
+    await ledger.append(stop(clock))
+    await ledger.close()
+    assert version(path) == FORMAT
