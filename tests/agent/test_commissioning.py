@@ -68,6 +68,15 @@ async def test_a_display_that_differs_and_a_meter_that_is_left_out_stand_in_the_
         assert "left out" in (tmp_path / "two.html").read_text("utf-8")
 
 
+async def test_a_meter_that_cannot_be_read_does_not_end_the_walk_and_stands_in_the_report(tmp_path: Path) -> None:
+    async with hall(tmp_path) as at:
+        await at.simulator.unplug("hall")
+        said = await walk(at, "", tmp_path / "report.html", expect=1)
+        assert "0 of 1 meters agree" in said
+        assert ">not read<" in (tmp_path / "report.html").read_text("utf-8")
+        await at.simulator.plug("hall")
+
+
 def test_a_report_tells_what_was_signed_and_a_strangers_words_stay_text() -> None:
     page = report(CONTENT, KEY, LINE)
     found = checked(page, KEY.public)

@@ -45,12 +45,13 @@ def play(here: Round, bus: Bus, late: Callable[[Driver, Request], bool] = lambda
 
 
 def _exchange(probe: Probe, said: bytes) -> Exchange:
+    """What a link makes of what arrived: see `drivers.link`."""
     request = probe.request.data
-    if probe.open_end:
-        return Exchange(request, said, NOW, NOW, NOW, BadFrame("noise", "") if said else NoAnswer("no_answer", ""))
     span = probe.driver.answer_span(request, said, "rtu")
     if span is None:
-        return Exchange(request, said, NOW, NOW, NOW, BadFrame("noise", "") if said else NoAnswer("no_answer", ""))
+        cause, words = probe.driver.fault(request, said, "rtu")
+        silent = cause in ("no_answer", "only_echo")
+        return Exchange(request, said, NOW, NOW, NOW, NoAnswer(cause, words) if silent else BadFrame(cause, words))
     return Exchange(request, said[slice(*span)], NOW, NOW, NOW, checked(probe.driver, request, said[slice(*span)], "rtu"))
 
 
@@ -212,3 +213,13 @@ def test_rounds_with_few_questions_come_first_and_modbus_last() -> None:
     protocols = [each.protocol for each in Wanted().rounds(settable=True, framing="rtu")]
     assert protocols[0] != "modbus"
     assert protocols.index("modbus") == len(protocols) - protocols.count("modbus")
+
+
+def test_an_adapter_that_hears_itself_does_not_look_like_a_meter() -> None:
+    for protocol in SERIAL_PROTOCOLS:
+        here = round_of(protocol, (1, 2, 3))
+        assert play(here, lambda request: request).heard == Heard(), protocol
+    bus = dlt_bus("202311045678", "202311045679")
+    assert len(play(round_of("dlt645"), lambda request: request + bus(request)).heard.met) == 2
+    units = modbus_bus(2)
+    assert len(play(round_of("modbus", (1, 2, 3)), lambda request: request + units(request)).heard.met) == 1
