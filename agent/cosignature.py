@@ -9,7 +9,9 @@ The signature type is 04, so a witness's key can sign no checkpoint of a log, an
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,6 +51,21 @@ def body_of(note: str) -> str:
 def signature_lines(note: str) -> list[str]:
     """A note's signature lines."""
     return [line for line in note.partition("\n\n")[2].split("\n") if line]
+
+
+def said_to_have_cosigned(note: str) -> list[tuple[str, str]]:
+    """Names and times (UTC) of the cosignature lines of a note, unchecked: whoever has the witness's key line can check them."""
+    found = []
+    for line in signature_lines(note):
+        words = line.split(" ")
+        try:
+            data = base64.b64decode(words[2], validate=True) if len(words) == 3 else b""
+            seconds = int.from_bytes(data[4:12], "big")
+            if len(data) == 76:
+                found.append((words[1], f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"))
+        except (ValueError, OverflowError, OSError):
+            continue
+    return found
 
 
 def cosign(note: str, name: str, key: Key, seconds: int) -> str:

@@ -60,6 +60,8 @@ class Explanation:
         protocol: by which its frames were read; `guessed`: from the frames, because no model is at hand.
         frames: its exchanges, each with its number in the record.
         values: the values that are shown.
+        changes: OPC UA: what the server told of changes since the reading before, in the form of an exchange; None where nothing.
+        changed: what of it is shown.
     """
 
     fields: Fields
@@ -67,12 +69,15 @@ class Explanation:
     guessed: bool
     frames: list[Explained]
     values: list[Fields]
+    changes: Explained | None = None
+    changed: tuple[Fields, ...] = ()
 
     def only(self, quantity: str) -> Explanation:
         """The exchanges whose answer holds a quantity, and that value alone."""
         held = [frame for frame in self.frames if any(quantity in piece.values for piece in frame.answer)]
         values = [value for value in self.fields.get("values", []) if value["quantity"] == quantity]
-        return replace(self, frames=held, values=values)
+        changed = tuple(value for value in self.changed if value["quantity"] == quantity)
+        return replace(self, frames=held, values=values, changes=self.changes if changed else None, changed=changed)
 
 
 def record_at(log: Log, n: int) -> bytes:
@@ -106,7 +111,16 @@ def explain(payload: bytes, log: Log | None = None) -> Explanation:
     framing = declared["framing"] if declared else _framing(frames, guessed)
     read = _read(fields)
     made = [_exchange(frame, index, guessed, framing, read) for index, frame in enumerate(frames)]
-    return Explanation(fields, guessed, not protocol, made, _values(fields))
+    return Explanation(fields, guessed, not protocol, made, _values(fields), *_changes(fields.get("changes", {})))
+
+
+def _changes(stated: Fields) -> tuple[Explained | None, tuple[Fields, ...]]:
+    """What a server told of changes, in pieces."""
+    if not stated.get("answer"):
+        return None, ()
+    read = _read({"kind": "reading", "values": stated["values"]})
+    told = {"request": stated["request"], "answer": stated["answer"], "ms": 0}
+    return _exchange(told, 0, "opcua", "own", read), tuple(stated["values"])
 
 
 def pieces_of(protocol: str, framing: str, request: bytes, answer: bytes, fault: str = "") -> tuple[list[Piece], list[Piece]]:

@@ -46,13 +46,19 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
     yield (
         _("{protocol}, guessed from the bytes: the meter's model is not at hand", protocol=protocol) if told.guessed else protocol
     )
-    width = max((len(piece.field) for frame in told.frames for piece in [*frame.request, *frame.answer]), default=0)
+    shown = [*told.frames, *([told.changes] if told.changes else [])]
+    width = max((len(piece.field) for frame in shown for piece in [*frame.request, *frame.answer]), default=0)
     if not told.frames:
         yield ""
         yield _("No bytes belong to it: nobody tried.")
     for frame in told.frames:
         yield ""
         yield from _exchange(frame, width, paint)
+    if told.changes:
+        yield ""
+        yield paint(_("CHANGES  what the server told since the reading before: {count}", count=len(told.changed)), _TITLE)
+        yield from _table([*told.changes.request, *told.changes.answer], width, paint)
+        yield from (paint(printable(_stated(value)), _VALUE) for value in told.changed)
     if told.values:
         yield ""
         yield paint("VALUES", _TITLE)
@@ -106,9 +112,7 @@ def _says(piece: Piece) -> str:
 def _values(told: Explanation, paint: Paint) -> Iterator[str]:
     frames = frames_of(told.fields)
     for value in told.values:
-        quality = f"   {value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else ""
-        stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
-        yield paint(printable(f"  {value['quantity']} = {stated}{quality}"), _VALUE)
+        yield paint(printable(_stated(value)), _VALUE)
         if "formula" not in value:
             yield _("      no good frame holds it")
             continue
@@ -116,6 +120,12 @@ def _values(told: Explanation, paint: Paint) -> Iterator[str]:
             yield f"      {where}"
         for line in working_or_why(value["formula"], frames.usable):
             yield f"      {printable(line)}"
+
+
+def _stated(value: Fields) -> str:
+    quality = f"   {value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else ""
+    stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
+    return f"  {value['quantity']} = {stated}{quality}"
 
 
 def _where(formula: str, answers: Sequence[bytes]) -> Iterator[str]:
@@ -134,21 +144,18 @@ def explain_fields(told: Explanation) -> dict[str, Any]:
         "meter": fields["meter"]["id"],
         "protocol": told.protocol,
         "protocol_guessed": told.guessed,
-        "frames": [
-            {
-                "number": frame.number,
-                "request": [_piece(piece) for piece in frame.request],
-                "answer": [_piece(piece) for piece in frame.answer],
-                "fault": frame.fault,
-                "ms": frame.ms,
-            }
-            for frame in told.frames
-        ],
-        "values": [
-            {**value, "bytes": [_place(place.answer, *place.span()) for place in places(value.get("formula", ""))]}
-            for value in told.values
-        ],
+        "frames": [{"number": frame.number, **_pieces(frame), "fault": frame.fault, "ms": frame.ms} for frame in told.frames],
+        "values": [_read(value) for value in told.values],
+        **({"changes": {**_pieces(told.changes), "values": [_read(value) for value in told.changed]}} if told.changes else {}),
     }
+
+
+def _pieces(frame: Explained) -> dict[str, Any]:
+    return {"request": [_piece(piece) for piece in frame.request], "answer": [_piece(piece) for piece in frame.answer]}
+
+
+def _read(value: Fields) -> dict[str, Any]:
+    return {**value, "bytes": [_place(place.answer, *place.span()) for place in places(value.get("formula", ""))]}
 
 
 def _piece(piece: Piece) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 
+from agent.cosignature import said_to_have_cosigned
 from agent.declaration import Fields, Frames, frames_of
 from agent.findings import CannotCheck, printable
 from agent.story import Story
@@ -30,6 +31,7 @@ _DOUBTS = {
     "map_unconfirmed": N_("its register map is of trust level C or D, and no display was compared with it"),
 }
 _MOST_UNSIGNED = 400
+_MOST_CHANGES = 20
 
 Section = tuple[str, list[str]]
 
@@ -62,6 +64,7 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
         ("1 METER", list(_meter(story))),
         ("2 FRAME", list(_frames(story, frames, values))),
         ("3 COMPUTE", [line for value in values for line in _compute(story, value, frames)]),
+        *([("CHANGES", list(_changes(story.fields["changes"], values)))] if "changes" in story.fields else []),
         ("4 CLOCK", list(_clock(story))),
         ("5 SIGNED", [_signed(story)]),
         ("6 LOG", list(_log(story))),
@@ -212,6 +215,23 @@ def _compute(story: Story, value: Fields, frames: Frames) -> Iterator[str]:
     yield f"  stated: {value.get('value', 'no value')}   {'SAME' if same else 'NOT THE SAME'}"
 
 
+def _changes(changes: Fields, values: list[Fields]) -> Iterator[str]:
+    """What an OPC UA server told of changes since the reading before, of the values that are shown."""
+    for name in [value["quantity"] for value in values]:
+        told = [str(each.get("value", each.get("cause"))) for each in changes["values"] if each["quantity"] == name]
+        more = _(" and {count} more", count=len(told) - _MOST_CHANGES) if len(told) > _MOST_CHANGES else ""
+        if told:
+            yield _("since the reading before {quantity} was: {told}", quantity=name, told=", ".join(told[:_MOST_CHANGES]) + more)
+    if not changes["values"]:
+        yield _("the server told of none since the reading before")
+    words = (("begun", _("subscription begun {count} times")), ("overflow", _("{count} times the server lost some")))
+    for name, text in (*words, ("dropped", _("{count} were received and not sealed"))):
+        if name in changes:
+            yield text.format(count=changes[name])
+    if "cause" in changes:
+        yield _("not all is followed: {cause}", cause=changes["cause"].replace("_", " "))
+
+
 def _clock(story: Story) -> Iterator[str]:
     clock = story.fields["clock"]
     error = _(", error at most {error_ms} ms", error_ms=clock["error_ms"]) if "error_ms" in clock else _(", error not known")
@@ -265,6 +285,8 @@ def _log(story: Story) -> Iterator[str]:
     whose = _("held elsewhere") if cover.outside else _("of the log itself")
     state = f"WRONG: {cover.problem}" if cover.problem else _("inclusion proof of {proof} hashes ok", proof=len(cover.proof))
     yield _("checkpoint of size {size} {whose}: {state}", size=cover.claim.size, whose=whose, state=state)
+    for name, time in said_to_have_cosigned(cover.note):
+        yield _("seen by {name} at {time}, by its line; `meterseal verify --witness` checks it", name=name, time=time)
 
 
 def _neighbour(side: str, fields: Fields | None) -> str:

@@ -12,6 +12,8 @@ from agent import checkpoint
 from agent.cosignature import cosign, witness_key
 from agent.findings import CannotCheck
 from agent.report import Report
+from agent.trace import trace
+from agent.trace_text import trace_text
 from tests.agent.both import verify
 from tests.agent.ledgers import EVERY_S, ORIGIN, Gateway, new_key
 
@@ -64,6 +66,13 @@ def test_a_witnessed_log_says_up_to_where_who_saw_it_and_when() -> None:
     assert f"the first {size} by {PLANT}, which saw them at 2026-03-01T02:46:00Z; unanchored tail: 1 record" in report.text()
     anchors = json.loads(report.json())["anchors"]
     assert anchors == [{"by": name, "size": size, "time": "2026-03-01T02:46:00Z"} for name in (PLANT, ASSESSOR)]
+
+
+def test_the_trace_of_a_value_names_who_cosigned_the_checkpoint_over_it() -> None:
+    gateway = witnessed_gateway()
+    text = trace_text(trace(gateway.log, meter="rtu-1", key=gateway.key_line))
+    assert f"seen by {ASSESSOR} at 2026-03-01T02:46:00Z" in text
+    assert f"seen by {PLANT} at 2026-03-01T02:46:00Z" in text
 
 
 def delete_tail(gateway: Gateway) -> None:

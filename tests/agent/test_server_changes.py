@@ -15,10 +15,14 @@ pytest.importorskip("asyncua", reason="asyncua is not installed: pip install 'me
 
 from agent.changes import Changes
 from agent.evidence import Evidence
+from agent.explain import explain, record_at
+from agent.explain_text import explain_text
 from agent.polled import polled_meters
 from agent.record import parse
 from agent.server_changes import Kept
 from agent.source import open_log
+from agent.trace import trace
+from agent.trace_text import trace_text
 from config.check import load_site
 from config.library import read_model
 from config.mistake import ConfigError
@@ -74,6 +78,14 @@ async def test_every_change_between_two_readings_is_sealed_with_its_bytes_in_ord
         assert values(agent.readings("m1")[-1])["active_power"] == "5"
         assert counted(agent, "begun") == 1
         assert agent.readings("m1")[-1]["changes"] == {"request": "", "answer": "", "values": []}
+        most = max(agent.readings("m1"), key=lambda fields: len(fields["changes"]["values"]))
+    stated = [change["value"] for change in most["changes"]["values"]]
+    with contextlib.closing(open_log(tmp_path / "state")) as log:
+        page = explain_text(explain(record_at(log, most["n"]), log).only("active_power"))
+        story = trace_text(trace(log, n=most["n"], key=None))
+    assert f"CHANGES  what the server told since the reading before: {len(stated)}" in page
+    assert [line.split()[2] for line in page.splitlines() if line.startswith("  active_power = ")][: len(stated)] == stated
+    assert f"since the reading before active_power was: {', '.join(stated)}" in story
 
 
 async def test_what_did_not_fit_the_servers_queue_is_counted_and_told(peer: Peer, tmp_path: Path) -> None:
