@@ -27,15 +27,12 @@ from urllib.parse import parse_qs, urlsplit
 import h11
 
 from agent.clock import Clock
-from agent.condition import CODES, ailments_of
-from agent.condition import Seen as Condition
-from agent.page_look import Answer, Look, not_here
-from agent.page_overview import Live
-from agent.page_words import language_of, words_of
+from agent.condition import Seen
+from agent.page_look import Answer, Look
 from config.check import SiteFile
 
 _MOST_CONNECTIONS = 32
-_LONGEST_HEAD = 8192
+_LONGEST_HEAD, _LONGEST_ADDRESS = 8192, 200
 _READ_SECONDS = 5.0
 _WRITE_SECONDS = 20.0
 _AGAIN_SECONDS = 60.0
@@ -63,7 +60,7 @@ class _NotAnswered(Exception):
 
 
 async def serve_page(
-    endpoint: str, site: Callable[[], SiteFile], state: Path, seen: Callable[[], Condition], clock: Clock, log: Any
+    endpoint: str, site: Callable[[], SiteFile], state: Path, seen: Callable[[], Seen], clock: Clock, log: Any
 ) -> None:
     """Serves the page until it is cancelled.
 
@@ -76,7 +73,7 @@ async def serve_page(
     """
     host, _, port = endpoint.rpartition(":")
     style = Path(__file__).with_name("page.css").read_bytes()
-    page = _Page(Look(site, state, clock, style), lambda: live_of(seen()))
+    page = _Page(Look(site, state, clock, style), seen)
     told = False
     while True:
         try:
@@ -94,22 +91,15 @@ async def serve_page(
             await server.serve_forever()
 
 
-def live_of(seen: Condition) -> Live:
-    """How the agent is, as the page shows it."""
-    ailments = [(each.place, each.text, CODES.get(each.name, "")) for each in ailments_of(seen)]
-    destinations = {each.broker: (each.connected, each.why) for each in seen.deliveries}
-    return Live(seen.links, destinations, seen.trust.state, seen.trust.error_ms, ailments)
-
-
 def _written(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Page:
-    def __init__(self, look: Look, live: Callable[[], Live]) -> None:
+    def __init__(self, look: Look, seen: Callable[[], Seen]) -> None:
         self._look = look
-        self._live = live
+        self._seen = seen
         self._one = asyncio.Lock()
         self._connections = 0
 
@@ -148,17 +138,17 @@ class _Page:
     async def _answer(self, request: h11.Request) -> Answer:
         headers = {name: value.decode("latin-1") for name, value in request.headers}
         if request.method not in (b"GET", b"HEAD"):
-            raise _NotAnswered(405, words_of("en")("This page can only be read."))
+            raise _NotAnswered(405, "This page can only be read.")
         if not is_this_machine(headers.get(b"host", "")):
             raise _NotAnswered(421, "Open this page under the gateway's address or its own name.")
-        target = urlsplit(request.target.decode("latin-1"))
-        asked = parse_qs(target.query, max_num_fields=8).get("lang", [""])[0] if len(target.query) <= 200 else ""
-        accepted = headers.get(b"accept-language", "")
-        if len(target.path) > 200:
-            language = language_of(asked, accepted)
-            return not_here(language, words_of(language))
+        try:
+            target = urlsplit(request.target.decode("latin-1"))
+            asked = parse_qs(target.query[:_LONGEST_ADDRESS], max_num_fields=8).get("lang", [""])[0]
+        except ValueError:
+            raise _NotAnswered(400, "This is no address that can be read.") from None
+        accepted, path = headers.get(b"accept-language", ""), target.path[:_LONGEST_ADDRESS]
         async with self._one:
-            return await asyncio.to_thread(self._look.at, target.path, asked, accepted, self._live())
+            return await asyncio.to_thread(self._look.at, path, asked, accepted, self._seen())
 
 
 def is_this_machine(host: str) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
+from agent.condition import CODES, ailments_of
+from agent.condition import Seen as Condition
 from agent.explain import explain
 from agent.explain_text import explain_text
 from agent.findings import CannotCheck
@@ -25,7 +27,7 @@ from agent.page_html import Html, element
 from agent.page_meter import MeterSeen, meter_page, record_page
 from agent.page_overview import Live, Seen, document, overview
 from agent.page_past import day_of_meter, month_of_meter, newest_readings
-from agent.page_words import Words, language_of, words_of
+from agent.page_words import LANGUAGES, _, language_of
 from agent.record import RecordError, parse
 from agent.seal import base64url
 from agent.source import open_log
@@ -34,6 +36,7 @@ from agent.status import Status, status_of
 from agent.trace import trace
 from agent.trace_text import trace_text
 from config.check import SiteFile
+from config.language import speaking
 from config.zone import zone_of
 
 _METER = re.compile(r"/meter/([A-Za-z0-9][A-Za-z0-9_-]{0,39})")
@@ -76,31 +79,34 @@ class Look:
     def _zone(self) -> tzinfo:
         return zone_of(self._site.site.timezone)
 
-    def at(self, path: str, asked: str, accepted: str, live: Live) -> Answer:
+    def at(self, path: str, asked: str, accepted: str, seen: Condition) -> Answer:
         """The answer to an address. To be called in a thread, by one at a time.
 
         Args:
             path, asked: the address and the language in it, empty if it says none.
             accepted: Accept-Language.
-            live: what the agent knows of itself.
+            seen: how the agent is.
         """
         language = language_of(asked, accepted)
-        words = words_of(language)
         if (site := self._in_force()) is not self._site:
             self._site, self._kept = site, {}
+        with speaking(LANGUAGES[language]):
+            return self._at(path, language, live_of(seen))
+
+    def _at(self, path: str, language: str, live: Live) -> Answer:
         if path == "/style.css":
             return Answer(200, "text/css; charset=utf-8", self._style)
         try:
             if path == "/":
-                return _page(overview(self._overview(live), language, words))
+                return _page(overview(self._overview(live), language))
             if found := _METER.fullmatch(path):
-                return self._meter(found[1], language, words)
+                return self._meter(found[1], language)
             if found := _RECORD.fullmatch(path):
-                return self._record(int(found[1]), found[2], language, words)
+                return self._record(int(found[1]), found[2], language)
         except LedgerError as error:
-            text = f"{words('The ledger cannot be read now.')} {error}"
+            text = f"{_('The ledger cannot be read now.')} {error}"
             return _page(document(text, language, "/", element("p", text, class_="state bad")), 503)
-        return not_here(language, words)
+        return not_here(language)
 
     def _once(self, key: str, seconds: float, make: Callable[[], Any]) -> Any:
         """Something made, or kept from before."""
@@ -128,11 +134,11 @@ class Look:
             leaf = base64url(reader.leaf(n)) if n >= 0 else ""
             return status_of(reader, self._site, self._state, now_ns), (n, leaf)
 
-    def _meter(self, name: str, language: str, words: Words) -> Answer:
+    def _meter(self, name: str, language: str) -> Answer:
         if name not in {meter.id for meter in self._site.site.meters}:
-            return not_here(language, words)
+            return not_here(language)
         seen = self._once(f"/meter/{name}", _METER_KEPT_SECONDS, lambda: self._meter_seen(name))
-        return _page(meter_page(seen, self._zone, language, words)) if seen else not_here(language, words)
+        return _page(meter_page(seen, self._zone, language)) if seen else not_here(language)
 
     def _meter_seen(self, name: str) -> MeterSeen | None:
         with closing(LedgerReader(self._state / LEDGER_FILE)) as reader:
@@ -144,13 +150,13 @@ class Look:
             day = day_of_meter(reader, name, newest, self._clock.now_ns() // 1_000_000)
             return MeterSeen(declared["meter"], newest, day, month_of_meter(reader, name))
 
-    def _record(self, n: int, quantity: str | None, language: str, words: Words) -> Answer:
-        told = self._once(f"/record/{n}/{quantity}", _METER_KEPT_SECONDS, lambda: self._record_texts(n, quantity))
+    def _record(self, n: int, quantity: str | None, language: str) -> Answer:
+        told = self._once(f"/record/{n}/{quantity}/{language}", _METER_KEPT_SECONDS, lambda: self._record_texts(n, quantity))
         if told is None:
-            return not_here(language, words)
+            return not_here(language)
         title, text, explained = told
         path = f"/record/{n}" + (f"/{quantity}" if quantity else "")
-        return _page(record_page(n, title, text, explained, language, words, path))
+        return _page(record_page(n, title, text, explained, language, path))
 
     def _record_texts(self, n: int, quantity: str | None) -> tuple[str, str, str] | None:
         """Title, trace and explanation of a record; None where there is none."""
@@ -171,10 +177,17 @@ class Look:
         return f"{fields['meter']['id']} {quantity or ''}".strip(), text, explained
 
 
-def not_here(language: str, words: Words) -> Answer:
+def live_of(seen: Condition) -> Live:
+    """How the agent is, as the page shows it."""
+    ailments = [(each.place, each.text, CODES.get(each.name, "")) for each in ailments_of(seen)]
+    destinations = {each.broker: (each.connected, each.why) for each in seen.deliveries}
+    return Live(seen.links, destinations, seen.trust.state, seen.trust.error_ms, ailments)
+
+
+def not_here(language: str) -> Answer:
     """The answer to an address that is none."""
-    text = words("This page is not here.")
-    back = element("a", words("All meters"), href=f"/?lang={language}")
+    text = _("This page is not here.")
+    back = element("a", _("All meters"), href=f"/?lang={language}")
     return _page(document(text, language, "/", element("h1", text), element("p", back)), 404)
 
 

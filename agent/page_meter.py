@@ -13,7 +13,7 @@ from agent.page_html import Html, element
 from agent.page_overview import document, local, pairs, table
 from agent.page_past import Day
 from agent.page_trend import bars, legend, line
-from agent.page_words import Words
+from agent.page_words import _
 
 Fields = Mapping[str, Any]
 
@@ -34,31 +34,31 @@ class MeterSeen:
     month: tuple[str, str, list[tuple[str, Decimal | None]]] | None
 
 
-def meter_page(seen: MeterSeen, zone: tzinfo, language: str, words: Words) -> Html:
+def meter_page(seen: MeterSeen, zone: tzinfo, language: str) -> Html:
     """The page of a meter."""
     name, declared = seen.declared["id"], seen.declared
-    about = [(words("place"), declared["place"]), (words("serial number"), declared["serial"])]
+    about = [(_("place"), declared["place"]), (_("serial number"), declared["serial"])]
     plate = " ".join(filter(None, (declared.get("maker"), declared.get("product"))))
-    about += [(words("model"), f"{declared['model']}{f' ({plate})' if plate else ''}")]
-    about += [(words("line"), declared["link"]), (words("address"), declared["address"])]
+    about += [(_("model"), f"{declared['model']}{f' ({plate})' if plate else ''}")]
+    about += [(_("line"), declared["link"]), (_("address"), declared["address"])]
     return document(
         name,
         language,
         f"/meter/{name}",
-        _back(language, words),
+        _back(language),
         element("h1", name),
         pairs([(key, text) for key, text in about if text]),
-        element("section", element("h2", words("Newest values")), *_values(seen, zone, language, words)),
-        element("section", element("h2", words("Last day")), *_day(seen.day, zone, words)),
-        element("section", element("h2", words("Last month")), *_month(seen.month, words)),
+        element("section", element("h2", _("Newest values")), *_values(seen, zone, language)),
+        element("section", element("h2", _("Last day")), *_day(seen.day, zone)),
+        element("section", element("h2", _("Last month")), *_month(seen.month)),
     )
 
 
-def _back(language: str, words: Words) -> Html:
-    return element("p", element("a", f"← {words('All meters')}", href=f"/?lang={language}"), class_="screen")
+def _back(language: str) -> Html:
+    return element("p", element("a", f"← {_('All meters')}", href=f"/?lang={language}"), class_="screen")
 
 
-def _values(seen: MeterSeen, zone: tzinfo, language: str, words: Words) -> list[Html]:
+def _values(seen: MeterSeen, zone: tzinfo, language: str) -> list[Html]:
     made = []
     for every_ms, (n, fields) in sorted(seen.newest.items(), reverse=True):
         rows: list[Sequence[str]] = []
@@ -67,36 +67,36 @@ def _values(seen: MeterSeen, zone: tzinfo, language: str, words: Words) -> list[
             link = element("a", shown, href=f"/record/{n}/{value['quantity']}?lang={language}")
             unit = value.get("unit", "")
             doubt = f": {value['cause'].replace('_', ' ')}" if "value" in value and "cause" in value else ""
-            rows.append([value["quantity"], link, "" if unit == "1" else unit, words(value.get("quality", "good")) + doubt])
-        when = f"{local(fields['time'], zone)}, {words('Record')} {n}, {words('every')} {interval(every_ms)}"
-        made += [legend(when), table([words("quantity"), words("value"), words("unit"), words("quality")], rows)]
-    return made or [element("p", words("nothing read yet"))]
+            rows.append([value["quantity"], link, "" if unit == "1" else unit, _(value.get("quality", "good")) + doubt])
+        when = f"{local(fields['time'], zone)}, {_('Record')} {n}, {_('every')} {interval(every_ms)}"
+        made += [legend(when), table([_("quantity"), _("value"), _("unit"), _("quality")], rows)]
+    return made or [element("p", _("nothing read yet"))]
 
 
-def _day(day: Day | None, zone: tzinfo, words: Words) -> list[Html]:
+def _day(day: Day | None, zone: tzinfo) -> list[Html]:
     if day is None or not day.points:
-        return [element("p", words("Nothing was read in this time."))]
-    per = f" {words('per')} {interval(day.per_ms)}" if day.per_ms else ""
+        return [element("p", _("Nothing was read in this time."))]
+    per = f" {_('per')} {interval(day.per_ms)}" if day.per_ms else ""
     title = f"{day.quantity}, {day.unit}{per}"
     return [legend(title), line(day.points, day.begin_ms, day.step_ms, zone, title)]
 
 
-def _month(month: tuple[str, str, list[tuple[str, Decimal | None]]] | None, words: Words) -> list[Html]:
+def _month(month: tuple[str, str, list[tuple[str, Decimal | None]]] | None) -> list[Html]:
     if month is None:
-        return [element("p", words("No day is closed yet."))]
+        return [element("p", _("No day is closed yet."))]
     quantity, unit, days = month
-    title = f"{quantity}, {unit} {words('per day')}"
+    title = f"{quantity}, {unit} {_('per day')}"
     return [legend(title), bars(days, title)]
 
 
-def record_page(n: int, title: str, text: str, explained: str, language: str, words: Words, path: str) -> Html:
+def record_page(n: int, title: str, text: str, explained: str, language: str, path: str) -> Html:
     """The page of a record: its trace, and its frames byte by byte."""
     return document(
-        f"{words('Record')} {n}",
+        f"{_('Record')} {n}",
         language,
         path,
-        _back(language, words),
+        _back(language),
         element("h1", title),
-        *([element("section", element("h2", words("Trace")), element("pre", text))] if text else []),
-        *([element("section", element("h2", words("byte by byte")), element("pre", explained))] if explained else []),
+        *([element("section", element("h2", _("Trace")), element("pre", text))] if text else []),
+        *([element("section", element("h2", _("byte by byte")), element("pre", explained))] if explained else []),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from agent.account import interval
 from agent.faults import FAULTS, code_of_cause
 from agent.page_html import Html, element, joined
-from agent.page_words import LANGUAGES, Words
+from agent.page_words import LANGUAGES, _
 from agent.status import MeterStatus, Status
 from agent.status_text import delivery_text
 from config.zone import zone_of
@@ -74,39 +74,35 @@ def document(title: str, language: str, path: str, *inner: str) -> Html:
     return joined(Html("<!doctype html>"), element("html", head, body, lang="zh-Hans" if language == "zh" else language))
 
 
-def overview(seen: Seen, language: str, words: Words) -> Html:
+def overview(seen: Seen, language: str) -> Html:
     """The page."""
-    status, troubles = seen.status, list(_troubles(seen, words))
+    status, troubles = seen.status, list(_troubles(seen))
     count = len(troubles)
-    state = (
-        words("All meters are read.") if not count else f"{count} {words('needs attention' if count == 1 else 'need attention')}"
-    )
+    state = _("All meters are read.") if not count else f"{count} {_('needs attention' if count == 1 else 'need attention')}"
     return document(
         seen.gateway,
         language,
         "/",
         element("h1", seen.gateway),
         element("p", state, class_="state " + ("bad" if count else "good")),
-        element("p", f"{words('as of')} {seen.at:%Y-%m-%d %H:%M:%S}, {status.zone}", class_="small"),
-        _section(words("What needs attention"), element("ul", *troubles, class_="troubles")) if troubles else "",
-        _section(
-            words("Meters"), element("div", *(_card(each, seen, language, words) for each in status.meters), class_="cards")
-        ),
-        element("p", words("Where a value comes from: click it."), class_="small screen"),
-        _section(words("Lines"), _lines(seen, words)),
-        _section(words("Delivery"), _delivery(seen, words)),
-        _section(words("Ledger and clock"), _ledger(seen, words)),
+        element("p", f"{_('as of')} {seen.at:%Y-%m-%d %H:%M:%S}, {status.zone}", class_="small"),
+        _section(_("What needs attention"), element("ul", *troubles, class_="troubles")) if troubles else "",
+        _section(_("Meters"), element("div", *(_card(each, seen, language) for each in status.meters), class_="cards")),
+        element("p", _("Where a value comes from: click it."), class_="small screen"),
+        _section(_("Lines"), _lines(seen)),
+        _section(_("Delivery"), _delivery(seen)),
+        _section(_("Ledger and clock"), _ledger(seen)),
     )
 
 
-def age_text(seconds: int | None, words: Words) -> str:
+def age_text(seconds: int | None) -> str:
     """How long ago something was: `12 s ago`."""
     if seconds is None:
-        return words("never read")
+        return _("never read")
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit} {words('ago')}"
-    return f"{seconds} s {words('ago')}"
+            return f"{seconds // size} {unit} {_('ago')}"
+    return f"{seconds} s {_('ago')}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
@@ -125,13 +121,13 @@ def _section(title: str, *inner: str) -> Html:
     return element("section", element("h2", title), *inner)
 
 
-def _card(meter: MeterStatus, seen: Seen, language: str, words: Words) -> Html:
+def _card(meter: MeterStatus, seen: Seen, language: str) -> Html:
     """A meter: name, place, its newest values, how old they are, how complete the day is."""
     lang, day = f"?lang={language}", meter.today
-    values = [element("span", value) for value in meter.values] or [element("span", words("nothing read yet"))]
+    values = [element("span", value) for value in meter.values] or [element("span", _("nothing read yet"))]
     shown = element("a", *values, href=f"/record/{meter.n}{lang}", class_="values") if meter.n is not None else joined(*values)
-    share = f"{words('today')} {day.completeness_percent} % {words('complete')}" if day.completeness_percent else ""
-    rest = [age_text(meter.age_s, words), share, words("not evidence grade") if meter.doubt else ""]
+    share = f"{_('today')} {day.completeness_percent} % {_('complete')}" if day.completeness_percent else ""
+    rest = [age_text(meter.age_s), share, _("not evidence grade") if meter.doubt else ""]
     return element(
         "article",
         element("h3", element("a", meter.meter, href=f"/meter/{meter.meter}{lang}")),
@@ -142,28 +138,28 @@ def _card(meter: MeterStatus, seen: Seen, language: str, words: Words) -> Html:
     )
 
 
-def _troubles(seen: Seen, words: Words) -> Iterator[Html]:
+def _troubles(seen: Seen) -> Iterator[Html]:
     """What is wrong, each with its fault's text."""
     status, zone = seen.status, zone_of(seen.status.zone)
     for place, text, code in seen.live.ailments:
-        yield _trouble(place, text, code, words)
+        yield _trouble(place, text, code)
     for meter in status.meters:
         for gap in meter.gaps:
             since, every = local(gap.since, zone), f" ({interval(gap.every_ms)})" if len(meter.every_ms) > 1 else ""
             cause = gap.cause.replace("_", " ")
-            what = f"{words('no reading since')} {since}{every}: {cause}, {gap.missed} {words('polls missed')}"
-            yield _trouble(meter.meter, what, code_of_cause(gap.cause), words)
+            what = f"{_('no reading since')} {since}{every}: {cause}, {gap.missed} {_('polls missed')}"
+            yield _trouble(meter.meter, what, code_of_cause(gap.cause))
         if meter.doubt:
-            yield _trouble(meter.meter, f"{words('not evidence grade')}: {meter.doubt.replace('_', ' ')}", "", words)
+            yield _trouble(meter.meter, f"{_('not evidence grade')}: {meter.doubt.replace('_', ' ')}", "")
         if paper := status.papers.get(meter.meter):
-            yield _trouble(meter.meter, paper, "", words)
+            yield _trouble(meter.meter, paper, "")
 
 
-def _trouble(name: str, what: str, code: str, words: Words) -> Html:
+def _trouble(name: str, what: str, code: str) -> Html:
     fault = FAULTS.get(code)
     told = [element("strong", f"{name} "), what]
     if fault:
-        told += [element("br"), element("span", f"{code} {fault.title}. {words('Check first:')} {fault.first}", class_="small")]
+        told += [element("br"), element("span", f"{code} {_(fault.title)}. {_('Check first:')} {_(fault.first)}", class_="small")]
     return element("li", *told)
 
 
@@ -172,37 +168,37 @@ def local(time: str, zone: tzinfo) -> str:
     return f"{datetime.fromisoformat(time).astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
-def _lines(seen: Seen, words: Words) -> Html:
+def _lines(seen: Seen) -> Html:
     rows = []
     for line in seen.status.lines:
         live = seen.live.links.get(line.line, {})
-        is_open = words("yes" if live["open"] else "no") if "open" in live else ""
+        is_open = _("yes" if live["open"] else "no") if "open" in live else ""
         told = [is_open, f"{line.busy_percent} %", str(live.get("waiting", "")), str(live.get("overruns", ""))]
         rows.append([line.line, *told])
-    busy = f"{words('busy')} ({words('last hour')})"
-    return table([words("line"), words("open"), busy, words("waiting"), words("overruns")], rows)
+    busy = f"{_('busy')} ({_('last hour')})"
+    return table([_("line"), _("open"), busy, _("waiting"), _("overruns")], rows)
 
 
-def _delivery(seen: Seen, words: Words) -> Html:
+def _delivery(seen: Seen) -> Html:
     if not seen.status.delivered:
-        return element("p", words("No destination: readings stay in the ledger."))
+        return element("p", _("No destination: readings stay in the ledger."))
     rows = []
     for name, count in seen.status.delivered.items():
         connected, why = seen.live.destinations.get(name, (False, ""))
-        state = words("connected") if connected else words("not connected")
+        state = _("connected") if connected else _("not connected")
         rows.append([name, f"{state}{': ' if why else ''}{why}", delivery_text(count, seen.status.records)])
-    return table([words("destination"), words("state"), words("delivered")], rows)
+    return table([_("destination"), _("state"), _("delivered")], rows)
 
 
-def _ledger(seen: Seen, words: Words) -> Html:
+def _ledger(seen: Seen) -> Html:
     status, live, (n, leaf) = seen.status, seen.live, seen.head
-    error = f", {words('off by at most')} {live.clock_error_ms} ms" if live.clock_error_ms is not None else ""
+    error = f", {_('off by at most')} {live.clock_error_ms} ms" if live.clock_error_ms is not None else ""
     return pairs(
         [
-            (words("records"), str(status.records)),
-            (words("newest record"), str(n) if n >= 0 else ""),
-            (words("its hash"), leaf),
-            (words("newest checkpoint covers"), str(status.checkpoint)),
-            (words("clock"), f"{words(live.clock)}{error}"),
+            (_("records"), str(status.records)),
+            (_("newest record"), str(n) if n >= 0 else ""),
+            (_("its hash"), leaf),
+            (_("newest checkpoint covers"), str(status.checkpoint)),
+            (_("clock"), f"{_(live.clock)}{error}"),
         ]
     )

@@ -1,11 +1,15 @@
-"""The status page's words in the languages it knows, and which one a reader is shown. Pure."""
+"""The status page's words in Chinese, and which language a reader is shown. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-LANGUAGES = ("en", "zh")
-Words = Callable[[str], str]
+from config.language import CHINESE as CHINESE_LANGUAGE
+from config.language import ENGLISH, N_, spoken
+from config.language import _ as marked
+
+LANGUAGES = {"en": ENGLISH, "zh": CHINESE_LANGUAGE}
+STATES = (N_("synchronized"), N_("unsynchronized"), N_("unknown"), N_("good"), N_("uncertain"), N_("bad"))
 
 CHINESE: Mapping[str, str] = {
     "All meters are read.": "所有表计读数正常。",
@@ -81,13 +85,14 @@ CHINESE: Mapping[str, str] = {
     "Time": "时间",
     "as of": "截至",
 }
-_TABLES: Mapping[str, Mapping[str, str]] = {"en": {}, "zh": CHINESE}
 
 
-def words_of(language: str) -> Words:
-    """What turns an English text of the page into another language; a text that has no translation stays."""
-    table = _TABLES[language]
-    return lambda text: table.get(text, text)
+def _(message: str, **values: object) -> str:
+    """A message in the language that is spoken: from the catalog, else as it stands here; English where neither has it."""
+    said = marked(message)
+    if said == message and spoken() == CHINESE_LANGUAGE:
+        said = CHINESE.get(message, message)
+    return said.format(**values) if values else said
 
 
 def language_of(asked: str, accepted: str) -> str:
@@ -100,7 +105,7 @@ def language_of(asked: str, accepted: str) -> str:
     for wanted in (asked, *_by_preference(accepted)):
         if (language := wanted.strip().lower().split("-")[0]) in LANGUAGES:
             return language
-    return LANGUAGES[0]
+    return "en"
 
 
 def _by_preference(accepted: str) -> list[str]:

@@ -138,7 +138,7 @@ def test_the_language_is_the_first_one_known(asked: str, accepted: str, language
 def test_every_text_of_the_pages_has_its_chinese() -> None:
     told = set()
     for path in (Path(__file__).parents[2] / "agent").glob("page_*.py"):
-        told |= set(re.findall(r"words\(\s*[\"']([^\"']+)[\"']", path.read_text("utf-8")))
+        told |= set(re.findall(r"\b_\(\s*[\"']([^\"']+)[\"']", path.read_text("utf-8")))
     assert told - CHINESE.keys() == set()
 
 
@@ -206,7 +206,14 @@ async def test_what_is_not_there_is_told_as_such(url: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     "request_bytes",
-    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /?" + b"a=1&" * 20 + b" HTTP/1.1\r\nHost: 127.0.0.1",
+        b"GET //[ HTTP/1.1\r\nHost: 127.0.0.1",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ],
 )
 async def test_what_is_no_request_is_refused(url: str, request_bytes: bytes) -> None:
     assert (await sent(url, request_bytes + b"\r\n\r\n"))[0] == 400

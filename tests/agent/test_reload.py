@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from agent.keys import make_key
+from agent.ledger_file import LedgerError, LedgerReader
 from agent.record import parse
 from tests.agent.at_work import AtWork, at_work, until
 from tests.agent.both import verify
-from tests.agent.gateway import FastClock
+from tests.agent.gateway import GATEWAY, FastClock
 from tests.agent.ledgers import Gateway
 from tests.agent.reloads import Plant, judged, reloaded, simulated
+from tests.agent.servers import accounted
+from tests.agent.servers import site as server_site
 from tests.agent.test_polling import SDM120, hall, rtu, site
 from tests.brokers import Mosquitto
+from tests.peers.opcua_meters import serving
 
 
 def configs(agent: AtWork) -> list[dict[str, Any]]:
@@ -199,3 +207,52 @@ def test_both_verifiers_find_a_site_file_that_takes_the_place_of_another_one_tha
     assert verify(gateway.log, key=gateway.key_line).findings.total == 0
     gateway.append("config", digest="ef" * 32, who="wang.li", before="ab" * 32, changed=[])
     assert set(verify(gateway.log, key=gateway.key_line).findings.counts) == {"CONFIG"}
+
+
+async def test_the_meters_of_a_server_change_while_a_line_goes_on(tmp_path: Path) -> None:
+    with serving() as peer:
+        async with at_work(tmp_path, server_site(peer, meters=2), FastClock(5.0)) as agent:
+            await until(lambda: len(agent.readings("m2")) >= 2)
+            assert await reloaded(agent, tmp_path, server_site(peer, meters=3, points=3)) == "site.reloaded"
+            await until(lambda: len(agent.readings("m3")) >= 2)
+            assert {value["quantity"] for value in agent.readings("m1")[-1]["values"]} >= {"frequency"}
+            assert set(agent.causes("m1")) | set(agent.causes("m2")) <= {"reload", "not_open"}
+            for meter in ("m1", "m2"):
+                accounted(agent, meter)
+
+
+async def test_a_closed_terminal_ends_the_agent_and_is_no_reload(tmp_path: Path) -> None:
+    make_key(tmp_path / "state", GATEWAY)
+    text = site("1s", {"hall": "tcp: '127.0.0.1:9', framing: rtu"}, {"id": "EM-1", "address": 1})
+    (tmp_path / "site.yaml").write_text(f"gateway: {GATEWAY}\n{text}", "utf-8")
+    words = ["--site", str(tmp_path / "site.yaml"), "--state", str(tmp_path / "state")]
+    master, slave = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL, "run", *words],
+        stdin=slave,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(slave)
+    await until(lambda: (tmp_path / "state" / "ledger.sqlite").exists() and _kinds(tmp_path) >= {"start"})
+    os.close(master)  # the terminal goes away, and the kernel sends SIGHUP
+    await until(lambda: running.poll() is not None)
+    assert running.returncode == 0
+    with contextlib.closing(LedgerReader(tmp_path / "state" / "ledger.sqlite")) as past:
+        (stop,) = [parse(payload) for _, payload in past.kind_records("stop")]
+    assert stop["reason"] == "sighup"
+
+
+_ON_A_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from agent.__main__ import main
+main()
+"""
+
+
+def _kinds(folder: Path) -> set[str]:
+    with contextlib.suppress(LedgerError), contextlib.closing(LedgerReader(folder / "state" / "ledger.sqlite")) as past:
+        return {parse(payload)["kind"] for _, payload in past.payloads()}
+    return set()
