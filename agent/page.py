@@ -30,17 +30,17 @@ from agent.clock import Clock
 from agent.condition import Seen
 from agent.page_look import Answer, Look
 from config.check import SiteFile
+from config.language import _
 
 _MOST_CONNECTIONS = 32
 _LONGEST_HEAD, _LONGEST_ADDRESS = 8192, 200
 _READ_SECONDS = 5.0
 _WRITE_SECONDS = 20.0
 _AGAIN_SECONDS = 60.0
+_TEXT, _ALLOWED = "text/plain; charset=utf-8", "GET, HEAD"
+_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _HEADERS = (
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    ("Content-Security-Policy", _POLICY),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
@@ -71,7 +71,7 @@ async def serve_page(
         seen: how the agent is at this moment.
         clock, log: as everywhere.
     """
-    host, _, port = endpoint.rpartition(":")
+    host, port = endpoint.rsplit(":", 1)
     style = Path(__file__).with_name("page.css").read_bytes()
     page = _Page(Look(site, state, clock, style), seen)
     told = False
@@ -80,7 +80,7 @@ async def serve_page(
             server = await asyncio.start_server(page.hear, host, int(port), limit=_LONGEST_HEAD)
         except OSError as error:
             if not told:
-                hint = "Write another port behind page: in site.yaml, or end what uses it. It is tried again every minute."
+                hint = _("Write another port behind page: in site.yaml, or end what uses it. It is tried again every minute.")
                 log.warning("page.cannot_listen", page=endpoint, reason=error.strerror or str(error), hint=hint)
             told = True
             await clock.sleep(_AGAIN_SECONDS)
@@ -130,22 +130,22 @@ class _Page:
             method = request.method
             answer = await self._answer(request)
         except _NotAnswered as refusal:
-            answer = Answer(refusal.status, "text/plain; charset=utf-8", f"{refusal}\n".encode())
+            answer = Answer(refusal.status, _TEXT, f"{refusal}\n".encode())
         except h11.RemoteProtocolError as error:
-            answer = Answer(error.error_status_hint, "text/plain; charset=utf-8", b"This is no request that can be read.\n")
+            answer = Answer(error.error_status_hint, _TEXT, f"{_('This is no request that can be read.')}\n".encode())
         return _bytes(connection, answer, head_only=method == b"HEAD")
 
     async def _answer(self, request: h11.Request) -> Answer:
         headers = {name: value.decode("latin-1") for name, value in request.headers}
         if request.method not in (b"GET", b"HEAD"):
-            raise _NotAnswered(405, "This page can only be read.")
+            raise _NotAnswered(405, _("This page can only be read."))
         if not is_this_machine(headers.get(b"host", "")):
-            raise _NotAnswered(421, "Open this page under the gateway's address or its own name.")
+            raise _NotAnswered(421, _("Open this page under the gateway's address or its own name."))
         try:
             target = urlsplit(request.target.decode("latin-1"))
             asked = parse_qs(target.query[:_LONGEST_ADDRESS], max_num_fields=8).get("lang", [""])[0]
         except ValueError:
-            raise _NotAnswered(400, "This is no address that can be read.") from None
+            raise _NotAnswered(400, _("This is no address that can be read.")) from None
         accepted, path = headers.get(b"accept-language", ""), target.path[:_LONGEST_ADDRESS]
         async with self._one:
             return await asyncio.to_thread(self._look.at, path, asked, accepted, self._seen())
@@ -173,16 +173,16 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
         if isinstance(event, h11.Request):
             return event
         if event is not h11.NEED_DATA:
-            raise ConnectionResetError("nothing was asked")
+            raise ConnectionResetError("empty")
         connection.receive_data(await reader.read(_LONGEST_HEAD))
 
 
 def _bytes(connection: h11.Connection, answer: Answer, *, head_only: bool) -> bytes:
     if connection.our_state is not h11.SEND_RESPONSE and connection.our_state is not h11.IDLE:
-        raise ConnectionResetError("it cannot be answered any more")
+        raise ConnectionResetError("ended")
     headers = [("Date", formatdate(usegmt=True)), ("Content-Type", answer.content_type), *_HEADERS]
     headers += [("Content-Length", str(len(answer.body)))]
-    headers += [("Allow", "GET, HEAD")] if answer.status == 405 else []
+    headers += [("Allow", _ALLOWED)] if answer.status == 405 else []
     sent = connection.send(h11.Response(status_code=answer.status, headers=headers)) or b""
     if not head_only:
         sent += connection.send(h11.Data(data=answer.body)) or b""

@@ -39,6 +39,7 @@ from config.check import SiteFile
 from config.language import speaking
 from config.zone import zone_of
 
+_HTML, _CSS = "text/html; charset=utf-8", "text/css; charset=utf-8"
 _METER = re.compile(r"/meter/([A-Za-z0-9][A-Za-z0-9_-]{0,39})")
 _RECORD = re.compile(r"/record/([0-9]{1,15})(?:/([a-z][a-z0-9_.]{0,79}))?")
 _KEPT_SECONDS, _METER_KEPT_SECONDS = 1.0, 30.0
@@ -95,7 +96,7 @@ class Look:
 
     def _at(self, path: str, language: str, live: Live) -> Answer:
         if path == "/style.css":
-            return Answer(200, "text/css; charset=utf-8", self._style)
+            return Answer(200, _CSS, self._style)
         try:
             if path == "/":
                 return _page(overview(self._overview(live), language))
@@ -105,7 +106,7 @@ class Look:
                 return self._record(int(found[1]), found[2], language)
         except LedgerError as error:
             text = f"{_('The ledger cannot be read now.')} {error}"
-            return _page(document(text, language, "/", element("p", text, class_="state bad")), 503)
+            return _page(document(text, language, "/", element("p", text, class_="bad")), 503)
         return not_here(language)
 
     def _once(self, key: str, seconds: float, make: Callable[[], Any]) -> Any:
@@ -192,4 +193,4 @@ def not_here(language: str) -> Answer:
 
 
 def _page(content: Html, status: int = 200) -> Answer:
-    return Answer(status, "text/html; charset=utf-8", content.encode("utf-8", "replace"))
+    return Answer(status, _HTML, content.encode("utf-8", "replace"))

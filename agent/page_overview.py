@@ -18,6 +18,9 @@ from agent.status import MeterStatus, Status
 from agent.status_text import delivery_text
 from config.zone import zone_of
 
+_DOCTYPE = "<!doctype html>"
+_VIEWPORT = "width=device-width, initial-scale=1"
+
 
 @dataclass(frozen=True, slots=True)
 class Live:
@@ -66,12 +69,12 @@ def document(title: str, language: str, path: str, *inner: str) -> Html:
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="viewport", content=_VIEWPORT),
         element("title", title),
         element("link", rel="stylesheet", href="/style.css"),
     )
     body = element("body", element("nav", *others, class_="language"), element("main", *inner))
-    return joined(Html("<!doctype html>"), element("html", head, body, lang="zh-Hans" if language == "zh" else language))
+    return joined(Html(_DOCTYPE), element("html", head, body, lang="zh-Hans" if language == "zh" else language))
 
 
 def overview(seen: Seen, language: str) -> Html:
@@ -88,7 +91,7 @@ def overview(seen: Seen, language: str) -> Html:
         element("p", f"{_('as of')} {seen.at:%Y-%m-%d %H:%M:%S}, {status.zone}", class_="small"),
         _section(_("What needs attention"), element("ul", *troubles, class_="troubles")) if troubles else "",
         _section(_("Meters"), element("div", *(_card(each, seen, language) for each in status.meters), class_="cards")),
-        element("p", _("Where a value comes from: click it."), class_="small screen"),
+        element("p", _("Where a value comes from: click it."), class_="screen"),
         _section(_("Lines"), _lines(seen)),
         _section(_("Delivery"), _delivery(seen)),
         _section(_("Ledger and clock"), _ledger(seen)),

@@ -6,6 +6,7 @@ import ipaddress
 from importlib.util import find_spec
 
 from config.check import SiteFile
+from config.language import _
 from config.mistake import ConfigError
 
 
@@ -18,11 +19,15 @@ def check_page(site: SiteFile) -> list[str]:
     if site.site.page is None:
         return []
     if find_spec("h11") is None:
-        message = "what serves the page is not installed: pip install meterseal[page], or take this line out"
+        message = _("what serves the page is not installed: pip install meterseal[page], or take this line out")
         raise ConfigError([site.mistake(("page",), message)], "MS-906")
     host = site.site.page.rpartition(":")[0]
     try:
         here = ipaddress.ip_address(host).is_loopback
     except ValueError:
         here = host == "localhost"
-    return [] if here else [f"page: everybody who reaches {site.site.page} can read all values; it has no password"]
+    return (
+        []
+        if here
+        else [_("page: everybody who reaches {address} can read all values; it has no password", address=site.site.page)]
+    )

@@ -78,6 +78,13 @@ CHINESE: Mapping[str, str] = {
     "Record": "记录",
     "byte by byte": "逐字节解释",
     "Where a value comes from: click it.": "点击数值可查看其来源。",
+    "page: everybody who reaches {address} can read all values; it has no password": (
+        "page：凡能访问 {address} 的人都能读取全部数值；本页面没有密码"
+    ),
+    "what serves the page is not installed: pip install meterseal[page], or take this line out": (
+        "未安装页面服务所需的软件包：pip install meterseal[page]，或删去此行"
+    ),
+    "Open this page under the gateway's address or its own name.": "请用网关的地址或其自身名称打开本页面。",
     "This page is not here.": "没有此页面。",
     "This page can only be read.": "本页面只读。",
     "The ledger cannot be read now.": "目前无法读取账本。",

@@ -47,6 +47,7 @@ UNTOLD = {
     "agent/faults.py": "taken from the registry",
     "agent/faults_line.py": "taken from the registry",
     "agent/faults_agent.py": "taken from the registry",
+    "config/sheet_words.py": "words of spreadsheets",
     "agent/journal.py": "meanings of events, for the page docs/events.md",
 }
 # What is not told either, by the name it stands under, and why.
@@ -58,6 +59,9 @@ UNTOLD_NAMES = {
     "agent/export.py": ({"README_TEXT", "RECIPE"}, "an exported bundle is the same everywhere"),
     "agent/explain.py": ({"SERIAL"}, "a name in JSON"),
     "agent/explain_text.py": ({"_PROTOCOLS"}, "names of protocols"),
+    "agent/page.py": ({"_POLICY", "_TEXT", "_ALLOWED"}, "words of HTTP"),
+    "agent/page_look.py": ({"_HTML", "_CSS"}, "words of HTTP"),
+    "agent/page_overview.py": ({"_DOCTYPE", "_VIEWPORT"}, "HTML"),
     "agent/simulate_iec62056_21.py": ({"_USUAL", "_OTHER"}, "units"),
     "agent/cli_audit.py": (
         {"_KEY_HELP", "_WITNESS_HELP", "_AUTHORITY_HELP", "_OUTSIDE_HELP"},
