@@ -128,6 +128,7 @@ async def test_the_readmes_commands_lead_from_the_meter_to_a_verified_bundle_and
     assert "no mistakes" in bench.type("meterseal check")
     said = bench.type("meterseal scan line-1 --addresses 1-2 --baud 9600 --format 8N1 --protocol modbus")
     assert "model: acrel-dtsd1352, address: 2" in said
+    bench.type("meterseal export-meters meters.csv")
     assert "meterseal/plant-1/gw1+" in bench.type("meterseal init")
     assert "there is a key already" in bench.type("meterseal init", expect=2)
     shown = bench.type("meterseal read EM-001")
@@ -148,7 +149,7 @@ async def test_the_readmes_commands_lead_from_the_meter_to_a_verified_bundle_and
     assert "\tEM-001\tactive_energy_import\t" in bench.type("meterseal watch --count 1")
     assert " 0 differ." in bench.type("meterseal replay support.zip")
     audited = {"trace", "explain", "completeness", "consumption", "verify", "export"}
-    assert done == {"check", "fault", "status", "models", "key", "doctor", "dump"} | audited
+    assert done == {"check", "fault", "status", "models", "key", "doctor", "dump", "import"} | audited
     agent.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(agent.wait, 15) == 0
     await judge(bench)

@@ -1,6 +1,6 @@
 """`make scan-cabinet`: fourteen unknown meters in four protocols on two lines at three speeds, found by one search a line.
 
-    python -m tests.bench.cabinet          all addresses at all usual speeds: about half an hour
+    python -m tests.bench.cabinet          all addresses at all usual speeds: about eighteen minutes
     python -m tests.bench.cabinet --short  the speeds of the cabinet and the addresses 1 to 20: about three minutes
 
 The lines are paced and meters that answer at once garble each other (`tests.peers.cabinet`). It ends with an error where a
