@@ -22,3 +22,10 @@ def broker_words(broker: Mqtt) -> list[str]:
         renew = _("this gateway's own certificate {state}: renew it; it is taken without a restart.", state=_(told, until=until))
         words.append(renew)
     return words
+
+
+def counted_by(broker: Mqtt) -> str:
+    """What says that a record is delivered: the receipts of a collector, or no more than the broker's acknowledgements."""
+    if broker.collector:
+        return _("counted by the receipts of {collector}", collector=broker.collector.split("+")[0])
+    return _("counted by the broker's acknowledgements: that somebody stored the records, only a collector's receipts say")

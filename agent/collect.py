@@ -38,7 +38,7 @@ from config.library import find_models, read_bytes
 
 KEY = OutsideKey("collector", b"\x01", "Run `meterseal collect init NAME` first.")
 _LARGEST = 320 * 1024  # of a message; a record or a batch has at most 256 KiB and a byte
-_MOST_WAITING = 500
+_MOST_WAITING = 16_000_000  # bytes that nobody has looked at
 _MOST_BYTES = 8_000_000  # of one gateway that wait to be stored; what comes beyond is asked for later
 _GATEWAY = re.compile(rb'"gateway":"([^"\\]*)"')
 _MOST_AT_ONCE = 1000

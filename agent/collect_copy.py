@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from agent.collect_check import REPLAYED, Row
 from agent.ledger_connection import writable
+from agent.ledger_file import LEAVES
 from agent.merkle import Frontier
 from agent.state import LEDGER_FILE
 from agent.tiles import keep_tiles, root_at
@@ -223,7 +224,7 @@ class Copy:
 
     def leaves(self, start: int, stop: int) -> list[bytes]:
         """Leaf hashes from n = start up to, not including, stop."""
-        return self._column("SELECT leaf FROM record WHERE n >= ? AND n < ? ORDER BY n", start, stop)
+        return [row[1] for row in self._database.execute(LEAVES, (start, stop, start, stop))]
 
     def tiles(self, start: int, stop: int) -> list[bytes]:
         """Roots over 256 leaves each."""

@@ -61,6 +61,7 @@ EVENTS = {
     "receipt.no_connection": "MS-502",
     "receipt.not_taken": "MS-508",
     "receipt.alarm": "MS-509",
+    "receipt.gone": "MS-826",
     "clock.set": "MS-601",
     "witness.not_taken": "MS-801",
     "witness.alarm": "MS-802",

@@ -63,4 +63,16 @@ COLLECT = (
         ),
         "The reason in the journal's line; df, dmesg, the database's log.",
     ),
+    Fault(
+        "MS-826",
+        "collector lacks records that are gone",
+        "Stop the collector, put a copy of the gateway's ledger in the place of its own copy, and start it again.",
+        "The collector asks for records that the gateway no longer holds: it gives no receipts past them.",
+        (
+            "The collector is new, and the gateway's old readings were taken away by then.",
+            "The collector lost its disk.",
+            "The gateway's ledger was damaged, and records were lost before they were collected.",
+        ),
+        "The collector's copy against `meterseal status` on the gateway; `meterseal verify` lists what is gone.",
+    ),
 )

@@ -65,6 +65,7 @@ EVENTS = {
     "receipt.taken": "the collector has stored all records up to here; what it has is delivered",
     "receipt.asked": "the collector lacks records; they are sent again",
     "receipt.alarm": "the collector has other records than this ledger, or more; told every ten minutes while it goes on",
+    "receipt.gone": "the collector lacks records that are gone here; it cannot go on by itself",
     "receipt.not_taken": "a message in the collector's place is not what it should be, and was dropped",
     "receipt.no_connection": "the broker cannot be reached to hear receipts; it is tried again by itself",
     "collect.started": "a collector is up: from how many gateways it takes records",

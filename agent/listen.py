@@ -17,6 +17,7 @@ from agent.pause import Pause
 from config.site import Mqtt
 
 _SETTLED_SECONDS = 60.0
+_BESIDE_PAYLOAD = 500
 
 
 class Listener:
@@ -24,7 +25,7 @@ class Listener:
 
     Args:
         tell_lost: hears why there is no connection, each reason once until there has been one again.
-        most_waiting: so many messages that arrived wait to be heard; what comes beyond is dropped.
+        most_waiting: so many bytes that arrived wait to be heard; what comes beyond is dropped.
         largest: bytes of the largest message that the broker may send.
     """
 
@@ -37,7 +38,7 @@ class Listener:
         clock: Clock,
         tell_lost: Callable[[Trouble], object],
         *,
-        most_waiting: int = 200,
+        most_waiting: int = 4_000_000,
         largest: int = LARGEST_ARRIVAL,
     ) -> None:
         self._destination = destination
@@ -51,6 +52,7 @@ class Listener:
         self._connection: Connection | None = None
         self._told = ""
         self._heard = False
+        self._waiting = 0
 
     @property
     def connected(self) -> bool:
@@ -78,18 +80,21 @@ class Listener:
         inbox: asyncio.Queue[Event] = asyncio.Queue()
 
         def take(event: Event) -> None:
-            if not isinstance(event, Arrived) or inbox.qsize() < self._most_waiting:
+            if self._waiting + _size(event) <= self._most_waiting or not isinstance(event, Arrived):
+                self._waiting += _size(event)
                 inbox.put_nowait(event)
 
         def tell(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 loop.call_soon_threadsafe(take, event)
 
+        self._waiting = 0
         connection = Connection(self._destination, self._client_id, self._password, None, tell, self._largest)
         try:
             connection.open()
             while True:
                 event = await inbox.get()
+                self._waiting -= _size(event)
                 if isinstance(event, Lost):
                     if event.trouble.why != self._told:
                         self._told = event.trouble.why
@@ -104,3 +109,8 @@ class Listener:
         finally:
             self._connection = None
             connection.drop()
+
+
+def _size(event: Event) -> int:
+    """About how much memory what arrived takes while it waits."""
+    return len(event.payload) + _BESIDE_PAYLOAD if isinstance(event, Arrived) else 0

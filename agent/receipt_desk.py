@@ -25,7 +25,7 @@ from agent.listen import Listener
 from agent.mqtt import Arrived, Message
 from agent.mqtt_words import Trouble
 from agent.receipt import LONGEST, NotTaken, Question, Receipt, read_collector_key, read_question, read_receipt
-from agent.tiles import root_at
+from agent.tiles import TILE, root_at
 from config.language import N_, _
 from config.site import Mqtt
 
@@ -35,6 +35,7 @@ _MOST_AT_ONCE = 1000  # records that one question brings
 _MOST_NOTES = 50
 _AGAIN_SECONDS = 600.0
 _AHEAD = N_("This ledger is an older copy: the collector has more of it. Find the newer one before you go on.")
+_GONE = N_("Stop the collector, put a copy of this ledger's file in the place of its copy, and start it again (docs/collect.md).")
 _FOREIGN = N_("Compare both with `meterseal verify`: either this ledger or the collector's copy is not what was sealed.")
 
 
@@ -87,12 +88,18 @@ class ReceiptDesk:
         """Takes a receipt for what it is worth."""
         if receipt.size > self._ledger.size:
             self._alarm(
-                _("it has {size} records, there are {size_2} here", size=receipt.size, size_2=self._ledger.size), _(_AHEAD)
+                "receipt.alarm",
+                _("it has {size} records, there are {size_2} here", size=receipt.size, size_2=self._ledger.size),
+                _(_AHEAD),
             )
             return
         root = await asyncio.to_thread(_root, self._ledger.path, receipt.size)
+        if root is None:
+            return  # an old receipt, for records that are gone here
         if root != receipt.root:
-            self._alarm(_("its first {size} records have another root than those here", size=receipt.size), _(_FOREIGN))
+            self._alarm(
+                "receipt.alarm", _("its first {size} records have another root than those here", size=receipt.size), _(_FOREIGN)
+            )
             return
         self._told = None
         self._forwarder.received(receipt.size)
@@ -108,18 +115,33 @@ class ReceiptDesk:
         if question.first < end:
             self._log.info("receipt.asked", first=question.first, records=end - question.first)
             self._forwarder.again(question.first, end)
+            if gone := await asyncio.to_thread(_gone, self._ledger.path, question.first, end):
+                self._alarm(
+                    "receipt.gone", _("{gone} of the records from {n} on are gone here", gone=gone, n=question.first), _(_GONE)
+                )
 
-    def _alarm(self, why: str, hint: str) -> None:
+    def _alarm(self, event: str, why: str, hint: str) -> None:
         """Tells an alarm, and tells it again every ten minutes while it goes on."""
         now = self._clock.monotonic()
         if self._told is None or self._told[0] != why or now - self._told[1] >= _AGAIN_SECONDS:
             self._told = why, now
-            self._log.error("receipt.alarm", why=why, hint=hint)
+            if event == "receipt.alarm":
+                self._log.error("receipt.alarm", why=why, hint=hint)
+            else:
+                self._log.error("receipt.gone", why=why, hint=hint)
 
 
-def _root(path: Path, size: int) -> bytes:
+def _root(path: Path, size: int) -> bytes | None:
+    """The root over our first records; None where it lies inside of a block of which only the root is kept."""
     with closing(LedgerReader(path)) as reader:
-        return root_at(reader, size)
+        within = size - size % TILE
+        return root_at(reader, size) if len(reader.known_leaves(within, size)) == size - within else None
+
+
+def _gone(path: Path, first: int, end: int) -> int:
+    """How many records of a range are gone."""
+    with closing(LedgerReader(path)) as reader:
+        return end - first - sum(1 for _each in reader.payloads(first, end))
 
 
 def _notes(path: Path, question: Question) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.account import READ, Tally, percent
-from agent.broker_words import broker_words
+from agent.broker_words import broker_words, counted_by
 from agent.clock import stamp
 from agent.glance import frames_in, glance
 from agent.ledger_file import LedgerReader
@@ -130,7 +130,7 @@ class Status:
         running: whether an agent holds the state directory.
         records, checkpoint: how many records there are, how many of them the newest checkpoint covers.
         delivered: how many of them each broker has, up to the first that it has not.
-        delivery: what else is to be said of a broker; none while all is well.
+        delivery: what counts as delivered to a broker, and what else is to be said of it.
         zone: the site's.
         since, until: the time that `today` is about.
         cut: whether it begins later than midnight, because there are too many records.
@@ -193,15 +193,17 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
         meters=tuple(meters),
         lines=tuple(LineStatus(name, percent(min(busy[name], hour), hour)) for name in site.site.links),
         papers=_papers(site, now_ns),
-        delivery={broker.name: words for broker in site.site.mqtt if (words := _delivery(reader, broker))},
+        delivery={broker.name: _delivery(reader, broker) for broker in site.site.mqtt},
         live=live,
     )
 
 
 def _delivery(reader: LedgerReader, broker: Mqtt) -> list[str]:
     beyond = sum(stop - first for first, stop in reader.delivered_ahead(broker.name))
-    return ([_("{beyond} newer ones are there already: new records go first", beyond=beyond)] if beyond else []) + broker_words(
-        broker
+    return (
+        [counted_by(broker)]
+        + ([_("{beyond} newer ones are there already: new records go first", beyond=beyond)] if beyond else [])
+        + broker_words(broker)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -191,3 +192,32 @@ async def test_batches_and_topics_by_places_end_in_the_same_copy(tmp_path: Path,
         async with collecting(tmp_path, broker) as (plant, seen), seen.collector(**how), seen.gateway(**how):
             await plant.read(60, "em-1", "em-2")
             await all_there(seen)
+
+
+async def test_a_collector_begins_with_a_copy_of_the_gateways_ledger_where_that_is_all_there_is(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (plant, seen):
+            await plant.read(300)
+            seen.copy.mkdir(parents=True)
+            with closing(sqlite3.connect(plant.path)) as own, closing(sqlite3.connect(seen.copy / LEDGER_FILE)) as copy:
+                own.backup(copy)
+            async with seen.collector(), seen.gateway():
+                await plant.read(10)
+                await all_there(seen)
+
+
+async def test_records_that_are_gone_at_the_gateway_are_told_of_there(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (plant, seen):
+            await plant.read(600)
+            await plant.ledger.close()  # the newest ones are held in memory
+            with closing(sqlite3.connect(plant.path)) as own:
+                own.execute("INSERT INTO kept VALUES (0, 256, zeroblob(32))")
+                own.execute("DELETE FROM record WHERE n >= 5 AND n < 256")
+                own.commit()
+            plant.ledger = await begun(plant.path, plant.key, plant.clock)
+            async with seen.gateway() as forwarder:
+                await until(lambda: forwarder.state.next_n == plant.ledger.size, PATIENCE)
+                async with seen.collector():
+                    await until(lambda: bool(seen.told("receipt.gone")) and len(seen.stored()) == 5, PATIENCE)
+            assert "251 of the records" in seen.told("receipt.gone")[0]["why"]

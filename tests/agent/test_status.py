@@ -220,6 +220,7 @@ async def test_what_is_delivered_is_told(office: Office) -> None:
     office.desk.ledger.delivered("cloud", 3)
     await office.desk.read(0)
     assert "cloud       up to record 2, 2 waiting" in as_text(office.status())
+    assert "counted by the broker's acknowledgements" in as_text(office.status())
 
 
 async def test_everything_is_well_when_the_agent_runs_and_every_meter_is_read(office: Office) -> None:
