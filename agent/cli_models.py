@@ -27,7 +27,7 @@ def models(context: click.Context, site: Path | None, state: Path | None) -> Non
         from config.library import load_model, shipped_models
 
         shipped = shipped_models()
-        known = {name: load_model(path) for name, path in _known(site, state).items()}
+        known = {name: load_model(path) for name, path in known_models(site, state).items()}
     for name in sorted(known):
         declared = known[name].declared
         own = "" if name in shipped else _("  (your own)")
@@ -45,7 +45,7 @@ def show(name: str, as_file: bool, site: Path | None, state: Path | None) -> Non
         from config.library import load_model
         from config.mistake import did_you_mean
 
-        known = _known(site, state)
+        known = known_models(site, state)
         if name not in known:
             raise failure(_("There is no model {name}.{did_you_mean}", name=name, did_you_mean=did_you_mean(name, list(known))))
         model = load_model(known[name])
@@ -104,7 +104,7 @@ def check(file: Path, against: str | None) -> None:
         click.echo(f"    {line}")
 
 
-def _known(site: Path | None, state: Path | None) -> Mapping[str, Path]:
+def known_models(site: Path | None, state: Path | None) -> Mapping[str, Path]:
     """Every model's file by name: the shipped ones and, where there is a site file, those of its folders. Raises ConfigError."""
     from config.library import find_models, model_folders, read_bytes
     from config.mistake import ConfigError

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.scan import Found, Progress
     from agent.scan_plan import Round
     from agent.scan_write import Place
+    from config.model import MeterModel
 
 _WORTH_TELLING_S = 0.5  # over a network nearly nothing is known of the time that bytes take
 _PROTOCOLS = ("modbus", "dlt645", "cjt188", "mbus", "iec62056_21")
@@ -60,8 +61,8 @@ def scan(link: str | None, port: str | None, endpoint: str | None, framing: str 
             tuple(asked["protocols"]) or _PROTOCOLS, tuple(asked["bauds"]), units=_units(asked["addresses"]),
             timeout_s=asked["timeout"] / 1000, **chosen,
         )  # fmt: skip
-        found = _searched(place, wanted, modbus)
-    known = {name: each.declared for name, each in _models().items()}
+        known = _models(site, state) if link else _models(None, None)
+        found = _searched(place, wanted, modbus, known)
     click.echo("\n".join(_told_of(found)), err=True)
     if any(each.model for each in found.meters):
         with told():
@@ -130,16 +131,19 @@ def _units(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(units))
 
 
-def _models() -> Any:
-    from config.check import load_models
+def _models(site: Path | None, state: Path | None) -> dict[str, MeterModel]:
+    """The models that a meter can be: the shipped ones, and those of the site's own folders."""
+    from agent.cli_models import known_models
+    from config.library import load_model
 
-    return load_models(())
+    return {name: load_model(path).declared for name, path in known_models(site, state).items()}
 
 
-def _searched(place: Place, wanted: Any, framing: str) -> Found:
+def _searched(place: Place, wanted: Any, framing: str, models: dict[str, MeterModel]) -> Found:
     from agent.clock import Clock
     from agent.scan import CountedLink, Scan
     from config.protocols import spoken
+    from drivers.errors import LinkDown
     from drivers.link_settings import LinkSettings
 
     settable = place.serial is not None and not place.serial.startswith("socket://")
@@ -154,7 +158,7 @@ def _searched(place: Place, wanted: Any, framing: str) -> Found:
         Clock(),
     )
     told_of = _Progress()
-    scan_of = Scan(link, rounds, [each.declared for each in _models().values()], told_of.tell)
+    scan_of = Scan(link, rounds, list(models.values()), told_of.tell)
 
     def title(here: Round) -> str:
         return f"{spoken(here.protocol, framing)} {here.speed}".strip()
@@ -166,7 +170,12 @@ def _searched(place: Place, wanted: Any, framing: str) -> Found:
         finally:
             await link.close()
 
-    asyncio.run(once())
+    try:
+        asyncio.run(once())
+    except LinkDown as error:
+        if not scan_of.found.meters:
+            raise
+        click.echo(f"\n{error}", err=True)
     told_of.end()
     if not scan_of.found.complete:
         click.echo(_("Broken off: what was found until now stands below."), err=True)

@@ -18,6 +18,7 @@ from agent.scan_steps import Met, Probe, steps_of
 from config.language import _
 from config.model import MeterModel
 from drivers import Driver, Exchange, Request, anything
+from drivers.errors import LinkDown
 from drivers.link import Link
 from drivers.link_settings import LinkSettings
 from drivers.wire import Moments
@@ -68,7 +69,7 @@ class Found:
 
 
 class CountedLink(Link):
-    """A link that counts what its exchanges take at least."""
+    """A link that counts what its exchanges take at least, and that is opened again where it was lost."""
 
     def __init__(self, settings: LinkSettings, clock: Moments) -> None:
         super().__init__(settings, clock)
@@ -77,7 +78,11 @@ class CountedLink(Link):
 
     async def exchange(self, driver: Driver, request: Request, timeout_s: float | None = None) -> Exchange:
         """See `Link`."""
-        made = await super().exchange(driver, request, timeout_s)
+        try:
+            made = await super().exchange(driver, request, timeout_s)
+        except LinkDown:  # many serial servers hang up now and then; one that is gone for good cannot be opened again
+            await self.open()
+            made = await super().exchange(driver, request, timeout_s)
         self.least_s += least_s(request, made, self.settings, until_silent=driver is anything.driver())
         self.asked += 1
         return made

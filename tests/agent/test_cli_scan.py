@@ -11,17 +11,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.cli_scan import checked_in_place
+from agent.clock import Clock
+from agent.scan import CountedLink, Progress, Scan
 from agent.scan_name import Named
+from agent.scan_plan import Wanted
 from agent.scan_steps import Met
 from agent.scan_write import Place, added, new_site
 from agent.state import only_agent
 from config.check import load_site
 from config.mistake import ConfigError
 from config.text import read_text
+from drivers import Exchange
+from drivers.link_settings import LinkSettings
 from tests.agent.plants import models, simulator_of
 from tests.agent.test_cli import Terminal
 from tests.bench.cabinet import HEAT, POWER, RATIO, found_in, meter, wanted_of
@@ -218,3 +224,33 @@ def test_a_search_that_is_broken_off_keeps_what_was_found(tmp_path: Path) -> Non
         os.close(far)
     assert process.returncode == 1  # nobody had answered yet
     assert "Broken off" in said
+
+
+async def test_a_serial_server_that_hangs_up_in_between_does_not_end_a_search(tmp_path: Path) -> None:
+    meter = {"id": "M", "model": "eastron-sdm120", "address": "5", "on": "hall"}
+    async with simulator_of(tmp_path, meter, hall={"tcp": "127.0.0.1:0"}) as simulator:
+        link = CountedLink(LinkSettings("hall", "tcp", tcp=simulator.address_of("hall")), Clock())
+        rounds = Wanted(units=(1, 2, 3, 4, 5)).rounds(settable=False, framing="tcp")
+        dropped = 0
+
+        async def asked(now: Progress) -> None:
+            nonlocal dropped
+            if now.asked == 2:
+                dropped += 1
+                await simulator.drop_connections("hall")
+
+        told: list[Progress] = []
+        scan = Scan(link, rounds, [each.declared for each in models().values()], told.append)
+        await link.open()
+        exchange = link.exchange
+
+        async def dropping(*words: Any) -> Exchange:
+            await asked(told[-1])
+            return await exchange(*words)
+
+        link.exchange = dropping  # type: ignore[method-assign]  # the connection is cut in front of the third question
+        await scan.run(lambda here: here.protocol)
+        await link.close()
+    assert dropped
+    assert [each.met.address for each in scan.found.meters] == ["5"]
+    assert scan.found.complete
