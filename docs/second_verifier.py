@@ -10,7 +10,7 @@ nor meterseal, nor us. Nothing of meterseal imports it.
 
 It names what it finds by the classes of docs/verify.md. What it leaves to `meterseal verify` is what only a protocol's driver
 knows: that a request is one the model prescribes, that a formula points at the registers the model names, whether an answer of
-another protocol than Modbus is one; and to OpenSSL the timestamps (docs/verify.md, chapter 6). The report says so.
+another protocol than Modbus and OPC UA is one; and to OpenSSL the timestamps (docs/verify.md, chapter 6). The report says so.
 
 Exit code: 0 in order, 1 findings or nothing to verify, 2 it could not be checked or nobody confirmed the key.
 """
@@ -23,6 +23,7 @@ import binascii
 import decimal
 import hashlib
 import json
+import math
 import re
 import struct
 import sys
@@ -1309,6 +1310,168 @@ def _fits(value: str | None, allowed: tuple[str, ...]) -> bool:
         return value in allowed
 
 
+# --- Frames of OPC UA ------------------------------------------------------------------------------------------------------
+
+_FIXED = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 4, 11: 8, 13: 8, 14: 16, 19: 4}
+_VALUE_OF = bytes.fromhex("0d000000ffffffff0000ffffffff")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A DataValue: its place, its status, and the texts in it where it is a list of texts."""
+
+    start: int
+    end: int
+    status: int = 0
+    texts: tuple[str, ...] | None = None
+    empty: bool = True
+
+
+class Binary:
+    """Reads OPC UA's binary encoding (OPC 10000-6, 5.2) from left to right. Raises Wrong: FRAME where the bytes are no such."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, length: int) -> bytes:
+        """So many bytes."""
+        if length < 0 or self.at + length > len(self.data):
+            raise Wrong("FRAME", f"ends at byte {len(self.data)}, in the middle of a value")
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+    def number(self, length: int, signed: bool = False) -> int:
+        """A number, low byte first."""
+        return int.from_bytes(self.take(length), "little", signed=signed)
+
+    def _right(self, right: object) -> None:
+        if not right:
+            raise Wrong("FRAME", f"holds at byte {self.at} what the encoding does not know")
+
+    def count(self, least: int) -> int:
+        """The length of an array; -1: there is none."""
+        number = self.number(4, signed=True)
+        self._right(number >= -1 and number * least <= len(self.data) - self.at)
+        return number
+
+    def string(self) -> bytes:
+        """A text's bytes."""
+        length = self.number(4, signed=True)
+        self._right(length >= -1)
+        return self.take(max(length, 0))
+
+    def node(self, flags: int = 0) -> tuple[int, bytes]:
+        """The namespace and identifier of a NodeId; `flags`: those that an ExpandedNodeId may bear."""
+        first = self.number(1)
+        encoding, namespace = first & ~flags, 0
+        self._right(encoding <= 5)
+        if encoding:
+            namespace = self.number(1 if encoding == 1 else 2)
+        start = self.at
+        if encoding in (3, 5):
+            self.string()
+        else:
+            self.take({0: 1, 1: 2, 2: 4, 4: 16}[encoding])
+        identifier = self.data[start : self.at]
+        if first & flags & 0x80:
+            self.string().decode("utf-8")
+        if first & flags & 0x40:
+            self.take(4)
+        return namespace, identifier.rstrip(b"\0") if encoding < 3 else identifier
+
+    def value(self, depth: int = 0) -> Told:
+        """A DataValue."""
+        start, mask = self.at, self.number(1)
+        self._right(not mask & 0xC0)
+        kind, texts = self.variant(depth) if mask & 1 else (0, None)
+        status = self.number(4) if mask & 2 else 0
+        self.take(8 * bool(mask & 4) + 2 * bool(mask & 0x10) + 8 * bool(mask & 8) + 2 * bool(mask & 0x20))
+        return Told(start, self.at, status, texts, kind == 0)
+
+    def variant(self, depth: int) -> tuple[int, tuple[str, ...] | None]:
+        """The type of a Variant, and its texts where it is a list of them."""
+        encoding = self.number(1)
+        kind, array = encoding & 0x3F, encoding & 0x80
+        self._right(kind <= 31 and (array or not encoding & 0x40) and (kind or not encoding))
+        if not array:
+            if kind:
+                self._skip(kind, depth)
+            return kind, None
+        count, texts = self.count(_FIXED.get(kind, 1)), []
+        for _ in range(count):
+            start = self.at
+            self._skip(kind, depth)
+            if kind == 12:
+                texts.append(self.data[start + 4 : self.at].decode("utf-8"))
+        if encoding & 0x40:
+            lengths = [self.number(4, signed=True) for _ in range(self.count(4))]
+            self._right(not lengths or math.prod(max(length, 0) for length in lengths) == max(count, 0))
+        return kind, tuple(texts) if kind == 12 else None
+
+    def _skip(self, kind: int, depth: int) -> None:
+        """Goes behind a value of a built-in type."""
+        if kind in _FIXED:
+            self.take(_FIXED[kind])
+            return
+        self._right(depth < 100)
+        inner = {17: self.node, 18: lambda: self.node(0xC0), 21: self._localized, 22: self._structure}
+        inner |= {23: lambda: self.value(depth + 1), 24: lambda: self.variant(depth + 1)}
+        inner |= {20: lambda: (self.take(2), self.string()), 25: lambda: self._diagnosis(depth + 1)}
+        inner.get(kind, self.string)()
+
+    def _localized(self) -> None:
+        mask = self.number(1)
+        self._right(not mask & ~3)
+        for bit in (1, 2):
+            if mask & bit:
+                self.string()
+
+    def _structure(self) -> None:
+        self.node()
+        encoding = self.number(1)
+        self._right(encoding <= 2)
+        if encoding:
+            self.string()
+
+    def _diagnosis(self, depth: int) -> None:
+        mask = self.number(1)
+        self._right(depth < 100 and not mask & 0x80)
+        self.take(4 * bin(mask & 0x0F).count("1"))
+        if mask & 0x10:
+            self.string()
+        if mask & 0x20:
+            self.take(4)
+        if mask & 0x40:
+            self._diagnosis(depth + 1)
+
+
+def opcua_values(request: bytes, answer: bytes) -> list[Told]:
+    """The DataValues of an answer to a request, the two tables first.
+
+    Raises:
+        Wrong: FRAME: it is none by the page.
+    """
+    try:
+        asked, told = Binary(request), Binary(answer)
+        nodes = []
+        for _ in range(asked.count(len(_VALUE_OF))):
+            nodes.append(asked.node(0xC0))
+            if asked.take(len(_VALUE_OF)) != _VALUE_OF:
+                raise Wrong("FRAME", "asks for something else than a whole value")
+        values = [told.value() for _ in range(told.count(1))]
+        if asked.at != len(request) or told.at != len(answer) or len(values) != len(nodes):
+            raise Wrong("FRAME", f"holds {len(values)} values of {len(nodes)} nodes, or bytes behind them")
+    except UnicodeDecodeError:
+        raise Wrong("FRAME", "holds a text that is no UTF-8") from None
+    tables = [(namespace, int.from_bytes(identifier, "little")) for namespace, identifier in nodes[:2]]
+    if tables != [(0, 2255), (0, 2254)]:
+        raise Wrong("FRAME", "does not ask for the server's two tables first")
+    for table in values[:2]:
+        if table.texts is None and not table.empty and table.status < 0x80000000:
+            raise Wrong("FRAME", "a table of the server is no list of texts")
+    return values
+
+
 # --- Log, tree and checkpoints --------------------------------------------------------------------------------------------
 
 
@@ -1945,11 +2108,15 @@ class Verifier:
 
     def _frames(self, place: int, fields: dict[str, Any]) -> None:
         meter = fields.get("meter", {}).get("id", "")
-        if not self.model.get(meter) or self.declared[meter][1]["framing"] == "own":
+        model = self.model.get(meter)
+        if model is None or model.protocol not in ("modbus", "opcua"):
             return
         for number, frame in enumerate(fields.get("frames", [])):
             request, answer = (bytes.fromhex(frame[name]) for name in ("request", "answer"))
-            fault = modbus_fault(request, answer, self.declared[meter][1]["framing"])
+            if model.protocol == "opcua":
+                fault = opcua_fault(request, answer)
+            else:
+                fault = modbus_fault(request, answer, self.declared[meter][1]["framing"])
             if fault and "fault" not in frame:
                 self.report.found("FRAME", place, f"answer {number}: {fault}")
             if not fault and "fault" in frame:
@@ -2021,17 +2188,31 @@ class Verifier:
         changes, model = fields["changes"], self.model.get(fields["meter"]["id"])
         if model and model.protocol != "opcua":
             raise Wrong("DECLARATION", "changes: the declared model's protocol tells none")
-        asked, told = (_count(bytes.fromhex(changes[name])) for name in ("request", "answer"))
-        if model and any((changes["request"], changes["answer"], changes["values"])):
-            if asked != told:
-                raise Wrong("FRAME", f"changes: {asked} nodes and {told} values")
-            if asked - 2 != len(changes["values"]):
-                self.report.found("VALUE", place, f"changes: {len(changes['values'])} are stated, the bytes hold {asked - 2}")
+        if model and (changes["request"] or changes["answer"] or changes["values"] or "overflow" in changes):
+            self._whole(place, fields, changes)
         for value in changes["values"]:
             try:
                 check_value(value, [bytes.fromhex(changes["answer"])], None)
             except Wrong as fault:
                 self.report.found(fault.kind, place, f"a change of {value['quantity']}: {fault}")
+
+    def _whole(self, place: int, fields: dict[str, Any], changes: dict[str, Any]) -> None:
+        """Whether as many changes are stated as the bytes hold, behind the tables of one of the reading's own good answers."""
+        answer = bytes.fromhex(changes["answer"])
+        values = opcua_values(bytes.fromhex(changes["request"]), answer)
+        own = []
+        for frame in fields["frames"]:
+            if "fault" not in frame and not opcua_fault(bytes.fromhex(frame["request"]), bytes.fromhex(frame["answer"])):
+                data = bytes.fromhex(frame["answer"])
+                told = opcua_values(bytes.fromhex(frame["request"]), data)
+                own.append(data[told[0].start : told[1].end])
+        if answer[values[0].start : values[1].end] not in own:
+            self.report.found("FRAME", place, "changes: the server's tables are not those of this reading's own answer")
+        if len(values) - 2 != len(changes["values"]):
+            self.report.found("VALUE", place, f"changes: {len(changes['values'])} stated, the bytes hold {len(values) - 2}")
+        lost = sum(value.status & 0xC80 == 0x480 for value in values[2:])
+        if lost != changes.get("overflow", 0):
+            self.report.found("VALUE", place, f"changes: overflow is {changes.get('overflow', 0)}, the bytes give {lost}")
 
     # 7 and 8: what readings lead to, what becomes of a meter, blocks that were kept
 
@@ -2255,9 +2436,13 @@ def _plain(serial: str) -> str:
     return serial.strip().lstrip("0").casefold()
 
 
-def _count(array: bytes) -> int:
-    """How many entries an OPC UA array has."""
-    return int.from_bytes(array[:4], "little", signed=True)
+def opcua_fault(request: bytes, answer: bytes) -> str:
+    """Why an answer is none to its request by the page; empty if it is one."""
+    try:
+        opcua_values(request, answer)
+    except Wrong as fault:
+        return str(fault)
+    return ""
 
 
 def modbus_fault(request: bytes, answer: bytes, framing: str) -> str:
