@@ -32,7 +32,7 @@ from agent.mqtt_words import FIRST_REFUSAL, NO_RETAIN, NOBODY_LISTENS, TOO_LARGE
 from agent.outbox import Outbox, Supply
 from agent.pause import LONGEST, Pause
 from agent.ranges import Ranges
-from agent.window import Parcel, Window
+from agent.window import Parcel, Recent, Window
 from config.site import Mqtt, Site
 
 _TICK_SECONDS = 1.0
@@ -103,6 +103,7 @@ class Forwarder:
         self._silence = max(2.0 * destination.keepalive, _SHORTEST_SILENCE)
         self._wake = asyncio.Event()
         self._has = Ranges()
+        self._recent = Recent()
         self._told = self._has.cursor, self._has.ahead
         self._connected = False
         self._retains = True
@@ -130,8 +131,14 @@ class Forwarder:
         self._ledger.delivered(self._destination.name, next_n)
 
     def again(self, first: int, end: int) -> None:
-        """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not."""
+        """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not.
+
+        What was taken while the question was on its way to us is with the collector by now, and not sent again.
+        """
         taken = self._has.remove(first, end)
+        for n in self._recent.numbers(self._clock.monotonic()):
+            if first <= n < end:
+                self._has.add(n, n + 1)
         if self._stream:
             self._stream.outbox.again(taken)
             self._wake.set()
@@ -305,6 +312,8 @@ class Forwarder:
             self._refused_pause.reset()
         for n in parcel.numbers:
             self._has.add(n, n + 1)
+        if self._destination.collector:
+            self._recent.add(parcel.numbers, flight.at, now)
         if parcel.live and self._destination.numbers != "none":
             self._publish_numbers(stream, parcel)
 

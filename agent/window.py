@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.mqtt import Message
@@ -73,3 +75,26 @@ class Window:
     def _count(self, parcel: Parcel, by: int) -> None:
         self.records += by if parcel.numbers else 0
         self.backlog += 0 if parcel.live else by
+
+
+class Recent:
+    """Records that were acknowledged so short a time ago that whoever says not to have them may not have seen that yet."""
+
+    _TIMES = 3.0
+
+    def __init__(self) -> None:
+        self._until: deque[tuple[float, tuple[int, ...]]] = deque()
+
+    def add(self, numbers: tuple[int, ...], sent_at: float, now: float) -> None:
+        """Takes records that were acknowledged now. They are recent for three times as long as that took."""
+        self._until.append((now + self._TIMES * (now - sent_at), numbers))
+        self._forget(now)
+
+    def numbers(self, now: float) -> Iterable[int]:
+        """Those that are recent."""
+        self._forget(now)
+        return [n for until, numbers in self._until if until > now for n in numbers]
+
+    def _forget(self, now: float) -> None:
+        while self._until and self._until[0][0] <= now:
+            self._until.popleft()

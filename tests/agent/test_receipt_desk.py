@@ -93,7 +93,7 @@ async def test_the_cursor_moves_by_receipts_and_not_by_acknowledgements(tmp_path
 async def test_what_the_collector_lacks_is_sent_again_byte_for_byte(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
-            forwarder = plant.forwarder(broker.port, collector=LINE)
+            forwarder = plant.forwarder(broker.port, FastClock(1), collector=LINE)
             async with running(forwarder), desk(plant, forwarder, broker.port):
                 await plant.read(20)
                 await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))

@@ -10,7 +10,7 @@ from agent.lane import Lane
 from agent.mqtt import Message
 from agent.pause import LONGEST, Pause
 from agent.ranges import Ranges
-from agent.window import Parcel, Window
+from agent.window import Parcel, Recent, Window
 
 ANY = Message("t", b"", "text/plain")
 
@@ -63,6 +63,15 @@ def test_copies_and_backlog_take_room_each_and_are_counted_apart() -> None:
     assert window.answered(1) is None
     assert window.answered(2) is not None
     assert (window.room, window.records, window.backlog, window.oldest) == (3, 0, 0, None)
+
+
+def test_an_acknowledgement_is_recent_for_three_times_as_long_as_it_took() -> None:
+    recent = Recent()
+    recent.add((1, 2), sent_at=10.0, now=11.0)
+    recent.add((3,), sent_at=10.9, now=11.0)
+    assert list(recent.numbers(11.1)) == [1, 2, 3]
+    assert list(recent.numbers(11.5)) == [1, 2]
+    assert list(recent.numbers(14.0)) == []
 
 
 # --- what has yet to be sent -------------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ def test_a_line_that_the_backlog_fills_is_given_less_of_it_and_one_that_is_only_
     for at in range(200):
         pace.answered(at, at + 0.6)  # a satellite: always so long
     assert pace.share == 75
-    for at in range(1000, 1100, 10):
+    for at in range(1000, 1150, 10):
         pace.answered(at, at + 3.0)
     assert pace.share == 1
     pace.answered(1200.0, 1200.6)
@@ -156,7 +165,7 @@ def test_what_was_sent_before_the_share_was_cut_does_not_cut_it_again() -> None:
         pace.answered(0.0, 0.1)
     for late in range(20):
         pace.answered(1.0, 3.0 + late / 100)
-    assert pace.share == 37
+    assert pace.share == 52
 
 
 # --- how long to wait between attempts -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import time
@@ -58,6 +59,7 @@ class Taker:
 
     def __init__(self, ask: Callable[[bytes], Any], key: Key) -> None:
         self.kept: dict[int, bytes] = {}
+        self.arrived: dict[int, float] = {}
         self.repeated = self.wrong = self.asked = 0
         self._ask = ask
         self._key = key
@@ -69,6 +71,7 @@ class Taker:
         for seen in records_of(subscriber.seen[self._looked_at :]):
             n = int(json.loads(seen.payload)["n"])
             self.repeated += n in self.kept
+            self.arrived.setdefault(n, time.monotonic())
             self.wrong += self.kept.setdefault(n, seen.payload) != seen.payload
         self._looked_at = len(subscriber.seen)
 
@@ -94,6 +97,7 @@ class Scene:
     forwarder: Forwarder
     taker: Taker
     chance: random.Random
+    sealed: dict[int, float]
 
     async def burst(self) -> None:
         """Many records at once, so that something is under way when the fault comes; returns when a few have arrived."""
@@ -131,6 +135,7 @@ async def scene(
     port: int | None = None,
     publish: Sequence[str] = (),
     subscriber: Subscriber | None = None,
+    every: float = 0.02,
     **site: Any,
 ) -> AsyncIterator[Scene]:
     """Everything running, records being sealed all the while.
@@ -139,6 +144,7 @@ async def scene(
         port: where the forwarder finds the broker, if not at its own port.
         publish: words for mosquitto_pub to reach the broker from where the subscriber is.
         subscriber: another one than a mosquitto_sub on this machine.
+        every: how many seconds lie between two readings that are sealed meanwhile.
         site: more of the destination's entry in the site file.
     """
     key = new_key("collector")
@@ -157,8 +163,8 @@ async def scene(
 
     heard = subscriber or Subscriber(broker, f"{BASE}/#")
     await heard.start()
-    made = Scene(plant, heard, forwarder, Taker(ask, key), chance)
-    tasks = [asyncio.create_task(forwarder.run()), asyncio.create_task(desk.run()), asyncio.create_task(_seal_on(plant))]
+    made = Scene(plant, heard, forwarder, Taker(ask, key), chance, {})
+    tasks = [asyncio.create_task(forwarder.run()), asyncio.create_task(desk.run()), asyncio.create_task(_seal_on(made, every))]
     try:
         yield made
         for task in tasks:
@@ -170,11 +176,12 @@ async def scene(
         await heard.end()
 
 
-async def _seal_on(plant: Plant) -> None:
+async def _seal_on(made: Scene, every: float) -> None:
     """A reading now and then, as long as anybody looks."""
-    while True:
-        await plant.read(2, "em-1", "em-2")
-        await asyncio.sleep(0.02)
+    for number in itertools.count():
+        (record,) = await made.plant.ledger.append(made.plant.reading(f"em-{number % 2 + 1}"))
+        made.sealed[record.n] = time.monotonic()
+        await asyncio.sleep(every)
 
 
 async def row(name: str, made: Scene, faults: int, began: float) -> Row:

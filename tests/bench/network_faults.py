@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.agent.delivery import BASE, FastClock, planted
 from tests.bench import tun_line
-from tests.bench.delivery_scene import Row, Scene, row, scene
+from tests.bench.delivery_scene import Row, Scene, connected, row, scene
 from tests.brokers import Place, Subscriber, program
 
 _NEAR_ADDRESS, _FAR_ADDRESS = "10.77.0.1", "10.77.0.2"
@@ -99,18 +99,40 @@ async def blackhole(made: Scene, put: Set, seconds: float) -> None:
         await made.some_go_through()
 
 
-WAYS = {"delay": delay, "loss": loss, "delay-and-loss": both, "blackholes": blackhole}
+async def modem(made: Scene, put: Set, seconds: float) -> None:
+    """64 kbit/s, 150 ms each way and a queue of three seconds that the backlog could fill: how late are new records?"""
+    put("rate 64000\ndelay 0.15")
+    await connected(made)
+    begin, left = time.monotonic(), made.forwarder.state.next_n
+    await made.until(lambda: time.monotonic() - begin > seconds)
+    new = [n for n, at in made.sealed.items() if begin < at < begin + seconds - 5]
+    await made.until(lambda: all(n in made.taker.arrived for n in new))
+    late = sorted(made.taker.arrived[n] - made.sealed[n] for n in new)
+    drained = made.forwarder.state.next_n - left
+    print(
+        f"     modem: {drained} of a backlog drained; {len(new)} new records late by {late[len(late) // 2]:.2f} s (median),",
+        end=" ",
+    )
+    print(f"{late[-(-99 * len(late) // 100) - 1]:.2f} s (p99), {late[-1]:.2f} s (most)", flush=True)
+    put("rate 0\ndelay 0")
+
+
+WAYS = {"modem": modem, "delay": delay, "loss": loss, "delay-and-loss": both, "blackholes": blackhole}
 
 
 async def _row(name: str, folder: Path, far: Place, prefix: list[str], chance: random.Random, seconds: float) -> Row:
     descriptor = int(os.environ["WAY_DESCRIPTOR"])
     began = time.monotonic()
     async with planted(folder) as plant:
-        await plant.read(300, "em-1", "em-2")
+        await plant.read(3000 if name == "modem" else 300, "em-1", "em-2")
         heard = _FarSubscriber(far, f"{BASE}/#", prefix)
-        clock = FastClock(1 if seconds >= 60 else 10)
-        async with scene(plant, far, chance, clock, host=far.host, port=far.port, publish=prefix, subscriber=heard) as made:
-            await made.some_go_through()
+        clock = FastClock(1 if seconds >= 60 or name == "modem" else 10)
+        every = 1.0 if name == "modem" else 0.02
+        async with scene(
+            plant, far, chance, clock, host=far.host, port=far.port, publish=prefix, subscriber=heard, every=every
+        ) as made:
+            if name != "modem":
+                await made.some_go_through()
             await WAYS[name](made, lambda setting: os.write(descriptor, f"{setting}\n".encode()) and None, seconds)
             return await row(name, made, 1, began)
 

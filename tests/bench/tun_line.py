@@ -3,7 +3,8 @@
     python -m tests.bench.tun_line NEAR 10.77.0.1 FAR 10.77.0.2 --seed 7
 
 Makes both namespaces, prints `ready`, and takes a setting on each line of standard input: `delay SECONDS` (one way),
-`loss SHARE` (each way), `down 1` or `down 0`. At the end of input both namespaces are removed. Needs root and /dev/net/tun.
+`loss SHARE` (each way), `rate BITS` a second (each way; 0: no limit; three
+seconds are queued), `down 1` or `down 0`. At the end of input both namespaces are removed. Needs root and /dev/net/tun.
 A kernel with netem does the same; this needs none.
 """
 
@@ -28,6 +29,7 @@ _IFF_TUN_NO_PI = 0x0001 | 0x1000
 _CLONE_NEWNET = 0x40000000
 _DEVICE = "way0"
 _LARGEST = 65_536
+_QUEUED_SECONDS = 3.0
 
 
 def possible() -> bool:
@@ -72,9 +74,10 @@ class _Way:
     """What happens to packets on their way."""
 
     chance: random.Random
-    settings: dict[str, float] = field(default_factory=lambda: {"delay": 0.0, "loss": 0.0, "down": 0.0})
+    settings: dict[str, float] = field(default_factory=lambda: {"delay": 0.0, "loss": 0.0, "rate": 0.0, "down": 0.0})
     under_way: list[tuple[float, int, int, bytes]] = field(default_factory=list)
     count: int = 0
+    busy: dict[int, float] = field(default_factory=dict)
 
     def take(self, source: int, target: int) -> None:
         """Takes what a device has sent."""
@@ -83,8 +86,15 @@ class _Way:
                 packet = os.read(source, _LARGEST)
                 if self.settings["down"] or self.chance.random() < self.settings["loss"]:
                     continue
+                now = time.monotonic()
+                sent = now
+                if self.settings["rate"]:
+                    sent = max(now, self.busy.get(source, 0.0)) + len(packet) * 8 / self.settings["rate"]
+                    if sent - now > _QUEUED_SECONDS:
+                        continue
+                    self.busy[source] = sent
                 self.count += 1
-                heapq.heappush(self.under_way, (time.monotonic() + self.settings["delay"], self.count, target, packet))
+                heapq.heappush(self.under_way, (sent + self.settings["delay"], self.count, target, packet))
 
     def hand_over(self) -> float | None:
         """Hands over what has arrived; in how many seconds the next will."""
