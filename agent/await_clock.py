@@ -11,6 +11,7 @@ import time
 
 from agent.clock import Clock
 from agent.notify import notify, status
+from config.language import _
 
 _LOOK_SECONDS = 0.5
 
@@ -18,7 +19,7 @@ _LOOK_SECONDS = 0.5
 def await_clock(seconds: float, clock: Clock) -> bool:
     """Returns as soon as the clock is kept, at the latest after so many seconds; whether it is."""
     end = time.monotonic() + seconds
-    notify(status(f"waiting for the gateway's clock to be set, {seconds:.0f} s at most"))
+    notify(status(_("waiting for the gateway's clock to be set, {seconds:.0f} s at most", seconds=seconds)))
     while clock.trust().state == "unsynchronized" and time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)
     return clock.trust().state == "synchronized"
@@ -28,7 +29,8 @@ def main() -> None:
     """Waits as long as the first argument says, in seconds."""
     seconds = float(sys.argv[1])
     if not await_clock(seconds, Clock()):
-        sys.stderr.write(f"<4>nothing has set the gateway's clock within {seconds:.0f} s; records will say so\n")
+        told = _("nothing has set the gateway's clock within {seconds:.0f} s; records will say so", seconds=seconds)
+        sys.stderr.write(f"<4>{told}\n")
 
 
 if __name__ == "__main__":

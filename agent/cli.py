@@ -30,6 +30,7 @@ from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_models import models
 from agent.cli_opcua import browse, trust
 from agent.cli_person import correct
+from agent.cli_program import Program, lang_option
 from agent.cli_salvage import salvage
 from agent.cli_scan import scan
 from agent.cli_sheet import export_meters, import_
@@ -41,7 +42,8 @@ from agent.terminal import failure, read_settings, site_options, told
 from config.language import _
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@lang_option
 @click.version_option(__version__, prog_name="meterseal")
 def main() -> None:
     """Reads energy and water meters, seals every reading with the bytes it came from, and delivers it over MQTT."""

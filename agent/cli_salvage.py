@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from agent.terminal import site_options, told
+from config.language import _
 
 
 @click.command(short_help="Save what can be read out of a damaged ledger (the agent must be stopped).")
@@ -30,11 +31,20 @@ def salvage(force: bool, site: Path | None, state: Path | None) -> None:
             if saved is None and force:
                 saved = damage.forced(path, "damaged_pages", time.time_ns(), thorough=True)
     if saved is None:
-        click.echo(f"{path} can be read to its end; nothing was done. `meterseal verify` looks at every record.")
+        click.echo(_("{path} can be read to its end; nothing was done. `meterseal verify` looks at every record.", path=path))
         return
-    click.echo(f"{saved.saved} records were saved, {saved.lost} are lost ({saved.cause.replace('_', ' ')}).")
+    click.echo(
+        _(
+            "{saved} records were saved, {lost} are lost ({cause}).",
+            saved=saved.saved,
+            lost=saved.lost,
+            cause=saved.cause.replace("_", " "),
+        )
+    )
     for first, end in saved.ranges[:20]:
-        click.echo(f"  lost: record {first}" + (f" to {end - 1}" if end - first > 1 else ""))
+        click.echo(_("  lost: record {first}", first=first) + (f" to {end - 1}" if end - first > 1 else ""))
     if saved.aside:
-        click.echo(f"The damaged file lies in {saved.aside}: copy it to another disk before you do anything with it.")
-    click.echo("Start the agent: it goes on sealing, and seals what was lost as a record of its own.")
+        click.echo(
+            _("The damaged file lies in {aside}: copy it to another disk before you do anything with it.", aside=saved.aside)
+        )
+    click.echo(_("Start the agent: it goes on sealing, and seals what was lost as a record of its own."))

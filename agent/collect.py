@@ -36,7 +36,7 @@ from config.collect import CollectFile
 from config.language import N_, _
 from config.library import find_models, read_bytes
 
-KEY = OutsideKey("collector", b"\x01", "Run `meterseal collect init NAME` first.")
+KEY = OutsideKey("collector", b"\x01", N_("Run `meterseal collect init NAME` first."))
 _LARGEST = 320 * 1024  # of a message; a record or a batch has at most 256 KiB and a byte
 _MOST_WAITING = 16_000_000  # bytes that nobody has looked at
 _MOST_BYTES = 8_000_000  # of one gateway that wait to be stored; what comes beyond is asked for later

@@ -188,7 +188,7 @@ class Postgres:
     @property
     def _alive(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._database is None:
-            raise psycopg.OperationalError("not connected")
+            raise psycopg.OperationalError(_("not connected"))
         return self._database
 
     def _rows(self, query: LiteralString, *values: object) -> list[tuple[Any, Any]]:

@@ -31,7 +31,7 @@ from agent.polled import Polled
 from agent.progress import Progress
 from agent.read_once import read_meter
 from agent.spot import take_spot
-from config.language import _
+from config.language import _, speaking, spoken
 from drivers import Exchange, Request
 from drivers.errors import LinkDown
 
@@ -145,6 +145,11 @@ class _Ear:
             return {"error": _("the command was not understood")}
         if not isinstance(asked, dict):
             return {"error": _("there is no such command")}
+        with speaking(str(asked.pop("lang", spoken()))):
+            return await self._told(asked, account)
+
+    async def _told(self, asked: dict[str, Any], account: str) -> dict[str, Any]:
+        """What comes of a command, in the language of whoever asks."""
         if asked.get("do") == "live":
             return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
         if asked.get("do") == "condition":
@@ -208,7 +213,7 @@ def ask(state: Path, question: Mapping[str, Any], seconds: float = _ASK_SECONDS)
                 connection.connect(str(path))
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
-            connection.sendall(json.dumps(question).encode() + b"\n")
+            connection.sendall(json.dumps({**question, "lang": spoken()}).encode() + b"\n")
             with connection.makefile("rb") as answering:
                 line = answering.readline()
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from agent.leaf_file import count_leaves
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.salvage import Salvaged, finish, salvage
+from config.language import _
 
 _MARK = ".damaged"
 _LOOK_SECONDS = 5.0
@@ -41,10 +42,10 @@ def damage(path: Path) -> str:
         with closing(LedgerReader(path)) as reader:
             size = reader.size()
             for n in range(max(0, size - 64), size):
-                for _ in reader.payloads(n, n + 1):
+                for _unused in reader.payloads(n, n + 1):
                     reader.leaf(n)
             reader.tree(), reader.newest_checkpoint(), reader.cursors(), reader.newest_counted()
-            sum(1 for _ in reader.kind_records("key"))
+            sum(1 for _unused in reader.kind_records("key"))
     except LedgerError as error:
         return "damaged_pages" if error.damaged or sealed else ""
     return "cut_off" if size < sealed else ""
@@ -79,7 +80,7 @@ def forced(path: Path, cause: str, now_ns: int, *, thorough: bool = False) -> Sa
     try:
         salvaged = salvage(path, cause, now_ns, thorough=thorough)
     except (OSError, sqlite3.Error) as error:
-        hint = "Free space on the disk of the state directory, or put in another disk with a copy of it; delete nothing."
-        raise LedgerError(f"{path} is damaged and could not be saved: {error}", hint) from None
+        hint = _("Free space on the disk of the state directory, or put in another disk with a copy of it; delete nothing.")
+        raise LedgerError(_("{path} is damaged and could not be saved: {error}", path=path, error=error), hint) from None
     path.with_name(path.name + _MARK).unlink(missing_ok=True)
     return salvaged

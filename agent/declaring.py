@@ -48,7 +48,7 @@ class Declaring:
         if self.standing.is_other(self.fields["serial"]):
             account = own_account()
             words = {"old": self.standing.serial, "new": self.fields["serial"], "last": [], "first": []}
-            why = {"reason": _("the site file names another serial number"), "who": account, "account": account}
+            why = {"reason": "the site file names another serial number", "who": account, "account": account}
             yield draft.by_person(clock, "replacement", {"meter": {"id": self.fields["id"]}, **words, **why})
         yield draft.declared(clock, self.fields, self.frames)
 

@@ -60,7 +60,7 @@ async def demo_broker(directory: Path) -> AsyncIterator[tuple[str, int]]:
         name = _("iotcore (no mosquitto was found on this machine)")
         settings = directory / "broker.toml"
         settings.write_text(_RUMQTTD.format(port=port), "utf-8")
-        serve = _("import iotcore; iotcore.Broker(config_path={settings!r}).run_forever()", settings=str(settings))
+        serve = f"import iotcore; iotcore.Broker(config_path={str(settings)!r}).run_forever()"
         command = [sys.executable, "-c", serve]
     log = (directory / "broker.log").open("wb")
     process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,6 @@ from html import escape
 
 from agent.checkpoint import origin_of, verifier_key
 from agent.seal import key_name
-from config.language import _
 
 _LINE = "______________________"
 
@@ -41,28 +40,27 @@ class Enrolment:
         recovery = f"{key_name(self.recovery)}   {fingerprint(self.recovery)}" if self.recovery else "none"
         return [
             ("Gateway", self.gateway),
-            (_("Key name"), key_name(self.public)),
+            ("Key name", key_name(self.public)),
             ("Fingerprint", fingerprint(self.public)),
-            (_("Public key"), self.line),
-            (_("Recovery key"), recovery),
+            ("Public key", self.line),
+            ("Recovery key", recovery),
         ]
 
     def text(self) -> str:
         """The form as text."""
         entries = "\n".join(f"{name:<14}{text}" for name, text in self.rows())
-        return _(
-            "METERSEAL  ENROLMENT OF A GATEWAY                                    keep this page with the "
-            "plant's records\n"
-            "\n{entries}\n\nRecords of this gateway are believed because they are signed by the key above. The recov"
-            "ery key's private half is on a\n"
-            "sheet of its own, in the safe; it alone can revoke the key.\n"
-            'To verify:    meterseal verify BUNDLE.zip --key "{line}"\n'
-            "\nInstalled by  {line_2}   date ____________   signature {line_2}\n\nWitness       {line_2}   date ____"
-            "________   signature {line_2}\n",
-            entries=entries,
-            line=self.line,
-            line_2=_LINE,
-        )
+        return f"""METERSEAL  ENROLMENT OF A GATEWAY                                    keep this page with the plant's records
+
+{entries}
+
+Records of this gateway are believed because they are signed by the key above. The recovery key's private half is on a
+sheet of its own, in the safe; it alone can revoke the key.
+To verify:    meterseal verify BUNDLE.zip --key "{self.line}"
+
+Installed by  {_LINE}   date ____________   signature {_LINE}
+
+Witness       {_LINE}   date ____________   signature {_LINE}
+"""
 
     def html(self) -> str:
         """The form as one HTML page to print, with the key line as a QR code; it loads nothing from anywhere."""
@@ -71,8 +69,7 @@ class Enrolment:
         rows = "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self.rows())
         code = segno.make(self.line, error="m", micro=False).svg_inline(scale=4)
         signed = "\n".join(
-            _("<tr><th>{who}</th><td></td><td class='date'></td><td></td></tr>", who=who)
-            for who in (_("Installed by"), "Witness")
+            f"<tr><th>{who}</th><td></td><td class='date'></td><td></td></tr>" for who in ("Installed by", "Witness")
         )
         return _PAGE.format(gateway=escape(self.gateway), rows=rows, code=code, signed=signed, line=escape(self.line))
 

@@ -7,16 +7,24 @@ from pathlib import Path
 
 from agent.fault import Fault
 from agent.faults import FAULTS, GROUPS
-from config.language import N_, _
+from config.language import CHINESE, ENGLISH, N_, _, speaking
 
+PAGES = {ENGLISH: "faults.md", CHINESE: "faults.zh-CN.md"}
 _ABOUT = N_("""\
 Every message of the journal that tells of trouble has a field `code`, and every message on the command line ends with
 one, such as `[MS-204]`. `meterseal fault MS-204` prints the same text as this page. Codes never change meaning.\
 """)
 
 
+def spoken_fault(fault: Fault) -> Fault:
+    """The fault in the language that is spoken."""
+    told = {name: _(getattr(fault, name)) for name in ("title", "first", "symptom", "measure")}
+    return Fault(fault.code, causes=tuple(_(cause) for cause in fault.causes), **told)
+
+
 def fault_text(fault: Fault) -> str:
     """A fault as `meterseal fault CODE` prints it."""
+    fault = spoken_fault(fault)
     causes = [f"  {place}. {cause}" for place, cause in enumerate(fault.causes, 1)]
     return "\n".join(
         [
@@ -38,8 +46,8 @@ def fault_list(faults: Mapping[str, Fault]) -> str:
     """All codes with their titles, by group."""
     lines: list[str] = []
     for group, about in GROUPS.items():
-        lines += ["", f"{group} {about}"] if lines else [f"{group} {about}"]
-        lines += [f"  {fault.code}  {fault.title}" for fault in faults.values() if fault.code.startswith(group[:4])]
+        lines += ["", f"{group} {_(about)}"] if lines else [f"{group} {_(about)}"]
+        lines += [f"  {fault.code}  {_(fault.title)}" for fault in faults.values() if fault.code.startswith(group[:4])]
     return "\n".join(lines)
 
 
@@ -47,9 +55,9 @@ def fault_page(faults: Mapping[str, Fault]) -> str:
     """The page of all faults in Markdown, one section a code."""
     parts = [_("# Fault codes"), _(_ABOUT)]
     for group, about in GROUPS.items():
-        mine = [fault for fault in faults.values() if fault.code.startswith(group[:4])]
+        mine = [spoken_fault(fault) for fault in faults.values() if fault.code.startswith(group[:4])]
         rows = "\n".join(f"| [{each.code}](#{_anchor(each)}) | {each.title} |" for each in mine)
-        parts.append(f"## {group} {about}\n\n| code | title |\n|---|---|\n{rows}")
+        parts.append(f"## {group} {_(about)}\n\n| {_('code')} | {_('title')} |\n|---|---|\n{rows}")
         parts += [_section(each) for each in mine]
     return "\n\n".join(parts) + "\n"
 
@@ -75,5 +83,12 @@ def _anchor(fault: Fault) -> str:
     return kept.replace(" ", "-")
 
 
+def write_pages(docs: Path) -> None:
+    """Writes the page in every language."""
+    for language, name in PAGES.items():
+        with speaking(language):
+            (docs / name).write_text(fault_page(FAULTS), "utf-8")
+
+
 if __name__ == "__main__":
-    (Path(__file__).parents[1] / "docs" / "faults.md").write_text(fault_page(FAULTS), "utf-8")
+    write_pages(Path(__file__).parents[1] / "docs")

@@ -165,7 +165,6 @@ class LedgerReader:
         if not known:
             self.close()
             raise LedgerError(_("{path} is not a meterseal ledger", path=path))
-            raise LedgerError(f"{path} is not a meterseal ledger")
         if version > FORMAT:
             self.close()
             raise newer(path, version)
@@ -213,7 +212,7 @@ class LedgerReader:
         self, meter: str, kind: str | None = None, newest_first: bool = False, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, bytes]]:
         """A meter's records, its declarations among them, optionally of one kind, from n = start up to, not including, stop."""
-        within = _("n >= ? AND n < ? ORDER BY n ") + ("DESC" if newest_first else "ASC")
+        within = "n >= ? AND n < ? ORDER BY n " + ("DESC" if newest_first else "ASC")
         span = start, 2**62 if stop is None else stop
         if kind is None:
             yield from self._values(bytes, f"SELECT n, payload FROM record WHERE meter = ? AND {within}", meter, *span)  # noqa: S608  fixed text
@@ -281,7 +280,7 @@ class LedgerReader:
     def checkpoints_between(self, first: int, last: int, most: int) -> list[str]:
         """The signed notes over more than `first` and at most `last` records, without witnesses' lines, the oldest ones."""
         query = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
-        return [note for _, note in self._values(str, query, first, last, most)]
+        return [note for _unused, note in self._values(str, query, first, last, most)]
 
     def timestamps(self) -> dict[int, bytes]:
         """RFC 3161 responses by the size of the checkpoint that they are over."""

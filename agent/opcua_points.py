@@ -73,7 +73,7 @@ def site_lines(link_name: str, link: Link, meter: str, picked: Sequence[tuple[Pi
     if new_link:
         security = f", security: {link.policy}" if link.policy == "None" else ""
         lines += ["links:", f"  {link_name}: {{opcua: {quoted(str(link.opcua))}{security}}}"]
-    lines += ["meters:", f"  - id: {meter}", f"    link: {link_name}", _("    model: generic-opcua"), "    points:"]
+    lines += ["meters:", f"  - id: {meter}", f"    link: {link_name}", "    model: generic-opcua", "    points:"]
     for pick, seen in picked:
         lines += _point(pick, seen)
     return "\n".join(lines) + "\n"

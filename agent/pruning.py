@@ -41,7 +41,7 @@ def _block(database: sqlite3.Connection, start: int) -> bytes:
         raise ValueError(_("of records {start} to {start_2} some hashes are missing", start=start, start_2=start + BLOCK - 1))
     root = root_of([leaf for _unused, leaf in rows])
     marks = ", ".join("?" for _unused in GOES)
-    what = _("n >= ? AND n < ? AND kind IN ({marks})", marks=marks)
+    what = f"n >= ? AND n < ? AND kind IN ({marks})"
     staying = database.execute(f"SELECT count(*) FROM record WHERE n >= ? AND n < ? AND kind NOT IN ({marks})", (*span, *GOES))  # noqa: S608  our own words
     if staying.fetchone()[0]:
         database.execute(f"INSERT INTO kept SELECT n, 1, leaf FROM record WHERE {what}", (*span, *GOES))  # noqa: S608  our own words

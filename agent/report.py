@@ -109,9 +109,7 @@ class Report:
 
     def fields(self) -> dict[str, Any]:
         """Everything as one JSON object."""
-        names = _(
-            "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
-        )
+        names = "gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x"
         return {
             "verify": 1,
             "exit": self.exit_code,

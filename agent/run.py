@@ -118,8 +118,8 @@ def _save_damaged(state: Path, clock: Clock, log: Any) -> None:
         saved = damage.begin(state / LEDGER_FILE, clock.now_ns())
     if saved:
         told = {"saved": saved.saved, "lost": saved.lost, "cause": saved.cause}
-        aside = f"The damaged file is kept as {saved.aside}. " if saved.aside else ""
-        log.error("ledger.salvaged", **told, hint=f"{aside}Look at the disk (dmesg): it may damage more.")
+        aside = _("The damaged file is kept as {aside}. ", aside=saved.aside) if saved.aside else ""
+        log.error("ledger.salvaged", **told, hint=_("{aside}Look at the disk (dmesg): it may damage more.", aside=aside))
 
 
 def _courses(models: dict[str, bytes], ledger: Ledger, past: LedgerReader, clock: Clock, log: Any) -> Courses:

@@ -288,7 +288,7 @@ def json_schema() -> dict[str, Any]:
         kinds[kind] = made | {"properties": properties, "required": [*made["required"], "sig"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": _("A sealed record, format version {value}; its meaning stands in record.md", value=FORMAT),
+        "title": f"A sealed record, format version {FORMAT}; its meaning stands in record.md",
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds],
         "$defs": kinds,
     }

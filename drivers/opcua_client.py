@@ -14,8 +14,6 @@ from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.common.shortcuts import Shortcuts
 
-from config.language import _
-
 
 class _Channel(UASocketProtocol):
     """The connection. Raises the status of a refused channel where it arrives: whoever waits for the answer gets it."""
@@ -25,7 +23,7 @@ class _Channel(UASocketProtocol):
         first = isinstance(asked, ua.OpenSecureChannelParameters) and asked.RequestType == ua.SecurityTokenRequestType.Issue
         if first and isinstance(msg, ua.Message):
             body = msg.body()  # type: ignore[no-untyped-call]  # asyncua states no types there
-            self.check_answer(body, _(" in response to OpenSecureChannelRequest"))
+            self.check_answer(body, " in response to OpenSecureChannelRequest")
         super()._process_received_message(msg)
 
 

@@ -21,7 +21,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from config.language import CHINESE, DOMAIN, LOCALE
+from config.language import CHINESE, DOMAIN, ENGLISH, LOCALE
 
 ROOT = Path(__file__).parents[1]
 PO = LOCALE / CHINESE / "LC_MESSAGES" / f"{DOMAIN}.po"
@@ -47,21 +47,21 @@ UNTOLD = {
     "agent/faults.py": "taken from the registry",
     "agent/faults_line.py": "taken from the registry",
     "agent/faults_agent.py": "taken from the registry",
-    "config/sheet_words.py": "words of spreadsheets",
+    "agent/enrolment.py": "a form that is signed is the same everywhere",
+    "config/sheet_words.py": "titles of columns, as they stand in people's lists",
+    "agent/faults_collect.py": "taken from the registry",
+    "agent/page_words.py": "the Chinese of the status page",
     "agent/journal.py": "meanings of events, for the page docs/events.md",
 }
 # What is not told either, by the name it stands under, and why.
 UNTOLD_NAMES = {
     "agent/commissioning.py": ({"_PAGE", "AGREES", "LEFT_OUT"}, "a report that is signed is the same everywhere"),
     "agent/dump.py": ({"_WORDS", "_NOT_PASSED_ON"}, "a support bundle is read elsewhere"),
+    "agent/report_page.py": ({"_PAGE", "_SIGNED"}, "HTML"),
     "agent/demo_broker.py": ({"_MOSQUITTO"}, "settings of a program"),
-    "agent/enrolment.py": ({"_PAGE"}, "a form that is signed is the same everywhere"),
     "agent/export.py": ({"README_TEXT", "RECIPE"}, "an exported bundle is the same everywhere"),
     "agent/explain.py": ({"SERIAL"}, "a name in JSON"),
     "agent/explain_text.py": ({"_PROTOCOLS"}, "names of protocols"),
-    "agent/page.py": ({"_POLICY", "_TEXT", "_ALLOWED"}, "words of HTTP"),
-    "agent/page_look.py": ({"_HTML", "_CSS"}, "words of HTTP"),
-    "agent/page_overview.py": ({"_DOCTYPE", "_VIEWPORT"}, "HTML"),
     "agent/simulate_iec62056_21.py": ({"_USUAL", "_OTHER"}, "units"),
     "agent/cli_audit.py": (
         {"_KEY_HELP", "_WITNESS_HELP", "_AUTHORITY_HELP", "_OUTSIDE_HELP"},
@@ -78,8 +78,38 @@ UNTOLD_NAMES = {
     "drivers/iec62056_21_words.py": ({"_TOKENS"}, "patterns"),
     "drivers/modbus.py": ({"OBJECTS"}, "names that are looked up"),
 }
-# Single texts: the schema of records is the same in every language.
-UNTOLD_TEXTS = {"A sealed record, format version {}; its meaning stands in record.md"}
+# Single texts, and why.
+UNTOLD_TEXTS = {
+    "A sealed record, format version {}; its meaning stands in record.md": "the schema of records is the same everywhere",
+    "the site file names another serial number": "it is sealed",
+    "import iotcore; iotcore.Broker(config_path={}).run_forever()": "a program",
+    "Disconnect with will message": "a name of MQTT",
+    " in response to OpenSecureChannelRequest": "a name of OPC UA",
+    "    model: generic-opcua": "YAML",
+    "{node: 'nsu=http://plant.example/meters;s=Press1.Energy'}": "YAML",
+    **dict.fromkeys(
+        ("gateway records time_from time_to key keys confirmed fast checkpoint checkpoints outside starts crashes with_x",),
+        "names in JSON",
+    ),
+    "n >= ? AND n < ? ORDER BY n ": "SQL",
+    "meterseal receipt v1\n{}\n{}\n{}\n": "it is signed",
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'": "a header",
+    "This page can only be read.": "for a program that asks in a way no browser does",
+    "This is no address that can be read.": "for a program that asks in a way no browser does",
+    "Open this page under the gateway's address or its own name.": "for a program that asks in a way no browser does",
+    "it cannot be answered any more": "it ends a connection of the status page",
+    "nothing was asked": "it ends a connection of the status page",
+    "text/plain; charset=utf-8": "a header",
+    "text/html; charset=utf-8": "a header",
+    "text/css; charset=utf-8": "a header",
+    "state bad": "HTML",
+    "<!doctype html>": "HTML",
+    "width=device-width, initial-scale=1": "HTML",
+    "small screen": "HTML",
+    "GET, HEAD": "a header",
+    '<table class="meters"><tr>': "HTML",
+    "n >= ? AND n < ? AND kind IN ({})": "SQL",
+}
 # Calls whose strings are patterns, statements or notes to the program itself.
 _NOT_TOLD = {
     *("re.compile", "re.search", "re.match", "re.fullmatch", "re.findall", "re.sub", "re.finditer", "TypeVar", "cast"),
@@ -157,17 +187,13 @@ def _is_mark(call: ast.Call, argument: ast.AST) -> bool:
     return isinstance(call.func, ast.Name) and call.func.id in MARKS and bool(call.args) and argument is call.args[0]
 
 
-def help_texts(command: click.Command) -> Iterator[str]:
-    """All help texts of a command and what hangs on it."""
-    for text in (command.help, command.short_help, command.epilog):
-        if text:
-            yield text
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and parameter.help:
-            yield parameter.help
-    if isinstance(command, click.Group):
-        for each in command.commands.values():
-            yield from help_texts(each)
+def texts_of_help() -> list[str]:
+    """All help texts of the command line."""
+    from agent.cli import main
+    from agent.cli_program import help_texts
+
+    main.speak(ENGLISH)
+    return [text for _, _, text in help_texts(main)]
 
 
 def fault_texts() -> Iterator[str]:
@@ -187,10 +213,8 @@ def of_click() -> Iterator[str]:
 
 def messages() -> list[str]:
     """All that the program says to a person, in English, in the order of the alphabet."""
-    from agent.cli import main
-
     found = {text for path in sources() for text in marked(ast.parse(path.read_text("utf-8")))}
-    found |= {inspect.cleandoc(text) for text in help_texts(main)} | set(fault_texts()) | set(of_click())
+    found |= set(texts_of_help()) | set(fault_texts()) | set(of_click())
     return sorted(found - {""})
 
 

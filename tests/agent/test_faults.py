@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from agent import faults, journal
 from agent.cli import main
-from agent.fault_text import fault_page
+from agent.fault_text import PAGES, fault_page
+from config.language import speaking
 from drivers import errors
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +42,10 @@ def test_every_code_belongs_to_a_group_and_is_complete() -> None:
         assert not fault.title.endswith(".")
 
 
-def test_the_page_is_the_one_that_the_registry_writes() -> None:
-    written = (ROOT / "docs" / "faults.md").read_text("utf-8")
-    assert written == fault_page(faults.FAULTS), "write it anew: python -m agent.fault_text"
+@pytest.mark.parametrize(("language", "name"), PAGES.items())
+def test_the_page_is_the_one_that_the_registry_writes(language: str, name: str) -> None:
+    with speaking(language):
+        assert (ROOT / "docs" / name).read_text("utf-8") == fault_page(faults.FAULTS), "write it anew: python -m agent.fault_text"
 
 
 @pytest.mark.parametrize("typed", ["MS-204", "ms-204", "204", "MS204", " ms 204 "])
