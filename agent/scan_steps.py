@@ -279,7 +279,9 @@ def _mbus(here: Round) -> Steps:
 def _telegram(exchange: Exchange) -> dict[str, str] | None:
     """What the header of the one telegram that arrived says; None: there is no such, or more than one."""
     span = mbus_span(exchange.request, exchange.answer)
-    if span is None or span[1] != len(exchange.answer) or exchange.answer == ACKNOWLEDGED:
+    if span is None or exchange.answer == ACKNOWLEDGED:
+        return None
+    if span[1] != len(exchange.answer) or exchange.answer[: span[0]] not in (b"", exchange.request):
         return None
     said, _unused = load("mbus").identification(exchange.answer[slice(*span)], "own")
     return said or None

@@ -17,6 +17,7 @@ from agent.cli import main
 from agent.commissioning import AGREES, LEFT_OUT, Compared, ReportError, checked, content_of, report
 from agent.dump import HIDDEN, redacted
 from agent.keys import KEY_FILE
+from agent.live_table import Row, table
 from tests.agent.ledgers import new_key
 from tests.agent.test_cli import Terminal
 from tests.agent.test_meter_life import Hall, hall
@@ -127,6 +128,14 @@ async def test_the_live_table_shows_sealed_readings_of_the_agent_and_reads_by_it
         assert "There is no meter EM-9" in await at.type("watch", "EM-9", expect=2)
 
 
+def test_a_table_that_is_higher_than_the_terminal_says_how_much_is_missing() -> None:
+    rows = [Row(f"EM-{n}", "voltage.l1", "230 V", "good", "", n) for n in range(30)]
+    assert len(table(rows, 100)) == 31
+    cut = table(rows, 10)
+    assert len(cut) == 10
+    assert cut[-1].startswith("and 22 more")
+
+
 def test_without_an_agent_a_meter_that_cannot_be_reached_is_told_of_in_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +167,7 @@ async def test_a_bundle_holds_the_last_frames_and_nothing_secret_and_its_replay_
             held = {name: file.read(name) for name in file.namelist()}
         for wanted in ("versions.json", "site.yaml", "doctor.txt", "status.txt", "figures.json", "records.jsonl"):
             assert held[wanted]
+        assert b"spoilt answers (" in held["doctor.txt"]
         key = (at.agent.state / KEY_FILE).read_bytes()
         pieces = [secret.encode(), b"PRIVATE KEY", *(line for line in key.splitlines() if len(line) > 20)]
         assert [piece for piece in pieces for content in held.values() if piece in content] == []

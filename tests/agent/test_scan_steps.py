@@ -14,6 +14,7 @@ from drivers.debt import checked
 from drivers.dlt645_frame import plus_33
 from drivers.errors import BadFrame, NoAnswer
 from tests.agent.plants import models, with_crc
+from tests.drivers.mbus_frames import long
 from tests.peers.read_only import told
 
 NOW = Instant(0, 0)
@@ -223,3 +224,50 @@ def test_an_adapter_that_hears_itself_does_not_look_like_a_meter() -> None:
     assert len(play(round_of("dlt645"), lambda request: request + bus(request)).heard.met) == 2
     units = modbus_bus(2)
     assert len(play(round_of("modbus", (1, 2, 3)), lambda request: request + units(request)).heard.met) == 1
+
+
+# --- IEC 62056-21 and M-Bus -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("speed", "following"), [("5", b"\x06050\r\n"), ("E", b"")])
+def test_an_iec_meter_is_known_by_its_identification_and_let_finish_its_readout(speed: str, following: bytes) -> None:
+    def bus(request: bytes) -> bytes:
+        return f"/LGZ{speed}ZMD120\r\n".encode() if request.startswith(b"/?") else b""
+
+    played = play(round_of("iec62056_21"), bus)
+    (met,) = played.heard.met
+    assert (met.said["maker"], met.address) == ("LGZ", "")
+    assert played.asked[1:] == [following]
+
+
+def test_something_that_is_no_identification_is_told_of_and_noise_is_not() -> None:
+    assert play(round_of("iec62056_21"), lambda _: b"\x81\x93\xa5").heard == Heard()
+    assert play(round_of("iec62056_21"), lambda _: b"/LGZ").heard.doubts != ()
+
+
+def mbus_bus(*primaries: int, both: int = -1) -> Bus:
+    """Meters that know primary addresses only; at `both` two of them answer."""
+
+    def bus(request: bytes) -> bytes:
+        if len(request) != 5 or request[2] not in primaries:
+            return b""
+        if request[1] == 0x40:
+            return b"\xe5"
+        number = 10_000_000 + request[2]
+        telegram = long(
+            0x08, request[2], 0x72, bytes.fromhex(f"{number}")[::-1], 0x2D, 0x2C, 1, 7, 1, 0, 0, 0, 0x0C, 0x13, bytes(4)
+        )
+        return telegram[:9] + b"\x55" + telegram if request[2] == both else telegram
+
+    return bus
+
+
+def test_an_mbus_meter_that_knows_only_its_primary_address_is_found_by_it() -> None:
+    heard = play(round_of("mbus", (0, 1, 5, 6)), mbus_bus(5)).heard
+    assert [(met.address, met.said["number"], met.said["maker"]) for met in heard.met] == [("5", "10000005", "KAM")]
+
+
+def test_two_mbus_meters_with_one_primary_address_are_told_of() -> None:
+    heard = play(round_of("mbus", (0, 1, 5, 6)), mbus_bus(5, both=5)).heard
+    assert heard.met == ()
+    assert any("primary address 5" in doubt for doubt in heard.doubts)
