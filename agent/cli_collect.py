@@ -55,8 +55,7 @@ def run(file: Path, state: Path) -> None:
         settings, declared = load_settings(), load_declared(CollectFile, file)
         store_of = None
         if declared.postgres:
-            if find_spec("psycopg") is None:
-                raise failure(_("For `postgres:` the extra `postgres` must be installed: pip install meterseal[postgres]."))
+            _only_with_psycopg()
             from agent.collect_postgres import stores
 
             store_of = stores(declared.postgres)
@@ -69,3 +68,59 @@ def run(file: Path, state: Path) -> None:
             password, client = secret.get_secret_value() if secret else None, token_hex(4) if declared.share else ""
             at_work = CollectorAtWork(declared, state, Clock(), password, journal(), store_of, client)
             asyncio.run(until_stopped(at_work.run()))
+
+
+@collect.command(short_help="How far each gateway's copy has got, and alarms.")
+@click.argument("file", type=_PATH)
+@_state
+def status(file: Path, state: Path) -> None:
+    """Show how many records of each gateway in FILE are stored and checked, and which alarms stand; exit code 1 with an alarm."""
+    from agent.collect import folder_of, known_gateways
+    from agent.outside import Alarm
+    from config.beside import load_declared
+    from config.collect import CollectFile
+
+    alarms = False
+    with told():
+        declared = load_declared(CollectFile, file)
+        for gateway in known_gateways(declared.gateways):
+            size = _in_database(declared.postgres, gateway) if declared.postgres else _in_copy(folder_of(state, gateway))
+            words = _("all up to record {n}", n=size - 1) if size else _("nothing yet")
+            alarm = Alarm(folder_of(state, gateway).with_suffix(".alarm"))
+            alarms = alarms or bool(alarm.text)
+            click.echo(f"{gateway}: {words}" + (f"\n  {alarm.text}: {alarm.path}" if alarm.text else ""))
+    raise click.exceptions.Exit(1 if alarms else 0)
+
+
+def _in_copy(folder: Path) -> int:
+    """How many records a gateway's copy holds. Raises LedgerError."""
+    from contextlib import closing
+
+    from agent.ledger_file import LedgerReader
+    from agent.state import LEDGER_FILE
+
+    if not (folder / LEDGER_FILE).exists():
+        return 0
+    with closing(LedgerReader(folder / LEDGER_FILE)) as reader:
+        return reader.tree()[0]
+
+
+def _in_database(reached: str, gateway: str) -> int:
+    """How many of a gateway's records are settled in a database."""
+    _only_with_psycopg()
+    from agent.collect_copy import StoreError
+    from agent.collect_postgres import Postgres
+
+    store = Postgres(reached, gateway)
+    try:
+        with store.transaction():
+            return store.edge()[0].size
+    except StoreError as error:
+        raise failure(f"{error}\n{error.hint}", "MS-825") from None
+    finally:
+        store.close()
+
+
+def _only_with_psycopg() -> None:
+    if find_spec("psycopg") is None:
+        raise failure(_("For `postgres:` the extra `postgres` must be installed: pip install meterseal[postgres]."))

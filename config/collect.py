@@ -11,25 +11,29 @@ What this file does not know: whether a key line is whole (`agent.collect`), and
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from config.language import N_
+from config.language import N_, _
 from config.model import Declared
-from config.scalar import Name, Shape
+from config.scalar import Name, Shape, as_text
 from config.site import GatewayKey, Mqtt
 
-Database = Annotated[
-    str,
-    Shape(
-        r"(?!.*(password|://))[^\x00-\x1f\x7f]{1,400}",
-        N_(
-            "is not how a PostgreSQL is reached; write for example host=db.plant dbname=meterseal user=collector, "
-            "and the password into PGPASSFILE, never here"
-        ),
-    ),
-]
+
+def _reached(value: object) -> object:
+    """How a database is reached, in libpq's words. What is said against a text never repeats it: it may hold a password."""
+    text = as_text(value)
+    if isinstance(text, str) and re.search("password|://", text, re.IGNORECASE):
+        raise ValueError(
+            _("no password goes into this file: write for example host=db.plant dbname=meterseal user=collector, ")
+            + _("and the password into the file that PGPASSFILE names")
+        )
+    return text
+
+
+Database = Annotated[str, Shape(r"[^\x00-\x1f\x7f]{1,400}", N_("is not how a PostgreSQL is reached")), BeforeValidator(_reached)]
 
 
 class CollectFile(Declared):
