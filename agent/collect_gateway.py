@@ -85,6 +85,7 @@ class Keeping:
         self._notes: dict[int, str] = {}
         self._noted: Notes | None = None
         self._asked_for_notes = False
+        self._fresh: dict[bytes, Row] = {}
 
     def asked_for_notes(self) -> None:
         """The gateway was asked for the checkpoints that are missing."""
@@ -96,7 +97,7 @@ class Keeping:
         Raises:
             StoreError: nothing of it is known to be stored; the next call begins with what is.
         """
-        outcome = Outcome()
+        outcome, self._fresh = Outcome(), {}
         try:
             with self._store.transaction():
                 outcome.leads = self._store.leads()
@@ -149,6 +150,7 @@ class Keeping:
     def _hold(self, rows: Sequence[Row], course: Continuation, outcome: Outcome) -> list[Row]:
         """Holds those that the gateway signed; the others."""
         good = [course.is_signed(row) for row in rows]
+        self._fresh |= {row.payload: row for row, is_good in zip(rows, good, strict=True) if is_good}
         for row, stored in self._store.hold([row for row, is_good in zip(rows, good, strict=True) if is_good]):
             why = _("record {n} came with other content than is stored", n=row.n)
             self._store.set_aside(row, why)
@@ -165,7 +167,7 @@ class Keeping:
             rows: list[Row] = []
             stopped = False
             for payload in payloads:
-                row = arrived(payload, self._gateway)
+                row = self._fresh.get(payload) or arrived(payload, self._gateway)
                 try:
                     outcome.findings += [(row.n, *problem) for problem in course.take(row)]
                 except NoContinuation as error:
