@@ -24,7 +24,7 @@ from agent.cli_doctor import doctor
 from agent.cli_dump import dump, replay
 from agent.cli_explain import explain
 from agent.cli_fault import fault
-from agent.cli_health import health
+from agent.cli_health import health, metrics
 from agent.cli_key import init, key
 from agent.cli_life import confirm, manual, pair, replace, spot
 from agent.cli_models import models
@@ -194,9 +194,10 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
 @main.command(short_help="Newest readings, today's account, open gaps, what is delivered.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--alive", is_flag=True, help="Only say whether the agent runs.")
+@click.option("--metrics", "as_metrics", is_flag=True, help="The running agent's metrics for Prometheus, as text.")
 @click.option("--health", "as_health", is_flag=True, help="Only one line: healthy, or what ails the agent (for health checks).")
 @site_options
-def status(as_json: bool, alive: bool, as_health: bool, site: Path | None, state: Path | None) -> None:
+def status(as_json: bool, alive: bool, as_health: bool, as_metrics: bool, site: Path | None, state: Path | None) -> None:
     """Show every meter's newest reading and its day so far, open gaps, how busy the lines are and what is delivered."""
     with told():
         import time
@@ -212,6 +213,8 @@ def status(as_json: bool, alive: bool, as_health: bool, site: Path | None, state
             raise click.exceptions.Exit(0 if is_running(settings.state) else 1)
         if as_health:
             raise click.exceptions.Exit(health(settings))
+        if as_metrics:
+            raise click.exceptions.Exit(metrics(settings))
         with closing(LedgerReader(settings.state / LEDGER_FILE)) as reader:
             seen = status_of(reader, load_site(settings.site), settings.state, time.time_ns(), _live(settings.state))
     click.echo(json.dumps(seen.as_json(), indent=2) if as_json else as_text(seen))

@@ -26,6 +26,22 @@ def health(settings: Any) -> int:
     return 1 if name else 0
 
 
+def metrics(settings: Any) -> int:
+    """Prints the running agent's metrics; the exit code: 1 where none answers."""
+    from agent.control import ControlError, ask
+
+    try:
+        answer = ask(settings.state, {"do": "condition"}, _PATIENCE_S)
+    except ControlError as error:
+        click.echo(str(error), err=True)
+        return 1
+    if answer is None:
+        click.echo(_("no agent runs on {state}: it has no metrics.", state=settings.state), err=True)
+        return 1
+    click.echo(answer["metrics"], nl=False)
+    return 0
+
+
 def _judged(site: Path, state: Path) -> tuple[str, str]:
     """The name of the worst ailment, empty if there is none, and the line about all of them."""
     from agent.control import ControlError, ask

@@ -28,6 +28,7 @@ import h11
 
 from agent.clock import Clock
 from agent.condition import Seen
+from agent.metrics import CONTENT_TYPE, exposition
 from agent.page_look import Answer, Look
 from config.check import SiteFile
 from config.language import _
@@ -143,6 +144,8 @@ class _Page:
             raise _NotAnswered(421, _("Open this page under the gateway's address or its own name."))
         try:
             target = urlsplit(request.target.decode("latin-1"))
+        if target.path == "/metrics":
+            return Answer(200, CONTENT_TYPE, exposition(self._seen()).encode())
             asked = parse_qs(target.query[:_LONGEST_ADDRESS], max_num_fields=8).get("lang", [""])[0]
         except ValueError:
             raise _NotAnswered(400, _("This is no address that can be read.")) from None

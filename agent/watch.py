@@ -20,6 +20,7 @@ from agent.control import Poller
 from agent.forward import Forwarder
 from agent.journal import tell_repeats
 from agent.ledger import Ledger
+from agent.metrics import exposition
 from agent.notify import notify, status, watchdog_seconds
 
 _FIRST_ROUND_SECONDS = 20.0
@@ -65,10 +66,11 @@ class Watch:
             await asyncio.sleep(every if self.ready else _OFTEN)
 
     def condition(self) -> dict[str, Any]:
-        """How the agent is, for whoever asks: the line in words, and what ails it, by name."""
+        """How the agent is, for whoever asks: the line in words, what ails it, by name, and all as metrics."""
         seen = self.seen()
         found = ailments_of(seen)
-        return {"words": in_words(seen, found), "ailments": [{"name": each.name, "place": each.place} for each in found]}
+        told = [{"name": each.name, "place": each.place} for each in found]
+        return {"words": in_words(seen, found), "ailments": told, "metrics": exposition(seen)}
 
     def seen(self) -> Seen:
         """All that the condition is judged by, at this moment."""
