@@ -3,7 +3,7 @@
 # the agent's account, also when root asks: a key or ledger that belongs to root could not be used by the agent.
 program=/opt/meterseal/bin/meterseal
 case "${1:-}" in
-init | key | run | trust | pair | manual | spot | correct | replace | confirm | witness | read)
+init | key | run | trust | pair | manual | spot | correct | replace | confirm | read | commission | scan)
     [ "$(id -u)" = 0 ] && exec runuser -u meterseal -- "$program" "$@"
     ;;
 esac
