@@ -132,7 +132,7 @@ def test_what_the_broker_has_acknowledged_outlives_kill_9(plant: Plant) -> None:
         plant.broker.kill()
         plant.broker.start()
         back = subprocess.run([*away, "-W", "5"], capture_output=True, text=True, timeout=100, check=False).stdout.split()
-        # It writes when it has dealt with what arrived together: the newest few may be younger than the file. By default none is left.
+        # It writes when it has dealt with what arrived together: the newest few may be missing. By default all are.
         assert back == numbers[: len(back)]
         assert len(back) >= 50
 
