@@ -177,7 +177,9 @@ _PAGE = """<!doctype html>
 @page {{ size: A4 landscape; margin: 1.5cm }}
 body {{ font: 10pt/1.4 sans-serif; margin: 1cm; max-width: 27cm }}
 table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: 1.5mm 2mm; border-bottom: 1px solid #999; overflow-wrap: anywhere }}
+th, td {{ text-align: left; vertical-align: top; padding: 1.5mm 2mm; border-bottom: 1px solid #999 }}
+th, td:first-child {{ white-space: nowrap }}
+td {{ overflow-wrap: break-word }}
 .signed td {{ height: 1.5cm; width: 6cm }}
 pre, code {{ font: 7pt monospace; white-space: pre-wrap; overflow-wrap: anywhere }}
 tr {{ break-inside: avoid }}

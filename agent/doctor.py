@@ -180,7 +180,7 @@ def state_findings(state: Path) -> Iterator[Finding]:
     elif not os.access(state, os.W_OK | os.X_OK):
         todo = _("Run this as the account that the agent runs under, or hand the directory over to it with chown.")
         yield Finding("wrong", _("state directory"), _("this account may not write into {state}", state=state), todo)
-    elif seen.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    elif seen.st_mode & stat.S_IROTH:
         yield Finding(
             "look", _("state directory"), _("others may look into {state}", state=state), _("Run: chmod 700 {state}", state=state)
         )
