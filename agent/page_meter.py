@@ -37,7 +37,8 @@ class MeterSeen:
 def meter_page(seen: MeterSeen, zone: tzinfo, language: str) -> Html:
     """The page of a meter."""
     name, declared = seen.declared["id"], seen.declared
-    about = [(_("place"), declared["place"]), (_("serial number"), declared["serial"])]
+    told = next((fields["meter"]["serial"] for _n, fields in seen.newest.values()), "")
+    about = [(_("place"), declared["place"]), (_("serial number"), declared["serial"] or told)]
     plate = " ".join(filter(None, (declared.get("maker"), declared.get("product"))))
     about += [(_("model"), f"{declared['model']}{f' ({plate})' if plate else ''}")]
     about += [(_("line"), declared["link"]), (_("address"), declared["address"])]
@@ -67,9 +68,11 @@ def _values(seen: MeterSeen, zone: tzinfo, language: str) -> list[Html]:
             link = element("a", shown, href=f"/record/{n}/{value['quantity']}?lang={language}")
             unit = value.get("unit", "")
             doubt = f": {value['cause'].replace('_', ' ')}" if "value" in value and "cause" in value else ""
-            rows.append([value["quantity"], link, "" if unit == "1" else unit, _(value.get("quality", "good")) + doubt])
+            quality = value.get("quality", "good")
+            judged = element("span", _(quality) + doubt, class_="good" if quality == "good" else "bad")
+            rows.append([value["quantity"], link, "" if unit == "1" else unit, judged])
         when = f"{local(fields['time'], zone)}, {_('Record')} {n}, {_('every')} {interval(every_ms)}"
-        made += [legend(when), table([_("quantity"), _("value"), _("unit"), _("quality")], rows)]
+        made += [legend(when), table([_("quantity"), _("value"), _("unit"), _("quality")], rows, "values")]
     return made or [element("p", _("nothing read yet"))]
 
 

@@ -108,11 +108,11 @@ def age_text(seconds: int | None) -> str:
     return f"{seconds} s {_('ago')}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    """A table with its own head for each column, which a narrow screen shows beside each cell."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> Html:
+    """A table. A narrow screen shows the head of each column beside each cell, but for `kind` `values`: there rows stay rows."""
     top = element("thead", element("tr", *(element("th", each) for each in head)))
     made = (element("tr", *(element("td", cell, data_head=name) for name, cell in zip(head, row, strict=True))) for row in rows)
-    return element("table", top, element("tbody", *made))
+    return element("table", top, element("tbody", *made), class_=kind)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Html:

@@ -1,7 +1,7 @@
 """What the status page shows of the past of a meter: a day's values and a month's consumption, from the ledger.
 
-However long a day's readings are, at most `_MOST` of them are looked at: of a meter that is read every second one every five
-minutes is shown. What was consumed on a day is what the `day` records state.
+Of a meter that has many readings in a day, one every five minutes is shown. What was consumed on a day is what the `day` records
+state.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from config.quantity import quantity_of
 FLOWS = ("active_power", "volume_flow", "thermal_power", "mass_flow")
 _DAY_MS = 86_400_000
 _STEP_MS = 300_000
-_MOST = 400
-_MOST_LOOKED_AT = 2000
+_MOST_LOOKED_AT = 1500
+_NEAR = 50
 _DAYS = 31
 
 Fields = Mapping[str, Any]
@@ -68,10 +68,11 @@ def day_of_meter(reader: LedgerReader, meter: str, newest: Mapping[int, tuple[in
     if shown is None:
         return None
     every_ms, quantity, unit = shown
-    often = _MOST * every_ms < _DAY_MS
-    begin_ms, step_ms = now_ms - _DAY_MS, max(every_ms, _STEP_MS) if often else every_ms
-    readings = _sampled(reader, meter, begin_ms) if often else _all(reader, meter, every_ms, begin_ms)
-    points = [point for fields in readings if fields["every_ms"] == every_ms for point in _point(fields, quantity, begin_ms)]
+    begin_ms, step_ms = now_ms - _DAY_MS, every_ms
+    readings = _all(reader, meter, every_ms, begin_ms)
+    if readings is None:
+        readings, step_ms = _sampled(reader, meter, every_ms, begin_ms), max(every_ms, _STEP_MS)
+    points = sorted({point for fields in readings for point in _point(fields, quantity, begin_ms)})
     is_counter = quantity_of(quantity).kind == "counter"
     if is_counter:
         near = [(one, other) for one, other in pairwise(points) if 0 < other[0] - one[0] <= 3 * step_ms // 2]
@@ -110,26 +111,30 @@ def _shown(newest: Mapping[int, tuple[int, Fields]]) -> tuple[int, str, str] | N
     return next(iter([*flows, *counters]), None)
 
 
-def _all(reader: LedgerReader, meter: str, every_ms: int, begin_ms: int) -> list[Fields]:
+def _all(reader: LedgerReader, meter: str, every_ms: int, begin_ms: int) -> list[Fields] | None:
+    """All readings of a schedule since a time; None where there are too many records to look at."""
     found: list[Fields] = []
-    for _, payload in islice(reader.meter_records(meter, "reading", newest_first=True), _MOST_LOOKED_AT):
+    for looked_at, (_n, payload) in enumerate(reader.meter_records(meter, "reading", newest_first=True)):
+        if looked_at >= _MOST_LOOKED_AT:
+            return None
         fields = _parsed(payload)
         if fields and fields["every_ms"] == every_ms:
             if milliseconds(fields["due"]) < begin_ms:
                 break
             found.append(fields)
-    return found[::-1]
+    return found
 
 
-def _sampled(reader: LedgerReader, meter: str, begin_ms: int) -> Iterator[Fields]:
-    """The first reading from each five minutes on."""
-    n, size = 0, reader.size()
+def _sampled(reader: LedgerReader, meter: str, every_ms: int, begin_ms: int) -> list[Fields]:
+    """The first reading of a schedule from each five minutes on."""
+    n, size, found = 0, reader.size(), []
     for step in range(_DAY_MS // _STEP_MS):
         n = first_from(reader, n, size, begin_ms + step * _STEP_MS)
-        for _, payload in reader.meter_records(meter, "reading", start=n):
-            if fields := _parsed(payload):
-                yield fields
-            break
+        for _n, payload in islice(reader.meter_records(meter, "reading", start=n), _NEAR):
+            if (fields := _parsed(payload)) and fields["every_ms"] == every_ms:
+                found.append(fields)
+                break
+    return found
 
 
 def _point(fields: Fields, quantity: str, begin_ms: int) -> Iterator[Point]:

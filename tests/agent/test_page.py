@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -15,10 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.ledger_file import LedgerReader
 from agent.page import is_this_machine
 from agent.page_html import element, joined
+from agent.page_past import _all, _sampled, day_of_meter, newest_readings
 from agent.page_words import CHINESE, language_of
+from agent.state import LEDGER_FILE
 from tests.agent.at_work import at_work, until
+from tests.agent.counting import QUARTER_MS
 from tests.agent.gateway import StillClock
 from tests.agent.page_plant import SCRIPT, page_of, past_of, write_site
 from tests.agent.reloads import reloaded
@@ -317,3 +322,18 @@ def _events(path: Path) -> list[dict[str, dict[str, str]]]:
         return list(json.loads(text)["events"])
     except ValueError:  # the browser ended before it wrote the end of the list
         return list(json.loads(text.rstrip().rstrip(",") + "]}")["events"])
+
+
+def test_a_day_that_is_sampled_every_five_minutes_has_all_that_was_read_more_seldom(made: tuple[Path, StillClock]) -> None:
+    folder, clock = made
+    with contextlib.closing(LedgerReader(folder / LEDGER_FILE)) as past:
+        newest = newest_readings(past, "EM-001", [QUARTER_MS])
+        drawn = day_of_meter(past, "EM-001", newest, clock.wall_ns // 1_000_000)
+        assert drawn
+        assert len(drawn.points) == 95, "of 96 readings the differences"
+        assert drawn.per_ms == QUARTER_MS
+        begin_ms = clock.wall_ns // 1_000_000 - 86_400_000
+        sampled = _sampled(past, "EM-001", QUARTER_MS, begin_ms)
+        assert {fields["due"] for fields in sampled} == {
+            fields["due"] for fields in _all(past, "EM-001", QUARTER_MS, begin_ms) or ()
+        }
