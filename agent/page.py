@@ -144,11 +144,11 @@ class _Page:
             raise _NotAnswered(421, _("Open this page under the gateway's address or its own name."))
         try:
             target = urlsplit(request.target.decode("latin-1"))
-        if target.path == "/metrics":
-            return Answer(200, CONTENT_TYPE, exposition(self._seen()).encode())
             asked = parse_qs(target.query[:_LONGEST_ADDRESS], max_num_fields=8).get("lang", [""])[0]
         except ValueError:
             raise _NotAnswered(400, _("This is no address that can be read.")) from None
+        if target.path == "/metrics":
+            return Answer(200, CONTENT_TYPE, exposition(self._seen()).encode())
         accepted, path = headers.get(b"accept-language", ""), target.path[:_LONGEST_ADDRESS]
         async with self._one:
             return await asyncio.to_thread(self._look.at, path, asked, accepted, self._seen())
