@@ -79,7 +79,8 @@ class Continuation:
         self._ring = KeyRing(public, self._is_signed)
         self._models = models
         self._good: set[tuple[bytes, str, bytes]] = set()
-        self._missing: set[str] = set()
+        self.quoted: set[str] = set()
+        """The digests of all models that declarations quote."""
         self._evidence = self._new_evidence()
 
     @property
@@ -90,7 +91,7 @@ class Continuation:
     @property
     def unchecked(self) -> frozenset[str]:
         """The digests of models that declarations quote and that are not at hand."""
-        return frozenset(self._missing - self._models.keys())
+        return frozenset(digest for digest in self.quoted if digest not in self._models)
 
     @property
     def publics(self) -> list[bytes]:
@@ -118,7 +119,6 @@ class Continuation:
 
     def renew(self, before: Iterable[bytes]) -> None:
         """Takes the declarations anew, because there are models now that were missing."""
-        self._missing.clear()
         self._evidence = self._new_evidence()
         for payload in before:
             fields = parse(payload)
@@ -178,8 +178,7 @@ class Continuation:
     def _declared(self, n: int, fields: Mapping[str, Any], leaf: bytes) -> Iterator[Problem]:
         digest = fields["meter"]["digest"]
         missing = digest not in self._models
-        if missing:
-            self._missing.add(digest)
+        self.quoted.add(digest)
         for kind, what in self._evidence.declare(n, fields, base64url(leaf)):
             if not (missing and kind == "MODEL"):
                 yield kind, what

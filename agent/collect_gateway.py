@@ -22,6 +22,7 @@ from config.language import _
 
 _MOST_AT_ONCE = 2000
 _MOST_NOTES = 64
+_MOST_OFFERED = 4_000_000  # bytes of model files that no declaration quotes yet
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ class Keeping:
         self._public = public
         self._store = store
         self._own_models: dict[str, bytes] = {}
-        self._models = ChainMap(self._own_models, dict(shipped))
+        self._offered: dict[str, bytes] = {}
+        self._models = ChainMap(self._own_models, dict(shipped), self._offered)
         self._continuation: Continuation | None = None
         self._notes: dict[int, str] = {}
         self._noted: Notes | None = None
@@ -102,7 +104,7 @@ class Keeping:
             with self._store.transaction():
                 outcome.leads = self._store.leads()
                 course = self._course() if outcome.leads or self._continuation is None else self._continuation
-                self._keep_models(arrivals.models, course)
+                self._offer(arrivals.models, course)
                 late = self._hold(self._rows(arrivals, outcome), course, outcome)
                 if outcome.leads:
                     self._settle(course, outcome)
@@ -110,6 +112,7 @@ class Keeping:
                         late = left  # the others were signed by a key that has come into force meanwhile
                         self._settle(course, outcome)
                     self._take_notes(arrivals.notes, course, outcome)
+                    self._keep_models(course)
                     self._report(course, outcome)
                 elif late:
                     late = self._hold(late, self._course(), outcome)
@@ -128,7 +131,8 @@ class Keeping:
         """Where the stored records stand; read again where another collector may have gone on with them."""
         frontier, prev = self._store.edge()
         if self._continuation is None or self._continuation.size != frontier.size:
-            self._own_models.update(self._store.models())
+            self._own_models.clear()
+            self._own_models |= self._store.models()
             self._continuation = Continuation(self._public, self._models)
             self._continuation.resume(frontier, prev, self._store.replayed())
         return self._continuation
@@ -217,14 +221,21 @@ class Keeping:
                 continue
         raise CheckpointError(_("a checkpoint that no known key of the gateway signed"))
 
-    def _keep_models(self, models: Mapping[str, bytes], course: Continuation) -> None:
+    def _offer(self, models: Mapping[str, bytes], course: Continuation) -> None:
+        """Takes model files for such time as a declaration quotes them; anybody can send some, so only so much of them."""
         for digest, text in models.items():
-            if hashlib.sha256(text).hexdigest() == digest and digest not in self._own_models:
+            room = _MOST_OFFERED - sum(map(len, self._offered.values()))
+            if digest not in self._models and len(text) <= room and hashlib.sha256(text).hexdigest() == digest:
                 wanted = digest in course.unchecked
-                self._store.keep_model(digest, text)
-                self._own_models[digest] = text
+                self._offered[digest] = text
                 if wanted:
                     course.renew(self._store.replayed())
+
+    def _keep_models(self, course: Continuation) -> None:
+        """Keeps those that declarations quote, wherever they are from: the copy is verified with them."""
+        for digest in course.quoted - self._own_models.keys() - course.unchecked:
+            self._own_models[digest] = self._models[digest]
+            self._store.keep_model(digest, self._models[digest])
 
     def _report(self, course: Continuation, outcome: Outcome) -> None:
         outcome.size, outcome.root = course.size, course.frontier.root()

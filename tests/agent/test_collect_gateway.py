@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
 import sqlite3
@@ -267,4 +268,37 @@ def test_batches_are_taken_apart_and_what_is_none_is_dropped(kept: Kept, compres
     outcome = kept.keeping.take(Arrivals(batches=packed))
     assert outcome.size == len(records)
     assert sum(outcome.not_taken.values()) == 3
+    assert kept.stored() == records
+
+
+def test_a_shipped_model_is_kept_with_the_copy_and_one_that_nobody_quotes_is_not(kept: Kept) -> None:
+    kept.keeping = Keeping(GATEWAY, kept.gateway.first_key.public, kept.store, {DIGEST: MODEL})
+    strange = [b"model: %d" % number for number in range(50)] + [b"x" * 3_900_000, b"y" * 3_900_000]
+    offered = {hashlib.sha256(text).hexdigest(): text for text in strange} | {"ab" * 32: b"another text"}
+    kept.keeping.take(Arrivals(models=offered))
+    kept.take(*kept.gateway.log.records)
+    with kept.store.transaction():
+        assert kept.store.models() == {DIGEST: MODEL}
+    assert not kept.findings()
+
+
+def one_by_one(kept: Kept, records: list[bytes]) -> None:
+    for payload in records:
+        kept.take(payload)
+
+
+def test_a_full_disk_is_told_and_gone_on_with_when_there_is_room(kept: Kept) -> None:
+    records = kept.gateway.log.records
+    kept.take(*records[:5])
+    database = sqlite3.connect(kept.folder / LEDGER_FILE)
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.close()
+    kept.store._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(StoreError, match="full") as refused:
+        one_by_one(kept, records[5:])
+    assert "Free space" in refused.value.hint
+    before = kept.stored()
+    assert before == records[: len(before)]
+    kept.store._database.execute("PRAGMA max_page_count = 1073741823")
+    assert kept.take(*records).size == len(records)
     assert kept.stored() == records
