@@ -286,7 +286,7 @@ class Evidence:
             if point is None:
                 yield "DECLARATION", _("is not among the quantities declared for this meter")
             formula = self._formula(declaration, frames, point)
-        if stated != formula:
+        if stated != formula or (stated is None and "value" in value):
             yield (
                 "FORMULA",
                 _(

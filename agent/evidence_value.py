@@ -58,6 +58,8 @@ def unit_problems(name: str, value: Fields) -> Iterator[Problem]:
         return
     if "value" in value and value.get("unit") != unit:
         yield "UNIT", _("is stated in {value}, its unit is {unit}", value=value.get("unit", _("no unit")), unit=unit)
+    elif "unit" in value and "value" not in value:
+        yield "UNIT", _("is stated in {value}, yet there is no value", value=value["unit"])
 
 
 def stated_problems(value: Fields, outcome: Outcome, point: Point | None, doubt: str) -> Iterator[Problem]:

@@ -2139,10 +2139,15 @@ class Verifier:
             if "formula" not in value and value.get("cause") != "left_out":
                 self.refused.add((meter, value["quantity"]))
             point = model.points.get(value["quantity"]) if model else None
+            causes = None if own or not model else faults | {"no_answer"} | left_out
+            self._value(place, value, "", lambda value, point=point, causes=causes: check_value(value, answers, causes, point))
+
+    def _value(self, place: int, value: dict[str, Any], of: str, right: Callable[[dict[str, Any]], None]) -> None:
+        for check in (check_unit, right):
             try:
-                check_value(value, answers, None if own or not model else faults | {"no_answer"} | left_out, point)
+                check(value)
             except Wrong as fault:
-                self.report.found(fault.kind, place, f"{value['quantity']}: {fault}")
+                self.report.found(fault.kind, place, f"{of}{value['quantity']}: {fault}")
 
     def _identity(self, place: int, fields: dict[str, Any], answers: list[bytes | None]) -> None:
         meter, found, expected = fields["meter"]["id"], fields["found"], fields["expected"]
@@ -2190,11 +2195,9 @@ class Verifier:
             raise Wrong("DECLARATION", "changes: the declared model's protocol tells none")
         if model and (changes["request"] or changes["answer"] or changes["values"] or "overflow" in changes):
             self._whole(place, fields, changes)
+        answer = bytes.fromhex(changes["answer"])
         for value in changes["values"]:
-            try:
-                check_value(value, [bytes.fromhex(changes["answer"])], None)
-            except Wrong as fault:
-                self.report.found(fault.kind, place, f"a change of {value['quantity']}: {fault}")
+            self._value(place, value, "a change of ", lambda value: check_value(value, [answer], None))
 
     def _whole(self, place: int, fields: dict[str, Any], changes: dict[str, Any]) -> None:
         """Whether as many changes are stated as the bytes hold, behind the tables of one of the reading's own good answers."""
@@ -2386,6 +2389,13 @@ class Verifier:
         self.window.end()
 
 
+def check_unit(value: dict[str, Any]) -> None:
+    """That a value is stated in its unit, and a unit with a value. Raises Wrong: UNIT."""
+    unit = unit_of(value["quantity"])
+    if unit and value.get("unit") != (unit if "value" in value else None):
+        raise Wrong("UNIT", f"stated in {value.get('unit', 'no unit')}, its unit is {unit}, where there is a value")
+
+
 def check_value(
     value: dict[str, Any], answers: list[bytes | None], causes: Container[str] | None, point: Point | None = None
 ) -> None:
@@ -2395,13 +2405,10 @@ def check_value(
     `point`: what its model says of the quantity.
 
     Raises:
-        Wrong: VALUE, UNIT, QUALITY or FORMULA.
+        Wrong: VALUE, QUALITY or FORMULA.
     """
-    base = value["quantity"].split(".")[0]
     if unit_of(value["quantity"]) is None:
         raise Wrong("DECLARATION", "there is no such quantity")
-    if value.get("unit") != (UNIT_OF[base] if "value" in value else None):
-        raise Wrong("UNIT", f"stated in {value.get('unit', 'no unit')}, its unit is {UNIT_OF[base]}")
     if "formula" not in value:
         if "value" in value:
             raise Wrong("FORMULA", "states a value and no formula")

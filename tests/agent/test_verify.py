@@ -901,6 +901,18 @@ def test_no_bytes_break_the_verifier(records: list[bytes]) -> None:
     assert verify(MemoryLog(records), key=_BASE.key_line).exit_code == 1
 
 
+def test_a_unit_without_a_value_and_a_value_without_a_formula_are_found() -> None:
+    def unit_alone(fields: Fields) -> None:
+        del fields["values"][0]["value"]
+
+    def value_alone(fields: Fields) -> None:
+        fields["frames"][0] |= {"fault": "no_answer", "answer": ""}
+        del fields["values"][0]["formula"]
+
+    assert set(found(after_one_reading("rtu-1", unit_alone))) == {"UNIT", "VALUE"}
+    assert {"FORMULA", "VALUE"} <= set(found(after_one_reading("rtu-1", value_alone)))
+
+
 def test_the_meters_of_a_log_need_not_share_a_model_file() -> None:
     """The same model under another digest (a comment was added) is another file and both are checked."""
     gateway = Gateway().begin().after(0.3)
