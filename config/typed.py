@@ -150,7 +150,7 @@ def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
     value = _("this value") if secret else shown(error["input"])
     context = error.get("ctx", {})
     if error["type"] == "literal_error":
-        choices = re.findall(r"[A-Za-z0-9_]+", str(context["expected"]).replace(" or ", " "))
+        choices = re.findall(r"[A-Za-z0-9_.]+", str(context["expected"]).replace(" or ", " "))
         return f"{value} is not possible here; write {listed(choices)}.{did_you_mean(str(error['input']), choices)}".removesuffix(
             "."
         )
