@@ -50,6 +50,7 @@ UNTOLD = {
     "agent/enrolment.py": "a form that is signed is the same everywhere",
     "config/sheet_words.py": "titles of columns, as they stand in people's lists",
     "agent/faults_collect.py": "taken from the registry",
+    "agent/metrics.py": "metrics are for programs: the same everywhere",
     "agent/page_words.py": "the Chinese of the status page",
     "agent/journal.py": "meanings of events, for the page docs/events.md",
 }

@@ -11,7 +11,8 @@ from agent.cli import main
 from drivers import mbus_vif, opcua_failure, opcua_status
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").rglob("*.md")])
+READMES = [ROOT / folder / name for folder in ("", "config") for name in ("README.md", "README.zh-CN.md")]
+PAGES = sorted([*READMES, *(ROOT / "docs").rglob("*.md")])
 
 _CAUSES = (
     r'(?:NoAnswer|BadFrame|Refused|LinkDown|_Unusable|MeterError|NoValue)\(\s*"([a-z_]+)"',

@@ -3,6 +3,7 @@
 import gettext
 import json
 import os
+import re
 import string
 import subprocess
 import sys
@@ -124,3 +125,42 @@ async def test_json_is_the_same_whatever_language_is_asked_for(words: list[str],
     said = [program("--lang", each, words[0], str(tmp_path / "ledger.sqlite"), *words[1:]).stdout for each in ("en", "zh")]
     assert said[0] == said[1]
     assert json.loads(said[0])
+
+
+def blocks_of(page: str) -> list[str]:
+    """Code in fences, and code that is indented behind an empty line."""
+    fenced = re.findall(r"^```.*?^```$", page, re.MULTILINE | re.DOTALL)
+    return fenced + re.findall(r"(?<=\n\n)(?: {4}[^\n]+\n)+", re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL))
+
+
+def rows_of(page: str) -> list[tuple[int, list[str]]]:
+    """Of every row of a table how many columns it has, and what stands as code in the first one."""
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    return [(len(re.findall(r"(?<!\\)\|", row)), re.findall(r"`[^`]+`", row.split(" | ")[0])) for row in rows]
+
+
+@pytest.mark.parametrize("folder", ["", "config"])
+def test_the_chinese_page_has_the_same_headings_code_and_tables_as_the_english_one(folder: str) -> None:
+    english, chinese = ((ROOT / folder / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert blocks_of(chinese) == blocks_of(english)
+    plain = [re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL) for page in (english, chinese)]
+    levels = [[len(marks) for marks in re.findall(r"^(#+) ", page, re.MULTILINE)] for page in plain]
+    assert levels[0] == levels[1]
+    assert rows_of(plain[0]) == rows_of(plain[1])
+    commands = [sorted(set(re.findall(r"`(meterseal [^`]+)`", page))) for page in plain]
+    assert [each for each in commands[0] if each not in commands[1]] == []
+    assert [len(re.findall(r"^- ", page, re.MULTILINE)) for page in plain] == [
+        len(re.findall(r"^- ", plain[0], re.MULTILINE))
+    ] * 2
+
+
+@pytest.mark.parametrize("page", ["README.zh-CN.md", "config/README.zh-CN.md", "docs/faults.zh-CN.md"])
+def test_every_link_of_a_chinese_page_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text("utf-8")):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+            named = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in named, f"{page}: {target}#{anchor}"
