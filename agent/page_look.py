@@ -27,7 +27,7 @@ from agent.page_html import Html, element
 from agent.page_meter import MeterSeen, meter_page, record_page
 from agent.page_overview import Live, Seen, document, overview
 from agent.page_past import day_of_meter, month_of_meter, newest_readings
-from agent.page_words import LANGUAGES, _, language_of
+from agent.page_words import LANGUAGES, language_of
 from agent.record import RecordError, parse
 from agent.seal import base64url
 from agent.source import open_log
@@ -36,7 +36,7 @@ from agent.status import Status, status_of
 from agent.trace import trace
 from agent.trace_text import trace_text
 from config.check import SiteFile
-from config.language import speaking
+from config.language import _, speaking
 from config.zone import zone_of
 
 _HTML, _CSS = "text/html; charset=utf-8", "text/css; charset=utf-8"

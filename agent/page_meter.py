@@ -13,7 +13,7 @@ from agent.page_html import Html, element
 from agent.page_overview import document, local, pairs, table
 from agent.page_past import Day
 from agent.page_trend import bars, legend, line
-from agent.page_words import _
+from config.language import _
 
 Fields = Mapping[str, Any]
 

@@ -13,9 +13,10 @@ from typing import Any
 from agent.account import interval
 from agent.faults import FAULTS, code_of_cause
 from agent.page_html import Html, element, joined
-from agent.page_words import LANGUAGES, _
+from agent.page_words import LANGUAGES
 from agent.status import MeterStatus, Status
 from agent.status_text import delivery_text
+from config.language import _
 from config.zone import zone_of
 
 _DOCTYPE = "<!doctype html>"

@@ -20,7 +20,7 @@ from agent.ledger_file import LedgerReader
 from agent.page import is_this_machine
 from agent.page_html import element, joined
 from agent.page_past import _all, _sampled, day_of_meter, newest_readings
-from agent.page_words import CHINESE, language_of
+from agent.page_words import language_of
 from agent.state import LEDGER_FILE
 from tests.agent.at_work import at_work, until
 from tests.agent.counting import QUARTER_MS
@@ -138,13 +138,6 @@ async def test_it_is_shown_in_chinese_where_the_browser_or_the_address_asks_for_
 )
 def test_the_language_is_the_first_one_known(asked: str, accepted: str, language: str) -> None:
     assert language_of(asked, accepted) == language
-
-
-def test_every_text_of_the_pages_has_its_chinese() -> None:
-    told = set()
-    for path in (Path(__file__).parents[2] / "agent").glob("page_*.py"):
-        told |= set(re.findall(r"\b_\(\s*[\"']([^\"']+)[\"']", path.read_text("utf-8")))
-    assert told - CHINESE.keys() == set()
 
 
 # --- what it does not do --------------------------------------------------------------------------------------
