@@ -51,6 +51,8 @@ EVENTS = {
     "counter.decided": "MS-306",
     "ledger.failed": "MS-401",
     "ledger.refused": "MS-401",
+    "ledger.pruned_undelivered": "MS-405",
+    "ledger.not_pruned": "MS-401",
     "ledger.salvaged": "MS-406",
     "forward.lost": "MS-501",
     "forward.cannot_connect": "MS-502",

@@ -23,7 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,10 @@ class Ledger:
         return jobs
 
     def _commit(self, database: sqlite3.Connection, jobs: list[Job]) -> None:
+        jobs = [job for job in jobs if not self._is_told(database, job)]
         freeing = any(job.prune or job.stop for job in jobs)
+        if not jobs:
+            return
         if self._error and self._error.damaged:
             self._refuse(jobs, self._error)
             return
@@ -241,7 +244,7 @@ class Ledger:
         try:
             if freeing:
                 self._room.open_spare(database)
-            elif any(not job.asks for job in jobs):
+            else:
                 self._room.check()
             database.execute("BEGIN IMMEDIATE")
             writing = Writing(database, self._head, self.gateway, self._key, self.follow)
@@ -250,8 +253,6 @@ class Ledger:
             database.execute("COMMIT")
             if freeing:
                 self._room.limit(database)
-            for job in jobs:
-                job.use = self._room.use(database) if job.asks else None
         except (sqlite3.Error, OSError) as error:
             self._failed(database, jobs, error)
             return
@@ -260,6 +261,14 @@ class Ledger:
         self._leaves.write(first, [record.leaf for record in writing.sealed], lasting=writing.has_signed)
         self.newest.add(writing.sealed)
         self._answer([(job.done, refusal, job) for job, refusal in zip(jobs, refusals, strict=True)])
+
+    def _is_told(self, database: sqlite3.Connection, job: Job) -> bool:
+        """Whether a job only asked what the ledger takes, which it is told."""
+        if job.asks:
+            with suppress(sqlite3.Error, OSError):
+                job.use = self._room.use(database)
+            self._answer([(job.done, None, job)])
+        return job.asks
 
     def _failed(self, database: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
         """Undoes a transaction that the disk refused. The same connection goes on, so what was refused never comes back."""

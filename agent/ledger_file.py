@@ -249,6 +249,17 @@ class LedgerReader:
         rows = self._rows("SELECT first, size, hash FROM kept ORDER BY first")
         return [(int(first), int(size), bytes(kept)) for first, size, kept in rows]
 
+    def count(self) -> int:
+        """How many records are there."""
+        return int(next(self._rows("SELECT count(*) FROM record"))[0])
+
+    def bytes_used(self) -> tuple[int, int]:
+        """The bytes of the file that hold something, and all of them."""
+        pages, unused, page = (
+            int(next(self._rows(f"PRAGMA {name}"))[0]) for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - unused) * page, pages * page
+
     def gone_behind(self, n: int) -> int:
         """How many records behind record n are gone."""
         return int(next(self._rows("SELECT coalesce(sum(size), 0) FROM kept WHERE first > ?", n))[0])

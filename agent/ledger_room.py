@@ -55,8 +55,7 @@ class Room:
     def __init__(self, path: Path, budget: int | None = None, floor: int | None = None) -> None:
         self._path = path
         self._budget = budget
-        disk = os.statvfs(path.parent)
-        self._floor = min(_FLOOR, disk.f_blocks * disk.f_frsize // 16) if floor is None else floor
+        self._floor = floor_of(path) if floor is None else floor
 
     def limit(self, database: sqlite3.Connection) -> None:
         """Sets the limit of pages. Raises sqlite3.Error."""
@@ -84,6 +83,12 @@ class Room:
     @staticmethod
     def _set(database: sqlite3.Connection, pages: int) -> None:
         database.execute(f"PRAGMA max_page_count = {max(pages, _SPARE_PAGES)}")
+
+
+def floor_of(path: Path) -> int:
+    """Free space of a ledger's disk that is left alone, in bytes: 16 MB, on a small disk a sixteenth of it."""
+    disk = os.statvfs(path.parent)
+    return min(_FLOOR, disk.f_blocks * disk.f_frsize // 16)
 
 
 def _page_size(database: sqlite3.Connection) -> int:

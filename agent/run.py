@@ -37,6 +37,7 @@ from agent.key_change import key_in_force
 from agent.keys import read_recovery
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
+from agent.ledger_room import MEGABYTE, Room
 from agent.notify import notify, status
 from agent.page_site import check_page
 from agent.parts import Parts, Work, password_of
@@ -44,6 +45,7 @@ from agent.polled import polled_meters
 from agent.receipt_desk import ReceiptDesk
 from agent.record import parse
 from agent.reload import Reload
+from agent.retention import keep_room
 from agent.seal import base64url
 from agent.state import LEDGER_FILE, only_agent
 from agent.watch import Watch
@@ -77,7 +79,9 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
     ways = {name: way_to(site, name, state, settings, clock) for name in meters}
     with only_agent(state):
         signals = _signals()  # before anything is sealed: told to stop in the middle of the start, it ends in order too
-        ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds)
+        budget = site.site.keep.megabytes
+        room = Room(state / LEDGER_FILE, budget * MEGABYTE if budget else None)
+        ledger = await Ledger.open(state / LEDGER_FILE, site.site.gateway, key, site.site.commit_seconds, room)
         past = LedgerReader(state / LEDGER_FILE)
         try:
             models = past.models() | {model.digest: model.text for model in site.models.values()}
@@ -238,6 +242,7 @@ def _aside(
     """What is done beside polling and delivery: checkpoints, witnesses' questions, collectors' receipts, timestamps."""
     declared = site.site
     made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone)), end_if_damaged(ledger, clock)]
+    made.append(keep_room(ledger, declared, clock, log))
     for broker in declared.mqtt if declared.witnesses else ():
         made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, password_of(settings, broker.name), log).run())
     for broker in declared.mqtt:

@@ -24,9 +24,10 @@ from agent.glance import frames_in, glance
 from agent.ledger_file import LedgerReader
 from agent.midnight import begin_of, day_of
 from agent.record import RecordError, parse
+from agent.room_left import RoomLeft, room_left
 from agent.schedule import MILLISECOND, SECOND
 from agent.schema import COUNTED
-from agent.state import is_running
+from agent.state import LEDGER_FILE, is_running
 from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
 from config.check import SiteFile
@@ -149,6 +150,7 @@ class Status:
     meters: tuple[MeterStatus, ...]
     lines: tuple[LineStatus, ...]
     papers: dict[str, str] = field(default_factory=dict)
+    room: RoomLeft | None = None
     delivery: dict[str, list[str]] = field(default_factory=dict)
     live: Mapping[str, Any] | None = None
 
@@ -193,6 +195,7 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
         meters=tuple(meters),
         lines=tuple(LineStatus(name, percent(min(busy[name], hour), hour)) for name in site.site.links),
         papers=_papers(site, now_ns),
+        room=room_left(reader, state / LEDGER_FILE, site.site.keep),
         delivery={broker.name: _delivery(reader, broker) for broker in site.site.mqtt},
         live=live,
     )

@@ -129,6 +129,8 @@ def _agent(status: Status) -> list[str]:
     lines.append(
         _("ledger      {records} records, checkpoint over {checkpoint}", records=status.records, checkpoint=status.checkpoint)
     )
+    if status.room:
+        lines.append(f"{_('room'):<11} {status.room.text()}")
     for name, count in status.delivered.items():
         lines.append(f"{name:<11} {delivery_text(count, status.records)}")
         lines += [f"{'':<11} {words}" for words in status.delivery.get(name, ())]

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from config import model, plate, site
+from config import keep, model, plate, site
 from config.protocols import PROTOCOLS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,7 +36,7 @@ def _field_texts() -> dict[str, dict[str, str]]:
     """The text below each field, by class and field; a class has those of the ones it is made from, too."""
     found: dict[str, dict[str, str]] = {}
     kinds = (sys.modules[protocol.model.__module__] for protocol in PROTOCOLS.values())
-    for module in (model, *dict.fromkeys(kinds), plate, site):
+    for module in (model, *dict.fromkeys(kinds), plate, keep, site):
         for part in ast.parse(inspect.getsource(module)).body:
             if isinstance(part, ast.ClassDef):
                 bases = [base.id for base in part.bases if isinstance(base, ast.Name)]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from config.keep import Keep
 from config.language import N_, _
 from config.mistake import KIND, shown
 from config.modbus import ModbusPoint
@@ -343,5 +344,7 @@ class Site(Declared):
     """Key lines of those outside who cosign this gateway's checkpoints, as `meterseal witness init` prints them."""
     timestamp: Timestamp | None = None
     """An authority that stamps the newest checkpoint with its time now and then; the extra `timestamp` must be installed."""
+    keep: Keep = Keep()
+    """How long readings stay on the gateway, such as {months: 36, megabytes: 4000}."""
     mqtt: tuple[Mqtt, ...] = ()
     """The brokers that readings are delivered to. None: readings stay in the ledger."""

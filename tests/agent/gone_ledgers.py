@@ -32,8 +32,18 @@ def long_gateway(readings: int) -> Gateway:
     return gateway
 
 
+_MADE: dict[int, bytes] = {}
+
+
 def on_disk(gateway: Gateway, path: Path) -> None:
-    """Writes a gateway's log as a ledger."""
+    """Writes a gateway's log as a ledger; made once, then copied."""
+    if len(gateway.log.records) not in _MADE:
+        _make(gateway, path)
+        _MADE[len(gateway.log.records)] = path.read_bytes()
+    path.write_bytes(_MADE[len(gateway.log.records)])
+
+
+def _make(gateway: Gateway, path: Path) -> None:
     leaves: list[bytes] = []
     with closing(writable(path)) as database:
         database.execute("BEGIN")
