@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations reload scan-cabinet deb system container arm64 footprint sbom clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system container arm64 footprint sbom clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,6 +68,13 @@ delivery-faults: $(VENV)/test.stamp
 soak: $(VENV)/test.stamp
 	@tests/system_packages.sh
 	$(BIN)/python -m tests.bench.delivery_faults soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+faults: $(VENV)/test.stamp
+	@tests/system_packages.sh
+	$(BIN)/python -m tests.bench.faults $(FAULTS)
+
+wear: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.wear
 
 mutations: $(VENV)/test.stamp
 	$(BIN)/python -m tests.bench.mutations

@@ -8,18 +8,23 @@ and a person looks (`meterseal verify`, `meterseal salvage`).
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from agent.clock import Clock
 from agent.leaf_file import count_leaves
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
-from agent.salvage import Salvaged, finish, salvage
+from agent.merkle import Frontier
+from agent.record import RecordError, leaf_hash, parse, parsed_body
+from agent.salvage import Salvaged, finish, public_keys, salvage
+from agent.seal import from_base64url, pre_authentication, signed
+from agent.tiles import TILE
 from config.language import _
 
 _MARK = ".damaged"
 _LOOK_SECONDS = 5.0
+_TAIL = 64
 
 
 def mark(path: Path) -> None:
@@ -41,14 +46,47 @@ def damage(path: Path) -> str:
     try:
         with closing(LedgerReader(path)) as reader:
             size = reader.size()
-            for n in range(max(0, size - 64), size):
-                for _unused in reader.payloads(n, n + 1):
-                    reader.leaf(n)
-            reader.tree(), reader.newest_checkpoint(), reader.cursors(), reader.newest_counted()
-            sum(1 for _unused in reader.kind_records("key"))
+            reader.newest_checkpoint(), reader.cursors(), reader.newest_counted()
+            if not _is_tree_right(reader, size) or _is_tail_damaged(reader, size, path):
+                return "damaged_pages"
     except LedgerError as error:
         return "damaged_pages" if error.damaged or sealed else ""
     return "cut_off" if size < sealed else ""
+
+
+def _is_tree_right(reader: LedgerReader, size: int) -> bool:
+    """Whether the tree's edge is the one that tiles and leaf hashes lead to."""
+    edge, whole = Frontier(), size // TILE * TILE
+    for root in reader.tiles(0, size // TILE):
+        edge = edge.append_block(root, TILE)
+    for leaf in reader.leaves(whole, size):
+        edge = edge.append(leaf)
+    return reader.tree() == (size, b"".join(edge.hashes))
+
+
+def _is_tail_damaged(reader: LedgerReader, size: int, path: Path) -> bool:
+    """Whether some of the newest records are not what was sealed while others are. If none is, the ledger is another key's."""
+    keys = public_keys(path) + [key for _unused, payload in reader.kind_records("key") for key in _keys_in(payload)]
+    good = bad = 0
+    for n, payload in reader.payloads(max(0, size - _TAIL)):
+        try:
+            fields = parse(payload)
+            body = parsed_body(fields)
+            right = fields.get("n") == n and leaf_hash(body) == reader.leaf(n)
+        except RecordError:
+            right = False
+        if right and keys:
+            data, signature = pre_authentication(body), str(fields.get("sig"))
+            right = any(signed(data, signature, key) for key in keys)
+        good, bad = good + right, bad + (not right)
+    return good > 0 and bad > 0
+
+
+def _keys_in(payload: bytes) -> list[bytes]:
+    with suppress(ValueError):
+        fields = parse(payload)
+        return [from_base64url(str(fields[name])) for name in ("public", "recovery") if name in fields]
+    return []
 
 
 def begin(path: Path, now_ns: int) -> Salvaged | None:

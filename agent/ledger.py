@@ -243,6 +243,7 @@ class Ledger:
             return
         try:
             if freeing:
+                self._room.give()
                 self._room.open_spare(database)
             else:
                 self._room.check()
@@ -253,6 +254,7 @@ class Ledger:
             database.execute("COMMIT")
             if freeing:
                 self._room.limit(database)
+            self._room.hold()
         except (sqlite3.Error, OSError) as error:
             self._failed(database, jobs, error)
             return

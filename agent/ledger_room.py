@@ -2,7 +2,9 @@
 
  1. Nothing is sealed while the disk has less free space than the floor: what is there then is for taking records away,
     for the last words of the agent, and for the operating system.
- 2. The file never grows beyond its limit of pages. A transaction that takes records away may go a little beyond it: it
+ 2. A file beside the ledger holds a quarter of the floor in reserve: it is given back before records are taken away on
+    a disk that others have filled to the last byte.
+ 3. The file never grows beyond its limit of pages. A transaction that takes records away may go a little beyond it: it
     must write before it can free anything.
 
 What this file does not know: which records go (`agent.retention`).
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +57,7 @@ class Room:
 
     def __init__(self, path: Path, budget: int | None = None, floor: int | None = None) -> None:
         self._path = path
+        self._reserve = path.with_suffix(".reserve")
         self._budget = budget
         self._floor = floor_of(path) if floor is None else floor
 
@@ -64,6 +68,23 @@ class Room:
     def open_spare(self, database: sqlite3.Connection) -> None:
         """Lets the next transaction, which takes records away, go a little beyond the limit. Raises sqlite3.Error."""
         self._set(database, self.use(database).budget // _page_size(database) + _SPARE_PAGES)
+
+    def hold(self) -> None:
+        """Keeps the reserve: space on the disk that nobody else can take, for taking records away when it is full."""
+        if self._reserve.exists() or _free(self._path) < self._floor:
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                os.posix_fallocate(descriptor, 0, max(self._floor // 4, 1))
+            finally:
+                os.close(descriptor)
+
+    def give(self) -> None:
+        """Gives the reserve back where the disk has less free space than the floor."""
+        if _free(self._path) < self._floor:
+            with suppress(OSError):
+                self._reserve.unlink()
 
     def check(self) -> None:
         """Returns while the disk has more free space than the floor. Raises NoRoomError."""

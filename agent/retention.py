@@ -68,6 +68,8 @@ async def take_away(ledger: Ledger, months: int, destinations: Sequence[str], cl
         sent = min(end, delivered // BLOCK * BLOCK)
         oldest_ms = clock.now_ns() // 1_000_000 - months * MONTH_MS
         aged = [last for last in range(first + BLOCK, sent + 1, BLOCK) if _time(reader, last - 1) < oldest_ms]
+    if ledger.error:
+        sent = min(sent, first + BLOCK)  # a small step: there is hardly room to write down that they go
     if use.used * FULL[1] > use.budget * FULL[0] and sent > first:
         why, end = "room", sent
     elif aged:

@@ -117,7 +117,7 @@ class _New:
         self._path = path
         self.leaves: list[bytes | None] = [old.leaf(n) for n in range(old.size)]
         self._there: set[int] = set()
-        self._keys = set(_confirmed(old.path))
+        self._keys = set(public_keys(old.path))
         self._checks = thorough or old.size <= _MOST_CHECKED
 
     def fill(self, aside: Path | None, cause: str) -> Salvaged:
@@ -138,7 +138,7 @@ class _New:
             self._tree(database)
             told: dict[str, Any] = {"ranges": _as_ranges(lost), "cause": cause}
             told |= {"unhashed": _as_ranges(unhashed)} if unhashed else {}
-            told |= {"checkpoints": True} if checkpoints_lost else {}
+            told |= {"checkpoints": True} if checkpoints_lost or lost else {}
             if aside:
                 told |= {"aside": aside.name} | ({"digest": _digest(self._old.path)} if self._old.path.is_file() else {})
             database.execute("INSERT INTO owed VALUES (1, ?)", (json.dumps(told),))
@@ -244,7 +244,7 @@ class _New:
         database.execute("INSERT INTO tree VALUES (1, ?, ?)", (size, b"".join(edge.hashes)))
 
 
-def _confirmed(path: Path) -> list[bytes]:
+def public_keys(path: Path) -> list[bytes]:
     """The public key that lies in the state directory, as `meterseal init` wrote it; empty where there is none."""
     with suppress(OSError, ValueError):
         return [read_verifier_key(path.with_name(PUBLIC_FILE).read_text("utf-8"))[1]]

@@ -132,8 +132,7 @@ class Status:
         records, checkpoint: how many records there are, how many of them the newest checkpoint covers.
         delivered: how many of them each broker has, up to the first that it has not.
         delivery: what counts as delivered to a broker, and what else is to be said of it.
-        zone: the site's.
-        since, until: the time that `today` is about.
+        zone: the site's; since, until: the time that `today` is about.
         cut: whether it begins later than midnight, because there are too many records.
         papers: what to do about a meter's certificate, by the meter's id; none while it is valid for long.
         live: what the running agent tells of itself; None where it was not asked.

@@ -2,7 +2,7 @@
 # Installs the foreign programs that tests talk to, where that is possible without asking: as root or with a sudo that
 # needs no password, on a system with apt. Elsewhere the tests that need them skip and say so.
 set -u
-packages="mosquitto mosquitto-clients socat gcc libc6-dev pkg-config libmodbus-dev mbpoll jq openssl postgresql golang-go golang-golang-x-mod-dev chromium fonts-noto-cjk"
+packages="fuse3 libfuse3-3 mosquitto mosquitto-clients socat gcc libc6-dev pkg-config libmodbus-dev mbpoll jq openssl postgresql golang-go golang-golang-x-mod-dev chromium fonts-noto-cjk"
 missing=""
 for package in $packages; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

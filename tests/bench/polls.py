@@ -54,7 +54,7 @@ class Polled:
             self.driver.check(request, answer, self.target.framing)
             exchanges.append(Exchange(request, answer, now, now, now))
         values = values_of(self.driver, self.target, self.points, exchanges)
-        return Reading(self.id, 60_000, due_ns, now, tuple(exchanges), values)
+        return Reading(self.id, 1000 * EVERY_S, due_ns, now, tuple(exchanges), values)
 
 
 def polled(number: int = 1) -> Polled:
@@ -82,7 +82,9 @@ def source(meter: Polled, declared: bytes) -> draft.Fields:
 def declaration(meter: Polled) -> draft.Fields:
     """The meter's declaration."""
     declared = Meter(id=meter.id, link="line-1", model=MODEL, address=meter.target.address, serial="21012345", place="hall 3")
-    return draft.declaration(declared, meter.model, meter.target.framing, EVERY_S, [point.quantity for point in meter.points])
+    return draft.declaration(
+        declared, meter.model, meter.target.framing, [(1000 * EVERY_S, [point.quantity for point in meter.points])]
+    )
 
 
 def readings(
