@@ -36,7 +36,7 @@ async def _run(folder: Path, times: int, seed: int) -> None:
     told = {"site.reloaded": 0, "site.unchanged": 0}
     async with simulated(folder) as simulator:
         plant = Plant(simulator, seed, every="5s", rates=("2s", "5s", "10s"))
-        async with at_work(folder, plant.text(), FastClock(1.5)) as agent:
+        async with at_work(folder, plant.text(), FastClock(2.0)) as agent:
             for _ in range(times):
                 plant.change()
                 asked = time.monotonic()
