@@ -28,11 +28,12 @@ from agent.forward_words import Teller
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.mqtt import Acknowledged, Arrived, Connected, Connection, Event, Lost
-from agent.mqtt_words import FIRST_REFUSAL, NO_RETAIN, NOBODY_LISTENS, TOO_LARGE, Trouble, no_answer, publish_refused
+from agent.mqtt_words import FIRST_REFUSAL, NO_RETAIN, NOBODY_LISTENS, TOO_LARGE, Trouble, broke_rules, no_answer, publish_refused
 from agent.outbox import Outbox, Supply
 from agent.pause import LONGEST, Pause
 from agent.ranges import Ranges
 from agent.window import Parcel, Recent, Window
+from config.language import _
 from config.site import Mqtt, Site
 
 _TICK_SECONDS = 1.0
@@ -219,6 +220,8 @@ class Forwarder:
                 heard = now
                 if isinstance(event, Lost):
                     return event.trouble
+                if isinstance(event, Connected) and stream:
+                    return broke_rules(_("the broker took one connection twice"))
                 if isinstance(event, Connected):
                     self._stream = stream = await self._begin(connection, event, reader)
                 elif stream and isinstance(event, Acknowledged):

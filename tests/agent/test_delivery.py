@@ -358,6 +358,7 @@ def publish(topic: bytes, payload: bytes, qos: int) -> bytes:
         (b"\x30\xff\xff\xff\x7f", "the broker sent something far too large"),  # a message of 256 MiB is announced
         (publish(f"{BASE}/receipt".encode(), b"{}", 0), "the broker sent a message that nobody here asked for"),
         (publish(b"$SYS/anything", b"x", 2), "the broker sent a message that nobody here asked for"),
+        (CONNACK, "the broker took one connection twice"),
         (b"\xf0\x00", "the broker answered a message with something that MQTT 5 does not know"),  # an AUTH that nobody began
     ],
 )
