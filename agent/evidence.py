@@ -170,7 +170,7 @@ class Evidence:
             yield "VALUE", _("{name} is stated twice", name=name)
         if declaration:
             declared = declaration.quantities(fields.get("every_ms"))
-            if not declared:
+            if not declared and "every_ms" in fields:
                 yield (
                     "DECLARATION",
                     _("is read every {every_ms} ms, which is not declared for this meter", every_ms=fields["every_ms"]),

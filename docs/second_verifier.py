@@ -2030,7 +2030,7 @@ class Verifier:
         self.declared[made["id"]] = (base64.urlsafe_b64encode(self.prev).decode().rstrip("="), made)
         every = [schedule["every_ms"] for schedule in made["schedules"]]
         if len(set(every)) != len(every) or any(each == 0 or 86_400_000 % each for each in every):
-            raise Wrong("DECLARATION", "its intervals do not divide a day, or one of them stands twice")
+            self.report.found("DECLARATION", place, "its intervals do not divide a day, or one of them stands twice")
         self.model[made["id"]] = None
         digest = made["digest"]
         if digest not in self.read:
@@ -2097,10 +2097,10 @@ class Verifier:
         """Whether a reading states what is declared for its schedule, a spot what is declared at all."""
         every = fields.get("every_ms")
         schedules = [each for each in declared["schedules"] if every in (None, each["every_ms"])]
-        if not schedules:
-            self.report.found("DECLARATION", place, f"is read every {every} ms, which is not declared")
         named = {value["quantity"] for value in fields["values"]}
         wanted = {name for schedule in schedules for name in schedule["quantities"]}
+        if not wanted and every is not None:
+            self.report.found("DECLARATION", place, f"is read every {every} ms, which is not declared")
         if wanted - named:
             self.report.found("VALUE", place, "says nothing of a quantity that is declared for this schedule")
         if named - {name for schedule in declared["schedules"] for name in schedule["quantities"]}:

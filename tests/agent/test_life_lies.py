@@ -81,6 +81,13 @@ def watched() -> Plant:
     return plant
 
 
+def test_a_spot_of_a_meter_of_which_nothing_is_declared_to_be_read_is_judged() -> None:
+    plant = Plant()
+    plant.declared_anew(schedules=[{"every_ms": 900_000, "quantities": []}])
+    plant.spot()
+    assert plant.found() >= {"DECLARATION", "REQUEST"}
+
+
 def pinned() -> Plant:
     plant = watched()
     plant.declared_anew(3)
