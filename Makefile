@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system container arm64 footprint sbom clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,6 +86,25 @@ deb: $(VENV)/test.stamp
 # The package on a real systemd, in a throw-away copy of this machine (root, systemd-container).
 system: $(VENV)/test.stamp
 	@tests/system/system.sh
+
+# The image, built and run without a registry (root, buildah, podman, mmdebstrap).
+container: $(VENV)/test.stamp
+	@tests/system/container.sh
+
+# The arm64 package's contents at work under emulation (qemu-user-static, mmdebstrap).
+arm64: $(VENV)/test.stamp
+	@tests/system/arm64.sh
+
+footprint: $(VENV)/test.stamp
+	@tests/system/footprint.sh
+
+# Every package that is shipped, with version and hashes, in dist/meterseal.cdx.json (CycloneDX 1.6).
+sbom:
+	@python3 deploy/sbom.py
+
+# Known weaknesses of what is shipped, where a database can be reached; never a reason to stop.
+audit: $(VENV)/test.stamp
+	@deploy/audit.sh
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
