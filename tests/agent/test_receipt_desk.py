@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import structlog
 
+from agent.clock import Clock
 from agent.forward import Forwarder
 from agent.ledger_file import LedgerReader
 from agent.receipt import Question, Receipt, collector_key, write_question, write_receipt
@@ -28,10 +30,10 @@ PLACE = f"{BASE}/collector/{witness_id(LINE)}"
 
 
 @contextlib.asynccontextmanager
-async def desk(plant: Plant, forwarder: Forwarder, port: int) -> AsyncIterator[None]:
+async def desk(plant: Plant, forwarder: Forwarder, port: int, clock: Clock | None = None) -> AsyncIterator[None]:
     destination = Mqtt(host="127.0.0.1", port=port, collector=LINE)
     log = structlog.wrap_logger(None, processors=[plant.events], wrapper_class=structlog.make_filtering_bound_logger(0))
-    task = asyncio.create_task(ReceiptDesk(destination, LINE, plant.ledger, forwarder, FastClock(), None, log).run())
+    task = asyncio.create_task(ReceiptDesk(destination, LINE, plant.ledger, forwarder, clock or FastClock(), None, log).run())
     try:
         yield
         assert not task.done(), task.result()
@@ -144,3 +146,19 @@ async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_e
                 assert not plant.told("receipt.asked")
                 assert plant.payloads() == before
                 assert len(numbers(subscriber)) == seen
+
+
+async def test_a_flood_of_the_collectors_own_questions_is_answered_once_a_second(tmp_path: Path) -> None:
+    """A broker may repeat what the collector once signed as often as it likes."""
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port, Clock()):
+                await plant.read(20)
+                await until(lambda: caught_up(forwarder, plant) and listened_to(broker))
+                began = time.monotonic()
+                question = write_question(GATEWAY, Question(0, 9), NAME, KEY)
+                await asyncio.gather(*(say(broker, "resend", question) for _ in range(40)))
+                await say(broker, "receipt", receipt(plant, 7))
+                await until(lambda: bool(plant.told("receipt.taken")))
+                assert 1 <= len(plant.told("receipt.asked")) <= time.monotonic() - began + 1

@@ -95,7 +95,7 @@ class Scene:
 
     async def kill(self, *names: str) -> None:
         """Kills programs or the broker at once, and starts them again in any order, a moment apart."""
-        self.happened[f"{' and '.join(names)} killed"] += 1
+        self.happened[f"{' and '.join(sorted(names))} killed"] += 1
         for name in names:
             if name == "broker":
                 self.broker.kill()
