@@ -11,7 +11,7 @@ metrics, and the journal. What ails it has a stable name (`AILMENTS`); docs/inst
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,21 +160,24 @@ def in_words(seen: Seen, ailments: Sequence[Ailment]) -> str:
 
 
 def disk_of(state: Path) -> tuple[int, int]:
-    """Free bytes, and the size, of the disk a directory lies on."""
-    usage = shutil.disk_usage(state)
+    """Free bytes, and the size, of the disk a directory lies on; both 0 where the disk does not even tell that."""
+    try:
+        usage = shutil.disk_usage(state)
+    except OSError:
+        return 0, 0
     return usage.free, usage.total
 
 
 def key_trouble(state: Path) -> KeyFileError | None:
     """Why the signing key could not be read at the next start; None if it can be."""
-    return _caught(lambda: readable_key(state))
-
-
-def _caught(look: Callable[[], object]) -> KeyFileError | None:
     try:
-        look()
+        readable_key(state)
     except KeyFileError as error:
         return error
+    except OSError as error:
+        return KeyFileError(
+            f"{error.filename or state}: {error.strerror or error}", _("Look at the disk of the state directory (dmesg).")
+        )
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.clock import Trust
-from agent.condition import AILMENTS, Delivery, Seen, ailments_of, in_words
+from agent.condition import AILMENTS, Delivery, Seen, ailments_of, disk_of, in_words, key_trouble
 from agent.keys import KeyFileError
 from agent.ledger_file import LedgerError
 
@@ -97,3 +97,11 @@ def test_the_operators_page_lists_every_ailment() -> None:
     page = (ROOT / "docs" / "install.md").read_text("utf-8")
     rows = {line.split("`")[1]: line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| `")}
     assert {name: rows.get(name) for name in AILMENTS} == AILMENTS
+
+
+def test_a_disk_that_does_not_answer_is_told_and_does_not_end_the_watch(tmp_path: Path) -> None:
+    assert disk_of(tmp_path / "gone") == (0, 0)
+    (tmp_path / "key.pem").mkdir(mode=0o700)  # reading it is an error of the system, as from a broken disk
+    trouble = key_trouble(tmp_path)
+    assert trouble
+    assert "dmesg" in trouble.hint

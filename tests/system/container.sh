@@ -31,7 +31,7 @@ echo "base: $(buildah $store images --format '{{.Name}}:{{.Tag}} {{.Size}}' | he
 
 # --- built ---------------------------------------------------------------------------------------------------------
 # A registry of packages that this machine is set up with is this machine's affair: it is passed in, not written anywhere.
-buildah $store bud --quiet --format docker --isolation chroot --pull-never ${BUILD_OPTIONS:-} -t meterseal -f "$source/Dockerfile" "$source" >/dev/null
+buildah $store bud --quiet --format docker --isolation chroot --pull-never ${BUILD_OPTIONS:-} -t meterseal -f "$source/Dockerfile" "$source" >/dev/null 2>"$place/told" || { cat "$place/told"; exit 1; }
 echo "built: $(buildah $store images --format '{{.Name}}:{{.Tag}} {{.Size}}' | grep meterseal)"
 
 # --- run: nothing writable but the volume, no capability, an account of its own ------------------------------------
