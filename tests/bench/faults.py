@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent import draft
+from agent import damage, draft
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.ledger_room import Room
@@ -289,17 +289,17 @@ async def _at_the_limit(folder: Path) -> str:
     await ledger.close()
     ledger = await Ledger.open(ledger.path, ledger.gateway, KEY, 0.0, Room(ledger.path, 4_000_000))
     refused, readings = 0, writer.readings()
-    waiting = [next(readings) for _ in range(20)]
+    clock, waiting = writer.clock, [next(readings) for _ in range(20)]
     for _ in range(300):
         try:
             await ledger.append(*waiting)
-            waiting = [next(readings) for _ in range(20)]
+            clock, waiting = writer.clock, [next(readings) for _ in range(20)]
         except LedgerError:
             refused += 1
             first = 0
             with contextlib.closing(LedgerReader(ledger.path)) as reader:
                 first = max((each["end"] for each in _prunes(reader)), default=0)
-            await ledger.prune(first, first + 512, partial(draft.prune, writer.clock, first, first + 512, why="room"))
+            await ledger.prune(first, first + 512, partial(draft.prune, clock, first, first + 512, why="room"))
     await ledger.close()
     assert refused, "the limit was never reached"
     return f"refused {refused} times, pruned as often; {judged(folder)}"
@@ -350,6 +350,8 @@ def flip_bits(path: Path, chance: random.Random) -> None:
     for _ in range(8):
         data[chance.randrange(len(data) // 2, len(data))] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
+    if damage.begin(path, 0) is None:  # in the middle of the file only `verify` finds it, and a person has it saved
+        damage.forced(path, "damaged_pages", 0, thorough=True)
 
 
 def cut_wal(path: Path, chance: random.Random) -> None:
