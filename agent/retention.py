@@ -23,6 +23,7 @@ from agent.prune import BLOCK
 from agent.record import parse
 from agent.seal import Record
 from agent.timeline import milliseconds
+from config.language import _
 from config.site import Site
 
 MONTH_MS = 2_629_746_000  # a twelfth of a year of the calendar
@@ -39,7 +40,7 @@ async def keep_room(ledger: Ledger, site: Site, clock: Clock, log: Any) -> None:
             while await take_away(ledger, site.keep.months, [broker.name for broker in site.mqtt], clock, log):
                 pass
         except (LedgerError, ValueError) as error:
-            log.warning("ledger.not_pruned", reason=str(error), hint="It is tried again in a minute.")
+            log.warning("ledger.not_pruned", reason=str(error), hint=_("It is tried again in a minute."))
         await clock.sleep(_LOOK_SECONDS)
 
 
@@ -82,7 +83,7 @@ async def take_away(ledger: Ledger, months: int, destinations: Sequence[str], cl
     record = await ledger.prune(first, end, lambda blocks: draft.prune(clock, first, end, blocks, why, missing))
     told = {"first": first, "end": end, "why": why}
     if missing:
-        hint = (
+        hint = _(
             "There is no room left: these readings never reached their destination. Bring the connection back, or a larger disk."
         )
         log.error("ledger.pruned_undelivered", **told, undelivered=missing, hint=hint)

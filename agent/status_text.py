@@ -125,7 +125,7 @@ def _lines(status: Status) -> list[str]:
 
 
 def _agent(status: Status) -> list[str]:
-    lines = [f"agent       {'running' if status.running else with_code('not running', 'MS-902')}"]
+    lines = [f"agent       {_('running') if status.running else with_code(_('not running'), 'MS-902')}"]
     lines.append(
         _("ledger      {records} records, checkpoint over {checkpoint}", records=status.records, checkpoint=status.checkpoint)
     )

@@ -40,7 +40,8 @@ def told() -> Iterator[None]:
             _("{error}\nStop it first (systemctl stop meterseal), or take another --state.", error=error), "MS-903"
         ) from None
     except OSError as error:
-        raise failure(f"{error.filename or 'the system'}: {error.strerror or error}", "MS-905") from None
+        what = error.filename or _("the system")
+        raise failure(_("{what}: the system says: {reason}", what=what, reason=error.strerror or error), "MS-905") from None
 
 
 def failure(message: str, code: str = "MS-901") -> click.exceptions.Exit:

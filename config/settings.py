@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """How much is journalled."""
     secrets_dir: Path | None = None
     """A folder with one file a secret."""
+    lang: str = ""
+    """The language of messages, such as `zh`; `config.language` takes it from the environment itself."""
 
 
 def load_settings(site: Path | None = None, state: Path | None = None) -> Settings:
@@ -93,7 +95,7 @@ def _unknown_variables() -> Iterator[Mistake]:
         upper = variable.upper()
         of_its_own = variable.startswith((f"{_PASSWORD}_", f"{_OPCUA_PASSWORD}_"))
         if upper.startswith(PREFIX) and upper not in known and not of_its_own:
-            yield _mistake(variable, f"meterseal has no such setting.{did_you_mean(upper, known)}".removesuffix("."))
+            yield _mistake(variable, _("meterseal has no such setting.{near}", near=did_you_mean(upper, known)).removesuffix("."))
 
 
 def mqtt_password(settings: Settings, name: str) -> SecretStr | None:

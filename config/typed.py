@@ -151,9 +151,9 @@ def sentence_of(error: ErrorDetails, secret: bool = False) -> str:
     context = error.get("ctx", {})
     if error["type"] == "literal_error":
         choices = re.findall(r"[A-Za-z0-9_.]+", str(context["expected"]).replace(" or ", " "))
-        return f"{value} is not possible here; write {listed(choices)}.{did_you_mean(str(error['input']), choices)}".removesuffix(
-            "."
-        )
+        near = did_you_mean(str(error["input"]), choices)
+        words = _("{value} is not possible here; write {choices}.{near}", value=value, choices=listed(choices), near=near)
+        return words.removesuffix(".").removesuffix("。")
     kind = error["type"]
     if kind in ("too_short", "too_long") and isinstance(error["input"], str):
         kind = f"string_{kind}"

@@ -19,7 +19,7 @@ BY_THE_CLOCK = frozenset(
         "poll", "polling", "protocols", "read_once", "receipt_desk", "reload", "secrets", "serial_meters", "server_by_hand",
         "server_changes", "server_foreign", "server_poll", "server_trust", "simulate_line", "simulate_faults", "simulate_mbus",
         "simulated_day", "status", "stop", "turn", "witness",
-        "broker_faults",
+        "broker_faults", "fault_proofs",
         "cli_health",
         "collect", "collect_postgres", "delivery_faults",
     )
