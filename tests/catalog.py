@@ -14,6 +14,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -236,7 +237,8 @@ def updated() -> Catalog:
 
 
 def compile_catalog(made: Catalog) -> None:
-    """Writes the .mo beside the .po."""
+    """Writes the .mo beside the .po; the same bytes for the same messages."""
+    made.creation_date = made.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     with PO.with_suffix(".mo").open("wb") as file:
         write_mo(file, made)
 
