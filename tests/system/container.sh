@@ -37,14 +37,14 @@ echo "built: $(buildah $store images --format '{{.Name}}:{{.Tag}} {{.Size}}' | g
 # --- run: nothing writable but the volume, no capability, an account of its own ------------------------------------
 run() {
     unshare --mount --propagation private bash -c "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec podman $store --cgroup-manager cgroupfs \
-        run --rm --cgroups=disabled --network=none --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --read-only --cap-drop=all \"\$@\"" _ "$@"
+        run --rm --no-healthcheck --cgroups=disabled --network=none --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --read-only --cap-drop=all \"\$@\"" _ "$@"
 }
 mkdir "$place/volume" && chown 10001 "$place/volume"
 printf 'gateway: box/gw1\nevery: 1s\nlinks: {hall: {tcp: "127.0.0.1:5020"}}\nmeters: [{id: EM-1, link: hall, model: eastron-sdm120, address: 1}]\n' >"$place/site.yaml"
 mounts="-v $place/site.yaml:/etc/meterseal/site.yaml:ro -v $place/volume:/var/lib/meterseal"
 run meterseal --version
 run --entrypoint id meterseal -u
-run $mounts meterseal init --recovery /var/lib/meterseal/sheet.txt >/dev/null 2>&1
+run $mounts --tmpfs /tmp meterseal init --recovery /tmp/sheet.txt >/dev/null 2>&1
 run --entrypoint sh meterseal -c 'touch /opt/meterseal/x 2>/dev/null && echo "the root is WRITABLE" && exit 1 || echo "the root is read-only"'
 # In one container: the agent, and its health check as the image's HEALTHCHECK calls it.
 run $mounts --tmpfs /tmp --entrypoint sh meterseal -c 'meterseal run 2>/dev/null & for turn in $(seq 60); do sleep 1; meterseal status --health >/tmp/told; grep -q ^line_down /tmp/told && break; done; cat /tmp/told; kill %1; wait'
