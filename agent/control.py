@@ -62,13 +62,20 @@ async def listening(
     ear = _Ear(pollers, meters, sealing, book, condition)
     with _reached(state) as path:
         path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
-        server = await asyncio.start_unix_server(ear.hear, path, limit=_LONGEST)
-        path.chmod(0o600)
+        server = await asyncio.start_unix_server(ear.hear, sock=_own_socket(path), limit=_LONGEST)
         try:
             yield
         finally:
             server.close()
             path.unlink(missing_ok=True)
+
+
+def _own_socket(path: Path) -> socket.socket:
+    """A socket that is the agent's own account's from its first moment on."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.fchmod(made.fileno(), 0o600)  # on Linux what is bound takes its mode from here (unix(7))
+    made.bind(str(path))
+    return made
 
 
 @contextmanager

@@ -410,5 +410,7 @@ async def test_an_adapter_may_be_pulled_a_hundred_times_and_is_read_again_each_t
         adapter.pull()
     assert times(told, "link.up") == UNPLUGGED + 1
     assert len(set(adapter.names)) > 1
-    assert len({files for files, _ in held[10:]}) == 1, held
+    files = [count for count, _ in held]
+    # Whoever looks at the ledger now and then has it open for a moment, and SQLite keeps one such descriptor for later.
+    assert min(files[-25:]) <= min(files[10:35]) + 1, str(files)
     assert held[-1][1] <= held[10][1], held

@@ -88,7 +88,7 @@ def test_without_asyncua_one_message_says_what_to_install(shared: Peer, tmp_path
     words = ["read", "m1", "--site", str(tmp_path / "site.yaml"), "--state", str(tmp_path / "state")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("install it with  pip install 'meterseal[opcua]'")
+    assert done.stderr.splitlines()[-1].endswith("install it with  pip install 'meterseal[opcua]' [MS-102]")
     assert "links.scada.opcua: OPC UA needs the package asyncua" in done.stderr
     assert "Traceback" not in done.stderr
 
