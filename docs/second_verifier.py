@@ -539,7 +539,7 @@ def _whole(data: bytes, signed: bool, low: int | None, high: int | None) -> deci
 
 
 def _shortest(data: bytes) -> decimal.Decimal:
-    """Rule 1: the shortest decimal that reads back as the same bits, the nearest one if there are several."""
+    """Rule 1: the shortest decimal that reads back as the same bits; of several the nearest, of two as near the even one."""
     code = ">f" if len(data) == 4 else ">d"
     (value,) = struct.unpack(code, data)
     if value != value or value in (float("inf"), float("-inf")):
@@ -552,7 +552,7 @@ def _shortest(data: bytes) -> decimal.Decimal:
         near = [exact.quantize(step, way, _ROUNDED) for way in (decimal.ROUND_FLOOR, decimal.ROUND_CEILING)]
         same = [each for each in near if _packs_to(code, each, data)]
         if same:
-            best = min(same, key=lambda each: abs(_EXACT.subtract(each, exact)))
+            best = min(same, key=lambda each: (abs(_EXACT.subtract(each, exact)), each.as_tuple().digits[-1] % 2))
             plain = format(best, "f")
             return decimal.Decimal(plain.rstrip("0").rstrip(".") if "." in plain else plain)
     raise AssertionError  # 17 digits tell every binary64

@@ -14,7 +14,8 @@ _DIGITS = [Context(prec=digits, rounding=way) for digits in range(1, 10) for way
 def shortest_decimal(data: bytes) -> Decimal:
     """The shortest decimal that reads back as the same binary32 (4 bytes) or binary64 (8 bytes), high byte first.
 
-    Of several equally short ones the nearest. Without superfluous zeros, and with an exponent of at most 0.
+    Of several equally short ones the nearest, of two as near the one whose last digit is even.
+    Without superfluous zeros, and with an exponent of at most 0.
 
     Raises:
         ValueError: the bytes are NaN or an infinity.

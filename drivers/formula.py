@@ -30,11 +30,11 @@ behind "bcd", "digits", "dec", "ascii" and "hex" counts bytes (at most 16 for bc
 "mod10x" registers (2 to 4). Text is what "digits", "ascii" and "hex" give, it cannot be multiplied or added.
 
 Arithmetic is exact decimal arithmetic. A binary32 or binary64 number enters as the shortest decimal that reads
-back as the same bits, the nearest one if there are several, written without an exponent or superfluous zeros
-(100, not 1E+2 and not 100.0). A product has as many digits after the point as its factors together, where 10^n
-counts as -n digits, a sum as many as its longest term. A quotient is exact where it ends within 34 significant
-digits, with the dividend's digits after the point less the divisor's, or as many more as it needs; else it is
-rounded half to even to 34 significant digits.
+back as the same bits, the nearest one if there are several, of two as near the even one, written without an
+exponent or superfluous zeros (100, not 1E+2 and not 100.0). A product has as many digits after the point as its
+factors together, where 10^n counts as -n digits, a sum as many as its longest term. A quotient is exact where
+it ends within 34 significant digits, with the dividend's digits after the point less the divisor's, or as many
+more as it needs; else it is rounded half to even to 34 significant digits.
 
 Bytes that no number can be made of (a sentinel, NaN, an infinity, a nibble above 9) give no value, never zero.
 
