@@ -161,7 +161,7 @@ class CollectorAtWork:
                 raise fault  # a task never ends by itself
 
     def _tell_lost(self, trouble: Trouble) -> None:
-        self._log.warning("collect.no_connection", why=trouble.why, hint=trouble.hint)
+        self._log.warning("collect.no_connection", **trouble.told())
 
     async def _hear(self, arrived: Arrived) -> None:
         """Puts what arrives to the other arrivals of its gateway; what is too much is asked for later."""

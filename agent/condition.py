@@ -182,7 +182,8 @@ def key_trouble(state: Path) -> KeyFileError | None:
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    told, left = ", ".join(names[:5]), len(names) - 5
+    return _("{told} and {left} more", told=told, left=left) if left > 0 else told
 
 
 def _writing(seen: Seen) -> list[Ailment]:

@@ -16,9 +16,10 @@ from typing import Any
 
 import structlog
 
-from agent.faults import code_of_event
+from agent.faults import FAULTS, code_of_event
 from agent.journald import PRIORITY, fields_of, is_here, send
 from agent.repeats import Repeats
+from config.language import _
 
 EVENTS = {
     "agent.started": "the agent is up: how many meters, links and brokers",
@@ -97,15 +98,17 @@ def _words(event: MutableMapping[str, Any]) -> str:
     return f"{event['event']} {fields}".rstrip()
 
 
-def _with_code(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Warnings and errors carry the code of their fault; one that the event brings along stands."""
+def _with_code(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Warnings and errors carry the code of their fault and what to do; what the event brings along stands."""
     code = code_of_event(event["event"], event) if level in ("warning", "error", "critical") else ""
     if code:
         event.setdefault("code", code)
+        if not event.get("hint"):
+            event["hint"] = _(FAULTS[event["code"]].first)
     return event
 
 
-def _systemd_line(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
+def _systemd_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
     return f"<{PRIORITY.get(level, 6)}>{_words(event)}"
 
 
@@ -118,7 +121,7 @@ def _to_journald(logger: Any, level: str, event: MutableMapping[str, Any]) -> st
     raise structlog.DropEvent
 
 
-def _few(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _few(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Lets through what was not told often lately."""
     if level != "debug" and "repeated" not in event and not _repeats.may_be_told({**event, "level": level}, time.monotonic()):
         raise structlog.DropEvent

@@ -69,7 +69,7 @@ class ReceiptDesk:
         await self._listener.run(self._hear)
 
     def _tell_lost(self, trouble: Trouble) -> None:
-        self._log.warning("receipt.no_connection", why=trouble.why, hint=trouble.hint)
+        self._log.warning("receipt.no_connection", **trouble.told())
 
     async def _hear(self, arrived: Arrived) -> None:
         if arrived.topic not in (self._receipts, self._questions) or len(arrived.payload) > LONGEST:

@@ -149,7 +149,7 @@ class Report:
             lines += [f"{kind}  {_plural(self.findings.counts[kind], 'finding')}. {_(CLASSES[kind].means)}"]
             lines += [f"    {found}" for found in self.findings.kept[kind]]
             more = self.findings.counts[kind] - len(self.findings.kept[kind])
-            lines += [f"    and {more} more"] if more else []
+            lines += [_("    and {more} more", more=more)] if more else []
             lines += [_("    What to do: {then}", then=_(CLASSES[kind].then))]
         return "\n".join(lines)
 
@@ -165,7 +165,7 @@ class Report:
         confirmed = _("confirmed by --key") if self.confirmed else _("NOT CONFIRMED")
         rows = [
             ("gateway", self.gateway or "unknown"),
-            ("records", f"{self.records}, {self.time_from} to {self.time_to}" if self.records else "0"),
+            ("records", f"{self.records}, {_span(self.time_from, self.time_to)}" if self.records else "0"),
             ("meters", str(len(self.meters))),
             ("readings", _("not looked at (--fast)") if self.fast else str(total.read)),
             (
@@ -213,7 +213,7 @@ class Report:
         """What is gone, as signed records state it."""
         parts = []
         if lost := self.gone.get("lost"):
-            where = ", ".join(f"{first} to {end - 1}" if end - first > 1 else str(first) for first, end in self.lost_ranges[:5])
+            where = ", ".join(_span(first, end - 1) if end - first > 1 else str(first) for first, end in self.lost_ranges[:5])
             parts.append(
                 _(
                     "{plural} lost with a damaged file ({where}{lost_ranges})",
@@ -241,7 +241,7 @@ class Report:
         by_hand = _(
             "{plural} read by hand, {plural_2}",
             plural=_plural(told["read_by_hand"], "value"),
-            plural_2=_plural(told["spots"], _("spot reading")),
+            plural_2=_plural(told["spots"], "spot"),
         )
         return [("life", f"{replaced}, {alarms}, {by_hand}"), ("grade", grade)]
 
@@ -273,8 +273,27 @@ class Report:
         return "\n".join([_("NOT CHECKED"), *(f"  {_(what)}" for what in NOT_CHECKED)])
 
 
+def _span(first: object, last: object) -> str:
+    return _("{first} to {last}", first=first, last=last)
+
+
 def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    one, several = _COUNTED[what]
+    return _(one if count == 1 else several, count=count)
+
+
+_COUNTED = {
+    "alarm": (N_("{count} alarm"), N_("{count} alarms")),
+    "checkpoint": (N_("{count} checkpoint"), N_("{count} checkpoints")),
+    "finding": (N_("{count} finding"), N_("{count} findings")),
+    "key": (N_("{count} key"), N_("{count} keys")),
+    "poll": (N_("{count} poll"), N_("{count} polls")),
+    "reading": (N_("{count} reading"), N_("{count} readings")),
+    "record": (N_("{count} record"), N_("{count} records")),
+    "replacement": (N_("{count} replacement"), N_("{count} replacements")),
+    "spot": (N_("{count} spot reading"), N_("{count} spot readings")),
+    "value": (N_("{count} value"), N_("{count} values")),
+}
 
 
 def _account_lines(account: MeterAccount) -> list[str]:

@@ -25,7 +25,7 @@ def as_text(status: Status) -> str:
 def delivery_text(delivered: int, records: int) -> str:
     """How far a destination has acknowledged, in words."""
     if delivered >= records:
-        return f"all {records} records"
+        return _("all {records} records", records=records)
     return (
         _("up to record {delivered}, {records} waiting", delivered=delivered - 1, records=records - delivered)
         if delivered

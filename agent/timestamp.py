@@ -69,7 +69,8 @@ def ask(url: str, note: str) -> bytes:
     except ValueError:
         raise NoTimestamp(_("{url} answered with something that is no timestamp", url=url)) from None
     if decoded.status not in (0, 1) or decoded.tst_info.nonce != request.nonce:
-        raise NoTimestamp(f"{url} refused: {', '.join(decoded.status_string) or 'status ' + str(decoded.status)}")
+        why = ", ".join(decoded.status_string) or str(decoded.status)
+        raise NoTimestamp(_("{url} refused to stamp: {why}", url=url, why=why))
     return response
 
 

@@ -53,7 +53,7 @@ def read_question(payload: bytes) -> tuple[int, str]:
     """Size and nonce of a question. Raises ValueError: it is none."""
     found = _QUESTION.fullmatch(payload)
     if not found:
-        raise ValueError("not a witness's question")
+        raise ValueError(_("not a witness's question"))
     return int(found[1]), found[2].decode()
 
 

@@ -27,7 +27,7 @@ from config.language import CHINESE, DOMAIN, ENGLISH, LOCALE
 ROOT = Path(__file__).parents[1]
 PO = LOCALE / CHINESE / "LC_MESSAGES" / f"{DOMAIN}.po"
 MARKS = ("_", "N_")
-_PROSE = re.compile(r"[A-Za-z]{2,}[,;:.]? +[`'(]?[A-Za-z]{2,}")
+_PROSE = re.compile(r"[A-Za-z]{2,}('s)?[,;:.]? +[`'(]?[A-Za-z]{2,}")
 _SQL = re.compile(
     r"\s*(kind NOT IN|n >= |SELECT|INSERT|CREATE|UPDATE|DELETE|PRAGMA|BEGIN|DROP|VACUUM|WITH|ALTER|ATTACH|REINDEX)\b"
 )

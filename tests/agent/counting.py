@@ -97,6 +97,7 @@ class Plant:
     clock: StillClock = field(default_factory=lambda: StillClock(START))
     key: Key = field(default_factory=new_key)
     of_courses: type[Courses] = Courses
+    told: list[dict[str, Any]] = field(default_factory=list)
 
     async def begin(self, after: str = "crash") -> Plant:
         """The agent begins, as `agent.run` does it."""
@@ -104,10 +105,10 @@ class Plant:
         with self.past() as past:
             self.courses = self.of_courses(models={DECLARED.digest: MODEL})
             self.courses.resume(past)
-            self.ledger.follow = partial(self.courses.follow, clock=self.clock)
+            log = structlog.wrap_logger(None, processors=[self._hear])
+            self.ledger.follow = partial(self.courses.follow, clock=self.clock, log=log)
             await self.ledger.append(draft.start(self.clock, "0.1.0", "ab" * 32, after))
             await self.ledger.keep_model(DECLARED.digest, MODEL)
-            log = structlog.wrap_logger(None, processors=[_drop])
             self.book = Book(self.ledger, self.clock, log)
             for plate in self.plates:
                 leaf = await self._declare(plate, past)
@@ -116,6 +117,10 @@ class Plant:
         self.closing = Closing(self.courses, self.ledger, self.clock, [plate.id for plate in self.plates], self.zone)
         await self.closing.close()
         return self
+
+    def _hear(self, _: Any, level: str, event: Any) -> Any:
+        self.told.append({**event, "level": level})
+        raise structlog.DropEvent
 
     async def end(self) -> None:
         """The agent ends in order."""
@@ -181,7 +186,3 @@ def exact(value: Fraction) -> Decimal:
     made = Decimal(value.numerator) / Decimal(value.denominator)
     assert Fraction(made) == value
     return made
-
-
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent

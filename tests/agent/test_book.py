@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from agent.clock import stamp
 from agent.reading import Reading, Value
 from tests.agent.desk import EVERY_MS, FAST_MS, MINUTE, QUESTION, Desk
 from tests.agent.gateway import SECOND, START, StillClock
+from tests.agent.heard import Heard
 
 
 @pytest.fixture
@@ -373,7 +375,7 @@ async def test_a_machine_without_battery_begins_in_the_past_and_is_set_later(des
 # --- the clock is set -----------------------------------------------------------------------------------------
 
 
-async def test_a_clock_set_forward_closes_the_open_gap_by_the_old_time_and_begins_anew(desk: Desk) -> None:
+async def test_a_clock_set_forward_closes_the_open_gap_by_the_old_time_and_begins_anew(desk: Desk, heard: Heard) -> None:
     await desk.read(0)
     await desk.miss(1)
     desk.at(3.5)
@@ -390,6 +392,7 @@ async def test_a_clock_set_forward_closes_the_open_gap_by_the_old_time_and_begin
     ]
     closed = next(fields for fields in desk.records() if fields.get("state") == "closed")
     assert closed["time"] == stamp(START + 7 * MINUTE // 2), "stamped by the old time"
+    heard.tells(next(event for event in desk.told if event["event"] == "clock.set"), "MS-601")
     assert desk.account()["EM-1"].total.expected == 5
 
 
@@ -588,9 +591,26 @@ async def test_a_reading_that_is_no_record_is_told_and_becomes_part_of_a_gap(des
     assert "ledger.refused" in [event["event"] for event in desk.told]
 
 
-async def test_a_ledger_that_cannot_be_written_is_told_once_and_the_agent_goes_on(desk: Desk) -> None:
+async def test_a_ledger_that_cannot_be_written_is_told_once_and_the_agent_goes_on(desk: Desk, heard: Heard) -> None:
     await desk.read(0)
     await desk.ledger.close()
     for minute in range(1, 4):
         await desk.read(minute)
-    assert [event["event"] for event in desk.told] == ["ledger.failed"]
+    (told,) = desk.told
+    assert told["event"] == "ledger.failed"
+    heard.tells(told, "MS-401")
+
+
+async def test_a_full_disk_is_told_in_words_and_with_its_code(small_disk: Path, heard: Heard) -> None:
+    desk = await Desk(small_disk / "ledger.sqlite", StillClock()).open()
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+    for minute in range(200):
+        await desk.read(minute)
+        if desk.told:
+            break
+    (told,) = desk.told
+    assert "Free space" in told["hint"]
+    heard.tells(told, "MS-401")
+    await desk.ledger.close()

@@ -23,7 +23,9 @@ from agent.keys import make_key
 from agent.state import only_agent
 from tests.agent.at_work import AtWork, at_work, until
 from tests.agent.gateway import GATEWAY, FastClock
+from tests.agent.heard import Heard
 from tests.agent.plants import simulator_of
+from tests.brokers import Line, Mosquitto
 
 HALL = {"tcp": "127.0.0.1:0", "framing": "rtu"}
 METER = {"model": "eastron-sdm120", "serial": "70000007", "answer_ms": 1}
@@ -153,12 +155,14 @@ async def test_a_connection_that_cannot_be_opened_is_told(tmp_path: Path) -> Non
         assert "hall cannot be opened" in await becomes(tmp_path, "line_down")
 
 
-async def test_a_clock_that_nothing_keeps_is_told(tmp_path: Path) -> None:
+async def test_a_clock_that_nothing_keeps_is_told(tmp_path: Path, heard: Heard) -> None:
     async with (
         simulator_of(tmp_path, METER, hall=HALL) as plant,
         at_work(tmp_path, site(plant.address_of("hall")), UnkeptClock(20.0)),
     ):
-        assert "time server" in await becomes(tmp_path, "clock_unsynchronised")
+        line = await becomes(tmp_path, "clock_unsynchronised")
+    assert "time server" in line
+    heard.prints(line, "MS-602")
 
 
 async def test_a_broker_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +173,37 @@ async def test_a_broker_that_is_not_there_is_told(tmp_path: Path, monkeypatch: p
         assert "broker plant: nothing listens" in await becomes(tmp_path, "broker_unreachable")
 
 
-async def test_a_disk_without_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_that_a_broker_does_not_take_for_long_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
+) -> None:
+    monkeypatch.setattr(condition, "BEHIND_S", 0.1)
+    with Mosquitto(tmp_path) as broker:
+        async with (
+            Line(broker.port) as slow,
+            simulator_of(tmp_path, METER, hall=HALL) as plant,
+            at_work(
+                tmp_path,
+                site(plant.address_of("hall"), "mqtt:", f"  - {{name: plant, host: 127.0.0.1, port: {slow.port}}}"),
+                FastClock(2.0),
+            ) as agent,
+        ):
+            await until(lambda: slow.connections and agent.events("forward.connected"))
+            slow.holds = True
+            line = await becomes(tmp_path, "delivery_behind")
+            slow.release()
+    assert "records wait for it" in line
+    heard.prints(line, "MS-511")
+
+
+async def test_a_disk_without_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
     monkeypatch.setattr(condition, "_FEW_BYTES", 2**60)
     async with simulator_of(tmp_path, METER, hall=HALL) as plant, at_work(tmp_path, site(plant.address_of("hall"))):
-        assert "MB left" in await becomes(tmp_path, "disk_nearly_full")
+        line = await becomes(tmp_path, "disk_nearly_full")
+    assert "MB left" in line
+    heard.prints(line, "MS-405")
 
 
-async def test_a_writer_that_stands_still_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_that_stands_still_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
     monkeypatch.setattr(condition, "WRITER_PATIENCE_S", 0.3)
     hold, ledgers = threading.Event(), _ledgers(monkeypatch)
 
@@ -186,11 +214,14 @@ async def test_a_writer_that_stands_still_is_told(tmp_path: Path, monkeypatch: p
     async with simulator_of(tmp_path, METER, hall=HALL) as plant, at_work(tmp_path, site(plant.address_of("hall"))) as agent:
         standing = asyncio.ensure_future(ledgers[0].append_made(stands))
         try:
-            assert "the disk hangs" in await becomes(tmp_path, "writer_stalled")
+            line = await becomes(tmp_path, "writer_stalled")
             await _told(agent, "agent.stalled")
         finally:
             hold.set()
             await standing
+    assert "the disk hangs" in line
+    heard.prints(line, "MS-907")
+    heard.tells(agent.events("agent.stalled")[0], "MS-907")
 
 
 def _ledgers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

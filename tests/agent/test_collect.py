@@ -18,6 +18,8 @@ from config.site import Batch
 from tests.agent.collecting import Collecting
 from tests.agent.delivery import BASE, Plant, planted
 from tests.agent.gateway import begun, stop
+from tests.agent.heard import Heard
+from tests.agent.ledgers import DIGEST, MODEL, good_gateway
 from tests.agent.test_receipt_desk import publish
 from tests.brokers import Line, Mosquitto, Subscriber, until
 
@@ -92,7 +94,7 @@ async def test_a_line_that_swallows_and_breaks_delays_only(tmp_path: Path) -> No
                 await all_there(seen)
 
 
-async def test_a_gateway_with_a_new_log_by_another_key_is_told_of_on_both_sides(tmp_path: Path) -> None:
+async def test_a_gateway_with_a_new_log_by_another_key_is_told_of_on_both_sides(tmp_path: Path, heard: Heard) -> None:
     """The gateway was set up anew under its old name."""
     with Mosquitto(tmp_path) as broker:
         async with collecting(tmp_path, broker) as (plant, seen):
@@ -109,10 +111,11 @@ async def test_a_gateway_with_a_new_log_by_another_key_is_told_of_on_both_sides(
                 await until(lambda: bool(seen.told("receipt.alarm")), PATIENCE)
                 await other.read(5)  # the collector is subscribed by now
                 await until(lambda: bool(seen.told("collect.not_taken")), PATIENCE)
+            heard.tells(seen.told("collect.not_taken")[0], "MS-821")
             assert seen.stored()[: len(stored)] == stored
 
 
-async def test_two_histories_by_one_key_are_kept_as_evidence_and_told_at_every_start(tmp_path: Path) -> None:
+async def test_two_histories_by_one_key_are_kept_as_evidence_and_told_at_every_start(tmp_path: Path, heard: Heard) -> None:
     with Mosquitto(tmp_path) as broker:
         async with collecting(tmp_path, broker) as (plant, seen):
             async with seen.collector(), seen.gateway():
@@ -132,6 +135,7 @@ async def test_two_histories_by_one_key_are_kept_as_evidence_and_told_at_every_s
             evidence = seen.copy.with_suffix(".alarm")
             assert "came with other content than is stored" in evidence.read_text()
             assert "WHAT CAME" in evidence.read_text()
+            heard.tells(seen.told("collect.alarm")[0], "MS-824")
             before = len(seen.told("collect.alarm"))
             async with seen.collector():
                 await until(lambda: len(seen.told("collect.alarm")) > before, PATIENCE)
@@ -206,7 +210,7 @@ async def test_a_collector_begins_with_a_copy_of_the_gateways_ledger_where_that_
                 await all_there(seen)
 
 
-async def test_records_that_are_gone_at_the_gateway_are_told_of_there(tmp_path: Path) -> None:
+async def test_records_that_are_gone_at_the_gateway_are_told_of_there(tmp_path: Path, heard: Heard) -> None:
     with Mosquitto(tmp_path) as broker:
         async with collecting(tmp_path, broker) as (plant, seen):
             await plant.read(600)
@@ -221,3 +225,60 @@ async def test_records_that_are_gone_at_the_gateway_are_told_of_there(tmp_path: 
                 async with seen.collector():
                     await until(lambda: bool(seen.told("receipt.gone")) and len(seen.stored()) == 5, PATIENCE)
             assert "251 of the records" in seen.told("receipt.gone")[0]["why"]
+            heard.tells(seen.told("receipt.gone")[0], "MS-826")
+
+
+async def test_a_model_that_the_broker_keeps_back_is_told_and_the_records_are_stored(tmp_path: Path, heard: Heard) -> None:
+    with Mosquitto(tmp_path, access=f"topic readwrite #\ntopic deny {BASE}/model/+\n") as broker:
+        async with collecting(tmp_path, broker) as (plant, seen), seen.collector(), seen.gateway():
+            await plant.read(5)
+            await until(lambda: bool(seen.told("collect.unchecked")), PATIENCE)
+            await all_there(seen)
+    heard.tells(seen.told("collect.unchecked")[0], "MS-823")
+
+
+async def test_a_value_that_the_gateway_made_up_is_stored_and_told(tmp_path: Path, heard: Heard) -> None:
+    """Somebody who has the gateway's key sealed a value that the frame beside it does not give."""
+    gateway = good_gateway()
+    at = gateway.log.find("reading", 0)
+    gateway.log.edit(at, lambda fields: fields["values"][0].update(value="1.00"))
+    gateway.reseal(at)
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (_, seen):
+            seen.key_line = gateway.key_line
+            async with seen.collector():
+                async with asyncio.timeout(2 * PATIENCE):
+                    while not seen.told("collect.finding"):  # what comes before it has subscribed is not seen
+                        await publish(broker, f"{BASE}/model/{DIGEST}", MODEL)
+                        for payload in gateway.log.records[: at + 1]:
+                            await publish(broker, f"{BASE}/event/any", payload)
+                await until(lambda: seen.stored() == gateway.log.records[: at + 1], PATIENCE)
+    (told,) = seen.told("collect.finding")
+    assert (told["n"], told["finding"]) == (at, "VALUE")
+    heard.tells(told, "MS-822")
+
+
+async def test_a_copy_that_somebody_changed_is_told_and_gets_no_more_records(tmp_path: Path, heard: Heard) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (plant, seen), seen.gateway():
+            async with seen.collector():
+                await plant.read(5)
+                await all_there(seen)
+            with closing(sqlite3.connect(seen.copy / LEDGER_FILE)) as copy:
+                copy.execute("DROP TRIGGER record_is_never_changed")
+                copy.execute("UPDATE record SET payload = cast(replace(payload, 'plant', 'plans') AS BLOB) WHERE n = 0")
+                copy.commit()
+            stored = seen.stored()
+            async with seen.collector():
+                await plant.read(5)
+                await until(lambda: bool(seen.told("collect.failed")), PATIENCE)
+            assert seen.stored() == stored
+    heard.tells(seen.told("collect.failed")[0], "MS-825")
+
+
+async def test_a_broker_that_does_not_let_collector_and_gateway_in_is_told_as_that(tmp_path: Path, heard: Heard) -> None:
+    with Mosquitto(tmp_path, users={"somebody": "else"}) as broker:
+        async with collecting(tmp_path, broker) as (_, seen), seen.collector(), seen.gateway():
+            await until(lambda: bool(seen.told("collect.no_connection") and seen.told("receipt.no_connection")), PATIENCE)
+    heard.tells(seen.told("collect.no_connection")[0], "MS-503")
+    heard.tells(seen.told("receipt.no_connection")[0], "MS-503")

@@ -17,6 +17,7 @@ from agent.courses import Courses
 from tests.agent.both import verify
 from tests.agent.counting import MODULUS, Plant, Plate
 from tests.agent.gateway import START, StillClock
+from tests.agent.heard import Heard
 
 DAY = 96
 FIRST = date(2026, 3, 1)
@@ -100,7 +101,9 @@ async def test_the_days_of_a_change_to_summer_time_have_23_and_25_hours(tmp_path
         assert (told.consumption, told.complete) == (closed[day]["counters"][0]["consumption"], True)
 
 
-async def test_a_rollover_a_reset_and_a_spurious_zero_are_sealed_and_nothing_is_lost_or_invented(tmp_path: Path) -> None:
+async def test_a_rollover_a_reset_and_a_spurious_zero_are_sealed_and_nothing_is_lost_or_invented(
+    tmp_path: Path, heard: Heard
+) -> None:
     plate = Plate("EM-1", "1", "400/5", register=MODULUS - 10)
     plant = await plant_of(tmp_path, plate)
     for _ in range(5):
@@ -114,6 +117,10 @@ async def test_a_rollover_a_reset_and_a_spurious_zero_are_sealed_and_nothing_is_
     await plant.end()
     decided = [(each["decision"], each["added"]) for each in plant.records("counter")]
     assert decided == [("rollover", "5.60"), ("spurious_zero", "0"), ("reset", "5.60")]
+    told = [event for event in plant.told if event["event"] == "counter.decided"]
+    assert [event["decision"] for event in told] == [what for what, _ in decided]
+    for event in told:
+        heard.tells(event, "MS-306")
     assert findings(plant) == {}
     (day,) = periods(plant, FIRST, FIRST)
     assert day.consumption == f"{96 * 7 * 80 / 100:.2f}"

@@ -34,6 +34,7 @@ from tests.agent.delivery import (
     running,
 )
 from tests.agent.gateway import GATEWAY, StillClock, begun, new_key
+from tests.agent.heard import Heard
 from tests.brokers import Line, Mosquitto, Subscriber, until
 
 
@@ -215,7 +216,7 @@ async def test_a_line_cut_in_mid_stream_repeats_at_most_a_window(plant: Plant, b
 
 @pytest.mark.parametrize("way", ["frozen broker", "swallowing line"])
 async def test_a_connection_that_stands_but_answers_nothing_is_dropped_and_made_anew(
-    way: str, plant: Plant, broker: Mosquitto
+    way: str, plant: Plant, broker: Mosquitto, heard: Heard
 ) -> None:
     async with Subscriber(broker, f"{BASE}/#") as subscriber, Line(broker.port) as line:
         async with running(plant.forwarder(line.port)) as forwarder:
@@ -238,7 +239,9 @@ async def test_a_connection_that_stands_but_answers_nothing_is_dropped_and_made_
             await until(lambda: line.connections == 1)  # the ones given up are closed, not forgotten
         await until(lambda: has_all(subscriber, plant))
     assert in_order(numbers(subscriber)) == 33
-    assert [entry["why"] for entry in plant.told("forward.lost")] == ["the broker does not answer"]
+    (told,) = plant.told("forward.lost")
+    assert told["why"] == "the broker does not answer"
+    heard.tells(told, "MS-501")
 
 
 async def test_delivery_goes_on_after_a_restart_where_it_was_acknowledged(tmp_path: Path, broker: Mosquitto) -> None:
@@ -282,7 +285,9 @@ async def test_two_destinations_each_have_their_own_cursor(plant: Plant, tmp_pat
 _ALL = f"topic readwrite {BASE}/#\ntopic read $SYS/#\n"
 
 
-async def test_a_meter_whose_topic_is_denied_is_told_once_and_delivered_once_allowed(plant: Plant, tmp_path: Path) -> None:
+async def test_a_meter_whose_topic_is_denied_is_told_once_and_delivered_once_allowed(
+    plant: Plant, tmp_path: Path, heard: Heard
+) -> None:
     denied = f"{_ALL}topic deny {BASE}/reading/em-2\n"
     with Mosquitto(tmp_path, access=denied) as broker:
         async with (
@@ -303,6 +308,7 @@ async def test_a_meter_whose_topic_is_denied_is_told_once_and_delivered_once_all
     told = plant.told("forward.refused")
     assert [(entry["n"], entry["topic"]) for entry in told] == [(4, f"{BASE}/reading/em-2")]
     assert "access list" in told[0]["hint"]
+    heard.tells(told[0], "MS-505")
     assert sorted(numbers(subscriber)) == list(range(43))  # what was not refused is not sent twice
     assert len(plant.told("forward.connected")) == 1
 
@@ -357,13 +363,14 @@ async def test_a_size_limit_that_mosquitto_tells_in_its_own_way_keeps_the_record
     assert all("too large" in entry["hint"] for entry in plant.told("forward.lost"))
 
 
-async def test_nobody_listening_is_told_once_and_counts_as_delivered(plant: Plant, broker: Mosquitto) -> None:
+async def test_nobody_listening_is_told_once_and_counts_as_delivered(plant: Plant, broker: Mosquitto, heard: Heard) -> None:
     async with running(plant.forwarder(broker.port)) as forwarder:
         await plant.read(20, "em-1", "em-2")
         await until(lambda: caught_up(forwarder, plant))
     told = plant.told("forward.nobody_listens")
     assert [entry["topic"] for entry in told] == [f"{BASE}/event/key", f"{BASE}/reading/em-1"]
     assert all(entry["log_level"] == "warning" for entry in told)
+    heard.tells(told[0], "MS-507")
 
 
 async def test_no_more_is_in_flight_than_the_broker_allows(plant: Plant, tmp_path: Path) -> None:

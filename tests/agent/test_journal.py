@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import journal
+from tests.agent.heard import Heard
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +34,22 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, stream: str | None) -> str:
         monkeypatch.setenv("JOURNAL_STREAM", stream)
     journal.configure("info")
     journal.journal().debug("link.up", link="hidden")
-    journal.journal().warning("link.down", link="line-1", reason="不通")
+    journal.journal().warning("link.down", link="line-1", reason="不通", hint="查线")
     return output.getvalue()
 
 
 def test_under_systemd_a_line_begins_with_its_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lines_of(monkeypatch, "8:1234") == "<4>link.down link=line-1 reason=不通 code=MS-202\n"
+    assert lines_of(monkeypatch, "8:1234") == "<4>link.down link=line-1 reason=不通 hint=查线 code=MS-202\n"
+
+
+def test_a_fault_that_brings_no_hint_along_is_told_with_what_to_check_first(heard: Heard) -> None:
+    heard.tells({"event": "link.silent", "link": "hall", "seconds": 20}, "MS-203")
+
+
+@pytest.mark.parametrize("event", [{"hint": "Nobody has put this into Chinese."}, {"reason": "nor this"}, {"code": "MS-204"}])
+def test_what_is_not_told_in_both_languages_with_its_code_is_found(event: dict[str, str], heard: Heard) -> None:
+    with pytest.raises(AssertionError):
+        heard.tells({"event": "link.silent"} | event, "MS-203")
 
 
 def test_elsewhere_a_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -202,18 +200,6 @@ async def test_a_table_rebuilt_without_types_is_a_finding_and_no_crash(tmp_path:
     with closing(LedgerReader(path)) as reader:
         assert isinstance(reader.size(), int)
         assert verify(reader, key=None).exit_code == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MB."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted as root")
-    yield directory
-    subprocess.run(["umount", directory], check=True)
 
 
 async def test_a_full_disk_stops_sealing_keeps_what_was_sealed_and_goes_on_by_itself_when_there_is_room(small_disk: Path) -> None:

@@ -17,7 +17,9 @@ from agent.simulate import Simulator
 from agent.state import LEDGER_FILE
 from tests.agent.at_work import AtWork, at_work, until
 from tests.agent.gateway import FastClock
-from tests.agent.plants import simulator_of
+from tests.agent.heard import Heard
+from tests.agent.plants import simulator_of, with_crc
+from tests.peers.scripted import Scripted
 
 METER = {"id": "M-1", "model": "eastron-sdm120", "address": "1", "serial": "70000001", "frozen": True}
 ON_PLATE = "  - {{id: EM-1, link: hall, model: {model}, address: 1, serial: '{serial}'}}"
@@ -80,6 +82,7 @@ async def test_settings_are_pinned_by_the_declaration_before_the_first_reading(t
 
 async def test_changed_settings_are_an_alarm_and_take_readings_out_of_evidence_grade_until_a_person_confirms(
     tmp_path: Path,
+    heard: Heard,
 ) -> None:
     async with hall(tmp_path) as at:
         at.simulator.hold("M-1", "measurement_mode", "3")
@@ -90,6 +93,7 @@ async def test_changed_settings_are_an_alarm_and_take_readings_out_of_evidence_g
         assert (await at.more_readings())[0]["doubt"] == "settings_changed"
         (told,) = at.agent.events("meter.settings_changed")
         assert told["changed"] == "measurement_mode 2 -> 3"
+        heard.tells(told, "MS-304")
         said = await at.type("confirm", "EM-1", "--reason", "set to net", "--who", "wang.li")
         assert "measurement mode: 3" in said
         assert settings(at.agent.records("EM-1", "meter")[-1])["measurement_mode"] == "3"
@@ -107,6 +111,21 @@ async def test_settings_and_serial_number_are_read_back_every_day_without_any_ne
         at.simulator.hold("M-1", "serial", "80000002")
         await until(lambda: "other_meter" in at.agent.causes("EM-1"))
         assert len(at.agent.events("link.up")) == 1
+
+
+async def test_a_meter_that_does_not_tell_its_settings_is_told_of_and_read_on(tmp_path: Path, heard: Heard) -> None:
+    def script(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        count = request[5]
+        mode = request[1:4] == b"\x03\xf9\x20"
+        return [] if mode else [(0.0, with_crc(request[:2] + bytes([2 * count]) + bytes(2 * count)))]
+
+    async with Scripted(script) as peer:
+        text = site(peer.endpoint, serial="0").replace("framing: rtu", "framing: rtu, timeout_ms: 30, longest_answer_ms: 60")
+        async with at_work(tmp_path, text) as agent:
+            await until(lambda: agent.events("meter.settings_unread"))
+            await until(lambda: agent.readings("EM-1"))
+            assert agent.readings("EM-1")[0]["doubt"] == "settings_unread"
+            heard.tells(agent.events("meter.settings_unread")[0], "MS-305")
 
 
 async def test_settings_that_are_read_again_and_are_the_same_are_no_news(tmp_path: Path) -> None:
@@ -155,7 +174,9 @@ async def test_an_exchanged_meters_readings_are_attributed_again_once_a_person_s
         assert (source["serial"], source["serial_from"]) == ("80000002", "register")
 
 
-async def test_the_meter_that_replaced_another_is_known_although_the_site_file_still_names_the_old_one(tmp_path: Path) -> None:
+async def test_the_meter_that_replaced_another_is_known_although_the_site_file_still_names_the_old_one(
+    tmp_path: Path, heard: Heard
+) -> None:
     async with hall(tmp_path) as at:
         at.simulator.hold("M-1", "serial", "80000002")
         await at.simulator.drop_connections("hall")
@@ -171,6 +192,7 @@ async def test_the_meter_that_replaced_another_is_known_although_the_site_file_s
         await until(lambda: len(agent.readings("EM-1")) > before)
         assert agent.readings("EM-1")[-1]["meter"]["serial"] == "80000002"
         assert agent.events("meter.replaced")[0]["site"] == "70000001"
+        heard.tells(agent.events("meter.replaced")[0], "MS-302")
 
 
 async def test_a_site_file_that_names_another_serial_number_is_a_replacement(tmp_path: Path) -> None:

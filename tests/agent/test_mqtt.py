@@ -14,6 +14,7 @@ from agent.broker_words import broker_words
 from agent.mqtt_words import connect_refused, disconnected
 from config.site import Mqtt, Tls
 from tests.agent.delivery import Plant, caught_up, planted, running
+from tests.agent.heard import Heard
 from tests.authority import Authority
 from tests.brokers import Line, Mosquitto, packets, program, until
 
@@ -27,7 +28,9 @@ async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
 # --- what stands in the way ----------------------------------------------------------------------------------------
 
 
-async def test_a_wrong_password_is_told_once_in_plain_words_and_a_corrected_one_is_let_in(plant: Plant, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_told_once_in_plain_words_and_a_corrected_one_is_let_in(
+    plant: Plant, tmp_path: Path, heard: Heard
+) -> None:
     with Mosquitto(tmp_path, users={"gw1": "right"}) as broker:
         async with (
             Line(broker.port) as line,
@@ -39,6 +42,7 @@ async def test_a_wrong_password_is_told_once_in_plain_words_and_a_corrected_one_
             )
         assert len(plant.told("forward.cannot_connect")) == 1
         assert "password given to the agent" in plant.told("forward.cannot_connect")[0]["hint"]
+        heard.tells(plant.told("forward.cannot_connect")[0], "MS-503")
         async with running(plant.forwarder(broker.port, username="gw1", password="right")) as forwarder:
             await until(lambda: caught_up(forwarder, plant))
     assert plant.told("forward.password_in_clear") == []  # it stays on this machine
@@ -46,12 +50,14 @@ async def test_a_wrong_password_is_told_once_in_plain_words_and_a_corrected_one_
     assert "right" not in repr(plant.events.entries)
 
 
-async def test_a_password_that_would_cross_a_network_in_clear_is_warned_of_once(plant: Plant) -> None:
+async def test_a_password_that_would_cross_a_network_in_clear_is_warned_of_once(plant: Plant, heard: Heard) -> None:
     # 0.0.0.0 is no loopback address by its number, and leads to this machine all the same.
     with Mosquitto(plant.path.parent, users={"gw1": "right"}) as broker:
         async with running(plant.forwarder(broker.port, host="0.0.0.0", username="gw1", password="right")) as forwarder:
             await until(lambda: caught_up(forwarder, plant))
-    assert [entry["log_level"] for entry in plant.told("forward.password_in_clear")] == ["warning"]
+    (told,) = plant.told("forward.password_in_clear")
+    assert told["log_level"] == "warning"
+    heard.tells(told, "MS-506")
 
 
 async def _answering(answer: bytes) -> asyncio.Server:
@@ -221,7 +227,9 @@ async def test_records_go_through_tls_with_certificates_of_both_sides(plant: Pla
         ("no tls there", "127.0.0.1:{port} breaks the connection off at once"),
     ],
 )
-async def test_what_is_wrong_with_tls_is_told_in_plain_words(case: str, why: str, plant: Plant, tmp_path: Path) -> None:
+async def test_what_is_wrong_with_tls_is_told_in_plain_words(
+    case: str, why: str, plant: Plant, tmp_path: Path, heard: Heard
+) -> None:
     authority, stranger = Authority(tmp_path, "plant-ca"), Authority(tmp_path, "stranger")
     certificate, key = authority.certificate("127.0.0.1", days=-1 if case == "expired" else 2)
     (tmp_path / "empty.pem").write_text("")
@@ -238,8 +246,8 @@ async def test_what_is_wrong_with_tls_is_told_in_plain_words(case: str, why: str
             await until(lambda: forwarder.state.why)
             expected = why.format(port=broker.port, empty=tmp_path / "empty.pem", pair=", ".join(pair.values()))
             assert forwarder.state.why == expected
-            assert forwarder.state.hint
             assert forwarder.state.next_n == 0
+    heard.tells(plant.told("forward.cannot_connect")[0], "MS-502" if case == "no tls there" else "MS-504")
 
 
 async def test_a_certificate_of_ours_that_has_expired_is_named_and_a_renewed_one_is_taken_without_a_restart(

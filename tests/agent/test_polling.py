@@ -16,6 +16,7 @@ from agent.clock import from_stamp
 from agent.simulate import Simulator
 from tests.agent.at_work import at_work, late_s, until, values
 from tests.agent.gateway import SECOND, START, FastClock
+from tests.agent.heard import Heard
 from tests.agent.plants import simulator_of, with_crc
 from tests.peers.converter import Converter
 from tests.peers.scripted import Scripted
@@ -129,7 +130,9 @@ async def test_a_meter_that_says_nothing_to_reads_over_registers_it_does_not_hav
 # --- a line without time enough -------------------------------------------------------------------------------
 
 
-async def test_polls_that_a_line_has_no_time_for_are_sealed_as_overrun_and_told_at_1_10_and_100(tmp_path: Path) -> None:
+async def test_polls_that_a_line_has_no_time_for_are_sealed_as_overrun_and_told_at_1_10_and_100(
+    tmp_path: Path, heard: Heard
+) -> None:
     meters = [SDM120 | {"id": f"EM-{unit}", "address": str(unit), "answer_ms": 40} for unit in (1, 2, 3)]
     async with hall(tmp_path, *meters) as simulator:
         asked = [{"id": f"EM-{unit}", "address": unit} for unit in (1, 2, 3)]
@@ -138,7 +141,7 @@ async def test_polls_that_a_line_has_no_time_for_are_sealed_as_overrun_and_told_
             await until(lambda: len(agent.events("link.overrun")) >= 3)
             assert [event["polls"] for event in agent.events("link.overrun")][:2] == [1, 10]
             assert 100 <= agent.events("link.overrun")[2]["polls"] <= 102
-            assert agent.events("link.overrun")[0]["hint"]
+            heard.tells(agent.events("link.overrun")[0], "MS-211")
             for unit in (1, 2, 3):
                 assert set(agent.causes(f"EM-{unit}")) <= {"overrun", "line_opening"}
                 gaps = [gap for gap in agent.records(f"EM-{unit}", "gap") if gap["cause"] == "overrun"]
@@ -230,7 +233,7 @@ async def test_nothing_is_sealed_while_the_serial_number_arrives_damaged(tmp_pat
             assert not agent.events("meter.unidentified")
 
 
-async def test_a_meter_that_never_tells_its_serial_number_is_read_nevertheless(tmp_path: Path) -> None:
+async def test_a_meter_that_never_tells_its_serial_number_is_read_nevertheless(tmp_path: Path, heard: Heard) -> None:
     def script(number: int, request: bytes) -> list[tuple[float, bytes]]:
         count = request[5]
         silent = request[2] == 0xFC
@@ -241,7 +244,7 @@ async def test_a_meter_that_never_tells_its_serial_number_is_read_nevertheless(t
         async with at_work(tmp_path, site("10s", {"hall": rtu(peer.endpoint)}, meter)) as agent:
             await until(lambda: len(agent.readings("EM-1")) >= 2)
             assert agent.readings("EM-1")[-1]["meter"]["serial_from"] == "plate"
-            assert agent.events("meter.unidentified")
+            heard.tells(agent.events("meter.unidentified")[0], "MS-303")
 
 
 # --- serial servers and gateways ------------------------------------------------------------------------------
@@ -263,7 +266,7 @@ async def test_a_serial_server_that_closes_idle_connections_is_open_again_when_a
             assert max(late_s(reading) for reading in agent.readings("EM-1")) < 5
 
 
-async def test_a_connection_that_hangs_is_made_anew(tmp_path: Path) -> None:
+async def test_a_connection_that_hangs_is_made_anew(tmp_path: Path, heard: Heard) -> None:
     meters = [SDM120 | {"id": f"EM-{unit}", "address": str(unit)} for unit in (1, 2, 3)]
     async with (
         hall(tmp_path, *meters) as simulator,
@@ -278,6 +281,7 @@ async def test_a_connection_that_hangs_is_made_anew(tmp_path: Path) -> None:
             await until(lambda: all(len(agent.readings(each["id"])) > before[each["id"]] for each in meters))
             assert server.connections == 2
             assert agent.events("link.silent")[0]["seconds"] >= 20
+            heard.tells(agent.events("link.silent")[0], "MS-203")
             assert not agent.events("link.down")
 
 

@@ -21,6 +21,7 @@ from agent.topics import witness_id
 from config.site import Mqtt
 from tests.agent.delivery import BASE, FastClock, Plant, caught_up, has_all, numbers, planted, running
 from tests.agent.gateway import GATEWAY
+from tests.agent.heard import Heard
 from tests.agent.ledgers import new_key
 from tests.brokers import Mosquitto, Subscriber, program, until
 
@@ -109,7 +110,9 @@ async def test_what_the_collector_lacks_is_sent_again_byte_for_byte(tmp_path: Pa
                         assert message.payload == before[json.loads(message.payload)["n"]]
 
 
-async def test_a_receipt_with_another_root_or_for_more_than_there_is_is_an_alarm_and_moves_nothing(tmp_path: Path) -> None:
+async def test_a_receipt_with_another_root_or_for_more_than_there_is_is_an_alarm_and_moves_nothing(
+    tmp_path: Path, heard: Heard
+) -> None:
     with Mosquitto(tmp_path) as broker:
         async with planted(tmp_path) as plant:
             forwarder = plant.forwarder(broker.port, collector=LINE)
@@ -120,12 +123,16 @@ async def test_a_receipt_with_another_root_or_for_more_than_there_is_is_an_alarm
                 await say(broker, "receipt", write_receipt(GATEWAY, Receipt(5000, bytes(32)), NAME, KEY))
                 await until(lambda: len(plant.told("receipt.alarm")) == 2)
                 assert "another root" in plant.told("receipt.alarm")[0]["why"]
+                heard.tells(plant.told("receipt.alarm")[0], "MS-509")
+                heard.tells(plant.told("receipt.alarm")[1], "MS-509")
                 assert "older copy" in plant.told("receipt.alarm")[1]["hint"]
                 await plant.read(1)
                 assert kept(plant) == 0
 
 
-async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_ends_the_desk(tmp_path: Path) -> None:
+async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_ends_the_desk(
+    tmp_path: Path, heard: Heard
+) -> None:
     with Mosquitto(tmp_path) as broker:
         async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
             forwarder = plant.forwarder(broker.port, collector=LINE)
@@ -144,6 +151,9 @@ async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_e
                 await until(lambda: bool(plant.told("receipt.taken")))
                 assert [entry["records"] for entry in plant.told("receipt.taken")] == [7]
                 assert not plant.told("receipt.asked")
+                assert len(plant.told("receipt.not_taken")) == 3
+                for told in plant.told("receipt.not_taken"):
+                    heard.tells(told, "MS-508")
                 assert plant.payloads() == before
                 assert len(numbers(subscriber)) == seen
 

@@ -17,9 +17,12 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.record import parse
 from agent.salvage import Salvaged
+from agent.state import LEDGER_FILE
+from tests.agent.at_work import at_work
 from tests.agent.both import verify
 from tests.agent.gateway import stop
 from tests.agent.gone_ledgers import clock_behind, long_gateway, on_disk
+from tests.agent.heard import Heard
 from tests.agent.ledgers import DIGEST, GATEWAY, MODEL
 
 LONG = long_gateway(300)
@@ -199,6 +202,19 @@ async def test_damage_found_at_work_stops_sealing_and_the_next_start_saves(tmp_p
     assert damage.damage(path) == "damaged_pages"
     assert isinstance(damage.begin(path, 1), Salvaged)
     assert damage.damage(path) == ""
+
+
+async def test_an_agent_that_begins_on_a_damaged_ledger_says_what_it_saved(tmp_path: Path, heard: Heard) -> None:
+    site = "links:\n  hall: {tcp: '127.0.0.1:1', framing: rtu}\nmeters:\n"
+    site += "  - {id: EM-1, link: hall, model: eastron-sdm120, address: 7}\n"
+    async with at_work(tmp_path, site):
+        pass
+    header_gone(tmp_path / "state" / LEDGER_FILE)
+    async with at_work(tmp_path, site) as agent:
+        (told,) = agent.events("ledger.salvaged")
+    assert told["saved"] > 0
+    assert "The damaged file is kept as" in told["hint"]
+    heard.tells(told, "MS-406")
 
 
 def test_records_are_found_in_bytes_that_sqlite_cannot_read(tmp_path: Path) -> None:

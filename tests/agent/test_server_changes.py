@@ -32,6 +32,7 @@ from drivers.opcua_changes import asked_for
 from tests.agent.at_work import AtWork, at_work, until, values
 from tests.agent.both import second
 from tests.agent.gateway import GATEWAY, FastClock
+from tests.agent.heard import Heard
 from tests.agent.servers import accounted, site
 from tests.peers.opcua_meters import PLANT as METERS
 from tests.peers.opcua_meters import Peer, serving
@@ -88,7 +89,7 @@ async def test_every_change_between_two_readings_is_sealed_with_its_bytes_in_ord
     assert f"since the reading before active_power was: {', '.join(stated)}" in story
 
 
-async def test_what_did_not_fit_the_servers_queue_is_counted_and_told(peer: Peer, tmp_path: Path) -> None:
+async def test_what_did_not_fit_the_servers_queue_is_counted_and_told(peer: Peer, tmp_path: Path, heard: Heard) -> None:
     async with at_work(tmp_path, followed(peer, "sampling: 1s, queue: 2"), FastClock(SPEED)) as agent:
         await until(lambda: told(agent) == ["11"])
         peer.tell("change 1 2 3 4 5")
@@ -99,6 +100,7 @@ async def test_what_did_not_fit_the_servers_queue_is_counted_and_told(peer: Peer
         assert [change.get("cause") for change in lost["changes"]["values"] if change["value"] == "4"] == ["overflow"]
         (event,) = agent.events("meter.changes_lost")
     assert (event["meter"], event["how"], event["count"]) == ("m1", "overflow", 1)
+    heard.tells(event, "MS-212")
 
 
 async def test_after_a_restart_of_the_server_changes_are_told_again_and_the_break_is_sealed(peer: Peer, tmp_path: Path) -> None:
@@ -115,12 +117,15 @@ async def test_after_a_restart_of_the_server_changes_are_told_again_and_the_brea
             again.stop()
 
 
-async def test_a_node_that_cannot_be_followed_is_said_in_each_reading_and_once_in_the_journal(peer: Peer, tmp_path: Path) -> None:
+async def test_a_node_that_cannot_be_followed_is_said_in_each_reading_and_once_in_the_journal(
+    peer: Peer, tmp_path: Path, heard: Heard
+) -> None:
     text = followed(peer, every="1s").replace("s=M1.P1", "s=M1.P99")
     async with at_work(tmp_path, text, FastClock(SPEED)) as agent:
         await until(lambda: sum(fields["changes"].get("cause") == "bad_node_id_unknown" for fields in agent.readings("m1")) > 2)
         (event,) = agent.events("meter.changes_refused")
     assert event["cause"] == "bad_node_id_unknown"
+    heard.tells(event, "MS-213")
 
 
 async def test_a_foreign_server_tells_its_changes_too(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from agent.record import parse
 from agent.state import LEDGER_FILE
 from tests.agent.at_work import at_work, until
 from tests.agent.gateway import GATEWAY, FastClock
+from tests.agent.heard import Heard
 from tests.agent.servers import SPEED, accounted, keep_own, secured, site
 from tests.peers.opcua_meters import PASSWORD, SERVER, USER, Peer, serving, start
 
@@ -68,16 +69,17 @@ async def told(folder: Path, text: str, cause: str) -> dict[str, str]:
         assert not agent.readings("m1")
         (down,) = agent.events("link.down")
     assert {"m1", "m2"} <= {event["meter"] for event in agent.events("meter.silent")}
-    return {"reason": down["reason"], "hint": down["hint"]}
+    return down
 
 
-async def test_a_server_that_nobody_has_confirmed_is_not_read(tmp_path: Path) -> None:
+async def test_a_server_that_nobody_has_confirmed_is_not_read(tmp_path: Path, heard: Heard) -> None:
     keep_own(tmp_path)
     peer, _ = secured(tmp_path)
     try:
         words = await told(tmp_path, site(peer, "mode: SignAndEncrypt"), "untrusted_certificate")
     finally:
         peer.stop()
+    heard.tells(words, "MS-210")
     assert "`meterseal trust scada`" in words["hint"]
 
 

@@ -27,6 +27,7 @@ from config.site import Timestamp
 from config.zone import zone_of
 from tests.agent.both import verify
 from tests.agent.gateway import begun, new_key, stop
+from tests.agent.heard import Heard
 from tests.agent.ledgers import Gateway
 from tests.brokers import until
 from tests.peers.authority import Authority
@@ -136,6 +137,21 @@ async def test_the_agent_has_its_newest_checkpoint_stamped_and_exports_it(author
         report = verify(bundle, key=None, authorities=[authority.root])
     assert report.anchors["timestamp authority Test authority"].size == 2
     assert not report.findings.total
+
+
+async def test_an_authority_that_does_not_answer_is_told_of_and_sealing_goes_on(tmp_path: Path, heard: Heard) -> None:
+    clock, events = Clock(), LogCapture()
+    ledger = await begun(tmp_path / "ledger.sqlite", new_key(), clock)
+    log = structlog.wrap_logger(None, processors=[events], wrapper_class=structlog.make_filtering_bound_logger(0))
+    asking = asyncio.create_task(keep_timestamped(Timestamp(url="http://127.0.0.1:9/"), ledger, clock, log))
+    await until(lambda: bool(events.entries))
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    await ledger.append(stop(clock))
+    await ledger.close()
+    assert [entry["event"] for entry in events.entries] == ["timestamp.failed"]
+    heard.tells(events.entries[0], "MS-805")
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import structlog
 from structlog.testing import LogCapture
@@ -30,6 +31,7 @@ from config.witness import WitnessFile
 from tests.agent.both import verify
 from tests.agent.delivery import BASE, Plant, running
 from tests.agent.gateway import GATEWAY, begun, new_key, stop
+from tests.agent.heard import Heard
 from tests.brokers import Mosquitto, Subscriber, until
 
 ORIGIN = origin_of(GATEWAY)
@@ -52,7 +54,10 @@ class Watched:
         return self.folder / "witness" / "plant_gw1.alarm"
 
     def told(self, name: str) -> list[str]:
-        return [str(entry.get("why", "")) for entry in self.events.entries if entry["event"] == name]
+        return [str(entry.get("why", "")) for entry in self.entries(name)]
+
+    def entries(self, name: str) -> list[MutableMapping[str, Any]]:
+        return [entry for entry in self.events.entries if entry["event"] == name]
 
     async def grow(self, records: int = 3) -> int:
         for _ in range(records):
@@ -124,6 +129,15 @@ async def test_a_cosignature_comes_back_is_exported_and_anchors_the_log(tmp_path
             )
 
 
+async def test_without_the_broker_both_sides_say_that_nothing_is_witnessed(tmp_path: Path, heard: Heard) -> None:
+    async with watched(tmp_path) as seen:
+        seen.broker.kill()
+        async with seen.desk(), seen.witness():
+            await until(lambda: len(seen.told("witness.no_connection")) == 2)
+    for told in seen.entries("witness.no_connection"):
+        heard.tells(told, "MS-803")
+
+
 async def published(seen: Watched, note: str, retain: bool = False) -> None:
     """Somebody publishes a checkpoint in the gateway's place."""
     await sent(seen, f"{BASE}/checkpoint", note.encode(), retain)
@@ -165,7 +179,7 @@ async def test_a_fork_is_refused_and_the_alarm_stands_over_a_restart_until_a_per
         assert len(seen.told("witness.alarm")) == count
 
 
-async def test_a_log_that_was_written_anew_is_refused(tmp_path: Path) -> None:
+async def test_a_log_that_was_written_anew_is_refused(tmp_path: Path, heard: Heard) -> None:
     """The owner of the key begins the log anew in place of the old one, longer than that was."""
     async with watched(tmp_path) as seen, seen.witness():
         async with seen.desk():
@@ -177,10 +191,11 @@ async def test_a_log_that_was_written_anew_is_refused(tmp_path: Path) -> None:
         plant = Plant(other, seen.plant.key)
         async with seen.desk(other), running(plant.forwarder(seen.broker.port)):
             await until(lambda: any("rewritten" in why for why in seen.told("witness.alarm")))
+        heard.tells(seen.entries("witness.alarm")[0], "MS-802")
         await other.close()
 
 
-async def test_a_gateway_with_an_older_copy_of_its_ledger_hears_of_it(tmp_path: Path) -> None:
+async def test_a_gateway_with_an_older_copy_of_its_ledger_hears_of_it(tmp_path: Path, heard: Heard) -> None:
     async with watched(tmp_path) as seen, seen.witness():
         await seen.grow()
         shutil.copy(seen.ledger.path, tmp_path / "older.sqlite")
@@ -190,6 +205,7 @@ async def test_a_gateway_with_an_older_copy_of_its_ledger_hears_of_it(tmp_path: 
         older = await Ledger.open(tmp_path / "older.sqlite", GATEWAY, seen.plant.key, 0.0)
         async with seen.desk(older), running(Plant(older, seen.plant.key).forwarder(seen.broker.port)):
             await until(lambda: bool(seen.told("witness.ahead")))
+        heard.tells(seen.entries("witness.ahead")[0], "MS-804")
         await older.close()
 
 
@@ -201,7 +217,7 @@ async def test_a_foreign_key_is_refused_and_told_with_what_to_do_after_a_rotatio
         assert "after a rotation add the new key line" in seen.told("witness.alarm")[0]
 
 
-async def test_nothing_that_strangers_say_changes_the_ledger_or_ends_the_desk(tmp_path: Path) -> None:
+async def test_nothing_that_strangers_say_changes_the_ledger_or_ends_the_desk(tmp_path: Path, heard: Heard) -> None:
     async with watched(tmp_path) as seen, seen.desk(), seen.witness():
         size = await cosigned_once(seen)
         before = seen.plant.payloads()
@@ -218,6 +234,8 @@ async def test_nothing_that_strangers_say_changes_the_ledger_or_ends_the_desk(tm
         forged = note.splitlines()
         await sent(seen, f"{seen.base}/cosignature", "\n".join([*forged[:5], forged[5][:-8] + "AAAAAA==", ""]).encode())
         await until(lambda: len(seen.told("witness.not_taken")) >= 2)
+        for told in seen.entries("witness.not_taken"):
+            heard.tells(told, "MS-801")
         assert await seen.grow() > size
         async with running(seen.plant.forwarder(seen.broker.port)):
             await until(lambda: seen.anchored() == seen.ledger.size, what="all goes on")
