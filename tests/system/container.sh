@@ -8,7 +8,7 @@ source=$(cd "$here/../.." && pwd)
 for program in buildah podman crun mmdebstrap; do
     command -v $program >/dev/null || { echo "container.sh: apt install buildah podman crun mmdebstrap" >&2; exit 1; }
 done
-python_root=${PYTHON_ROOT:-$(dirname "$(dirname "$(readlink -f "$(command -v python3.13 || echo "$HOME/.pyenv/versions/3.13.0/bin/python3.13")")")")}
+python_root=${PYTHON_ROOT:-$(dirname "$(dirname "$(readlink -f "$(command -v python3.13 || true)")")")}
 [ -x "$python_root/bin/python3.13" ] || { echo "container.sh: PYTHON_ROOT= names no Python 3.13" >&2; exit 1; }
 place=$(mktemp -d /var/tmp/meterseal-container.XXXXXX)
 store="--root $place/store --runroot $place/run --storage-driver vfs"
