@@ -184,16 +184,7 @@ class Coverage:
         # Up to and with the instant that has just been missed, or up to the one that is read next.
         none = gap.missed == 0 and gap.cause != TAKEN_OUT
         if none or gap.missed not in (between, between + 1) or due < gap.since:
-            yield (
-                "GAP",
-                _(
-                    "counts {missed} missed polls from {told} to {told_2}, there are {between}",
-                    missed=gap.missed,
-                    told=gap.told,
-                    told_2=told,
-                    between=between,
-                ),
-            )
+            yield _miscounted(gap, told, between)
         self.account.gaps += gap.cause != TAKEN_OUT
         schedule.gap = gap
         schedule.last_due = max(due, gap.since)
@@ -210,16 +201,7 @@ class Coverage:
                 _("closes a gap since {told} by {cause}, the open one {opened}", told=gap.told, cause=gap.cause, opened=opened),
             )
         if gap.missed != between or due < gap.since:
-            yield (
-                "GAP",
-                _(
-                    "counts {missed} missed polls from {told} to {told_2}, there are {between}",
-                    missed=gap.missed,
-                    told=gap.told,
-                    told_2=told,
-                    between=between,
-                ),
-            )
+            yield _miscounted(gap, told, between)
         schedule.gap = gap
         self._close(schedule, every_ms, due)
         if gap.cause == TAKEN_OUT:
@@ -270,3 +252,17 @@ class Coverage:
                 known = schedule.gap.since + schedule.gap.missed * every_ms
                 self._close(schedule, every_ms, max(known, reached))
         return self.account
+
+
+def _miscounted(gap: _Gap, told: str, between: int) -> Problem:
+    """A gap that says another number of missed polls than there are up to the instant `told`."""
+    return (
+        "GAP",
+        _(
+            "counts {missed} missed polls from {told} to {told_2}, there are {between}",
+            missed=gap.missed,
+            told=gap.told,
+            told_2=told,
+            between=between,
+        ),
+    )
