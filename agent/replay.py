@@ -88,7 +88,7 @@ def replay(
         if declaration is None or declaration.target is None or declaration.driver is None or "frames" not in fields:
             continue
         done.records += 1
-        yield from _frames(fields, declaration, declaration.driver, done)
+        yield from _frames(fields, declaration.driver, declaration.target.framing, done)
         if "values" in fields:
             yield from _values(fields, declaration, done)
             newer = shipped(declaration.target.model.model)
@@ -96,9 +96,7 @@ def replay(
                 yield from _newer(fields, declaration, newer.declared)
 
 
-def _frames(fields: Mapping[str, Any], declaration: Declaration, driver: Driver, done: Replayed) -> Iterator[Difference]:
-    assert declaration.target  # noqa: S101  asked by who calls
-    framing = declaration.target.framing
+def _frames(fields: Mapping[str, Any], driver: Driver, framing: str, done: Replayed) -> Iterator[Difference]:
     for number, frame in enumerate(fields["frames"]):
         then = frame.get("fault", "")
         if then in _FRAMELESS:
