@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.block import Packed
 from agent.collect_check import REPLAYED, Row
 from agent.ledger_connection import writable
 from agent.ledger_file import LEAVES
@@ -119,6 +120,7 @@ class Copy:
             folder.mkdir(parents=True, exist_ok=True)
             self._database = writable(self._path)
             self._database.executescript(_BESIDE)
+            self._packed = Packed(self._database)
         except (OSError, sqlite3.Error) as error:
             raise self._error(error) from None
 
@@ -163,8 +165,9 @@ class Copy:
                 continue
             table = "record" if row.n < size else "waiting"
             stored = self._one(f"SELECT payload FROM {table} WHERE n = ?", row.n)  # noqa: S608  our own words
+            stored = bytes(stored or self._packed.payload(row.n) or b"")
             if stored != row.payload:
-                taken.append((row, bytes(stored)))
+                taken.append((row, stored))
         return taken
 
     def following(self, n: int, most: int) -> list[bytes]:
@@ -202,8 +205,8 @@ class Copy:
         """The settled records of kinds `REPLAYED`, in order."""
         kinds = ", ".join(f"'{kind}'" for kind in REPLAYED)
         rare = "kind NOT IN ('reading', 'gap')"  # in the words of the index
-        query = f"SELECT payload FROM record WHERE {rare} AND kind IN ({kinds}) ORDER BY n"  # noqa: S608  our own words
-        return (row[0] for row in self._database.execute(query))
+        query = f"SELECT n, payload FROM record WHERE {rare} AND kind IN ({kinds}) ORDER BY n"  # noqa: S608  our own words
+        return (payload for _unused, payload in self._records(query))
 
     def newest(self) -> int:
         """One more than the largest number that is held or settled."""
@@ -236,7 +239,7 @@ class Copy:
 
     def settled(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Settled records from n = start up to, not including, stop."""
-        yield from self._database.execute("SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", (start, stop))
+        yield from self._records("SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, stop)
 
     def note_between(self, first: int, last: int) -> int | None:
         """The largest size above `first` and up to `last` over which a checkpoint is kept."""
@@ -259,6 +262,11 @@ class Copy:
     def models(self) -> dict[str, bytes]:
         """The model files by digest."""
         return dict(self._database.execute("SELECT digest, text FROM model"))
+
+    def _records(self, query: str, *values: int) -> Iterator[tuple[int, bytes]]:
+        """Rows of n and payload, taken out of its block where it is packed: the file may be a copy of the gateway's own."""
+        for n, payload in self._database.execute(query, values):
+            yield n, payload or self._packed.payload(n) or b""
 
     def _size(self) -> int:
         return int(self._one("SELECT coalesce(max(n) + 1, 0) FROM record"))

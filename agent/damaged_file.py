@@ -62,6 +62,15 @@ class DamagedFile:
         except sqlite3.Error:
             return
 
+    def blocks(self) -> Iterator[bytes]:
+        """Every packed block that SQLite still reaches, in order."""
+        if self.path.is_file():
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{self.path.absolute()}?mode=ro", uri=True)) as database:
+                for first in range(0, self.size, TILE):
+                    with suppress(sqlite3.Error):
+                        for (data,) in database.execute("SELECT data FROM block WHERE first = ?", (first,)):
+                            yield bytes(data)
+
     def cut_off(self, size: int) -> int:
         """About how many records lay in the part of the file that was cut off, where `size` are known in the rest."""
         if not self.path.is_file():

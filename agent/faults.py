@@ -53,6 +53,7 @@ EVENTS = {
     "ledger.refused": "MS-401",
     "ledger.pruned_undelivered": "MS-405",
     "ledger.not_pruned": "MS-401",
+    "ledger.not_packed": "MS-401",
     "ledger.salvaged": "MS-406",
     "forward.lost": "MS-501",
     "forward.cannot_connect": "MS-502",

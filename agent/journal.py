@@ -52,6 +52,8 @@ EVENTS = {
     "ledger.pruned": "old readings were taken away, by age or to make room; a signed record says which, and keeps their hashes",
     "ledger.pruned_undelivered": "there was no room left, and readings went that no destination has acknowledged",
     "ledger.not_pruned": "old readings should go and could not; it is tried again by itself",
+    "ledger.packed": "records of closed months were compressed: how many, and the bytes that they took before and take now",
+    "ledger.not_packed": "records of closed months could not be compressed and stay as they are; it is tried again by itself",
     "ledger.refused": "a reading could not be sealed",
     "ledger.salvaged": "the ledger's file was damaged; what could be read was saved, the file is kept, and the loss is sealed",
     "forward.connected": "a broker took the connection",

@@ -27,6 +27,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from agent.block import put
 from agent.leaf_file import NOT_KNOWN, LeafFile, count_leaves
 from agent.ledger_connection import writable
 from agent.ledger_file import LedgerError, LedgerReader, is_damage
@@ -124,6 +125,15 @@ class Ledger:
         job = await self._do(Job(self._loop.create_future(), prune=(first, end), make_prune=make))
         return job.result[0]
 
+    async def pack(self, first: int, data: bytes) -> None:
+        """Puts 256 records from n = `first` on into a block; see `agent.block`. When it returns, that is on disk.
+
+        Raises:
+            ValueError: the block does not hold what was sealed; nothing was changed.
+            LedgerError: the disk refused; nothing was changed.
+        """
+        await self._do(Job(self._loop.create_future(), pack=(first, data)))
+
     async def use(self) -> Use:
         """What the ledger takes of its disk. Raises LedgerError."""
         job = await self._do(Job(self._loop.create_future(), asks=True))
@@ -219,7 +229,10 @@ class Ledger:
         while not stopping:
             jobs = self._waiting()
             stopping = any(job.stop for job in jobs)
-            self._commit(database, jobs)
+            self._commit(database, [job for job in jobs if not job.pack])
+            for job in jobs:
+                if job.pack:
+                    self._pack(database, job, *job.pack)
 
     def _waiting(self) -> list[Job]:
         """All jobs of one commit: the first one, and what joins it within the commit interval."""
@@ -263,6 +276,28 @@ class Ledger:
         self._leaves.write(first, [record.leaf for record in writing.sealed], lasting=writing.has_signed)
         self.newest.add(writing.sealed)
         self._answer([(job.done, refusal, job) for job, refusal in zip(jobs, refusals, strict=True)])
+
+    def _pack(self, database: sqlite3.Connection, job: Job, first: int, data: bytes) -> None:
+        """Packs a block in a transaction of its own, behind what is sealed: what is wrong with it refuses nothing else."""
+        refusal: Exception | None = self._error
+        if not refusal:
+            try:
+                self._room.check()
+                self._room.open_spare(database)
+                database.execute("BEGIN IMMEDIATE")
+                put(database, first, data)
+                database.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                told = _("the disk says {error}", error=error)
+                failed = LedgerError(told, _disk_hint(error), "MS-401", damaged=is_damage(error))
+                refusal, self._error = failed, failed if failed.damaged else None
+            except ValueError as error:
+                refusal = error
+            if database.in_transaction:
+                database.rollback()
+            with suppress(sqlite3.Error, OSError):
+                self._room.limit(database)
+        self._answer([(job.done, refusal, job)])
 
     def _is_told(self, database: sqlite3.Connection, job: Job) -> bool:
         """Whether a job only asked what the ledger takes, which it is told."""

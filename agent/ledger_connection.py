@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agent.ledger_file import AHEAD, FORMAT, GONE, SCHEMA, LedgerError, newer
+from agent.ledger_file import LedgerError, newer
+from agent.ledger_tables import AHEAD, FORMAT, GONE, PACKED, SCHEMA
 
 
 def writable(path: Path) -> sqlite3.Connection:
@@ -24,8 +25,10 @@ def writable(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(AHEAD)  # a ledger begun by an older meterseal has none
-        if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
-            database.executescript(f"BEGIN;DROP TRIGGER record_is_never_deleted;{GONE}COMMIT;")
+        there = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if "block" not in there:
+            triggers = "DROP TRIGGER record_is_never_changed;DROP TRIGGER record_is_never_deleted;"
+            database.executescript(f"BEGIN;{'' if 'kept' in there else GONE}{triggers}{PACKED}COMMIT;")
         if version < FORMAT:
             database.execute(f"PRAGMA user_version = {FORMAT}")
     except (LedgerError, sqlite3.Error):

@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: its tables, and reading it. Nothing here writes.
+"""Reading the ledger's SQLite file. Nothing here writes.
 
 The file is not trusted: whoever edits it can at most make `verify` fail. The database itself refuses UPDATE and
 DELETE on what is sealed; an attacker can drop the triggers, and the signatures then tell.
@@ -12,90 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.block import Packed
+from agent.ledger_tables import APPLICATION_ID, FORMAT
+from agent.prune import BLOCK
 from agent.schema import COUNTED
 from config.language import _
-
-APPLICATION_ID = 0x4D53_4C31  # "MSL1"
-FORMAT = 2  # of the tables: 2 can hold records that are gone. An older meterseal refuses a newer one
-_REFUSALS = "".join(
-    f"""
-CREATE TRIGGER {table}_is_never_{verb} BEFORE {action} ON {table} BEGIN
-    SELECT RAISE(ABORT, 'the ledger is append-only: {table} rows are never {verb}');
-END;"""
-    for table in ("record", "checkpoint", "cosignature", "timestamp", "model")
-    for verb, action in (("changed", "UPDATE"), ("deleted", "DELETE"))
-    if (table, verb) != ("record", "deleted")
-)
-AHEAD = """CREATE TABLE IF NOT EXISTS ahead (  -- what a destination has acknowledged behind its cursor: n >= first, n < stop
-    destination TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    stop INTEGER NOT NULL,
-    PRIMARY KEY (destination, first)
-) STRICT;
-"""
-GONE = """
-CREATE TABLE kept (             -- what is kept of records that are gone: their leaf hash, or the root over a block of 256
-    first INTEGER PRIMARY KEY,
-    size INTEGER NOT NULL CHECK (size IN (1, 256)),
-    hash BLOB NOT NULL CHECK (length(hash) = 32)
-) STRICT;
-CREATE TABLE owed (             -- a loss that is not sealed yet: the content of its record
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    loss TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER record_is_never_deleted BEFORE DELETE ON record WHEN NOT EXISTS (
-    SELECT 1 FROM kept WHERE first = OLD.n OR (size = 256 AND first = OLD.n - OLD.n % 256)
-) BEGIN
-    SELECT RAISE(ABORT, 'the ledger is append-only: record rows are never deleted, but where their hash is kept');
-END;
-"""
-SCHEMA = f"""
-CREATE TABLE record (           -- the log: payload is canonical JSON with its signature
-    n INTEGER PRIMARY KEY,
-    leaf BLOB NOT NULL CHECK (length(leaf) = 32),
-    kind TEXT NOT NULL,
-    meter TEXT,
-    payload BLOB NOT NULL
-) STRICT;
-CREATE INDEX record_of_meter ON record (meter, n) WHERE meter IS NOT NULL;
-CREATE INDEX record_of_rare_kind ON record (kind, n, meter) WHERE kind NOT IN ('reading', 'gap');
-CREATE TABLE checkpoint (       -- signed notes over the log's size and root
-    size INTEGER PRIMARY KEY,
-    note TEXT NOT NULL
-) STRICT;
-CREATE TABLE cosignature (      -- witnesses' signature lines under a checkpoint; time in seconds since 1970
-    size INTEGER NOT NULL,
-    witness TEXT NOT NULL,
-    time INTEGER NOT NULL,
-    line TEXT NOT NULL,
-    PRIMARY KEY (size, witness, time)
-) STRICT;
-CREATE TABLE timestamp (        -- RFC 3161 responses over a checkpoint's note
-    size INTEGER PRIMARY KEY,
-    response BLOB NOT NULL
-) STRICT;
-CREATE TABLE tile (             -- roots over 256 leaves each, for proofs; can be recomputed from the records
-    number INTEGER PRIMARY KEY,
-    root BLOB NOT NULL
-) STRICT;
-CREATE TABLE model (            -- the meter model files that declarations quote by digest
-    digest TEXT PRIMARY KEY,
-    text BLOB NOT NULL
-) STRICT;
-CREATE TABLE tree (             -- right edge of the Merkle tree; can be recomputed from the records
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    size INTEGER NOT NULL,
-    hashes BLOB NOT NULL
-) STRICT;
-CREATE TABLE cursor (           -- how far each destination has acknowledged: the next n to deliver
-    destination TEXT PRIMARY KEY,
-    next INTEGER NOT NULL
-) STRICT;
-{AHEAD}{_REFUSALS}{GONE}
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
-
 
 # Leaf hashes by n, of records and of those that are gone; takes start and stop twice.
 LEAVES = """SELECT n, leaf FROM record WHERE n >= ? AND n < ?
@@ -162,6 +83,7 @@ class LedgerReader:
         except sqlite3.Error as error:
             self.close()
             raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error), damaged=is_damage(error)) from None
+        self._packed = Packed(self._database)
         if not known:
             self.close()
             raise LedgerError(_("{path} is not a meterseal ledger", path=path))
@@ -186,6 +108,21 @@ class LedgerReader:
                 raise LedgerError(_("the ledger was tampered with: at {name} there is no {words}", name=name, words=_WORDS[kind]))
             yield name, value
 
+    def _records(self, query: str, *values: Any) -> Iterator[tuple[int, bytes]]:
+        """Rows of n and payload, taken out of its block where it is packed; without those that went while this was read."""
+        for n, payload in self._values(bytes, query, *values):
+            if payload or not isinstance(n, int):
+                yield n, payload
+                continue
+            try:
+                packed = self._packed.payload(n)
+            except sqlite3.Error as error:
+                hint = _("Stop the agent and run `meterseal salvage --force`: it saves all that is not damaged.")
+                told = _("the ledger cannot be read: {error}", error=error)
+                raise LedgerError(told, hint if is_damage(error) else "", damaged=is_damage(error)) from None
+            if packed is not None:
+                yield n, packed
+
     def size(self) -> int:
         """How many records there are with those that are gone, taken from the largest n."""
         query = "SELECT max((SELECT coalesce(max(n) + 1, 0) FROM record), (SELECT coalesce(max(first + size), 0) FROM kept))"
@@ -193,7 +130,7 @@ class LedgerReader:
 
     def payload(self, n: int) -> bytes:
         """Record n as sealed. Raises KeyError."""
-        for _unused, payload in self._values(bytes, "SELECT n, payload FROM record WHERE n = ?", n):
+        for _unused, payload in self._records("SELECT n, payload FROM record WHERE n = ?", n):
             return payload
         raise KeyError(n)
 
@@ -206,7 +143,7 @@ class LedgerReader:
     def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Records from n = start up to, not including, stop, in order."""
         last = 2**62 if stop is None else stop
-        yield from self._values(bytes, "SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last)
+        yield from self._records("SELECT n, payload FROM record WHERE n >= ? AND n < ? ORDER BY n", start, last)
 
     def meter_records(
         self, meter: str, kind: str | None = None, newest_first: bool = False, start: int = 0, stop: int | None = None
@@ -215,20 +152,20 @@ class LedgerReader:
         within = "n >= ? AND n < ? ORDER BY n " + ("DESC" if newest_first else "ASC")
         span = start, 2**62 if stop is None else stop
         if kind is None:
-            yield from self._values(bytes, f"SELECT n, payload FROM record WHERE meter = ? AND {within}", meter, *span)  # noqa: S608  fixed text
+            yield from self._records(f"SELECT n, payload FROM record WHERE meter = ? AND {within}", meter, *span)  # noqa: S608  fixed text
         elif kind in _OFTEN:
             query = f"SELECT n, payload FROM record WHERE meter = ? AND kind = ? AND {within}"  # noqa: S608  fixed text
-            yield from self._values(bytes, query, meter, kind, *span)
+            yield from self._records(query, meter, kind, *span)
         else:
             query = f"SELECT n, payload FROM record WHERE {_RARE} AND kind = ? AND +meter = ? AND {within}"  # noqa: S608  fixed text
-            yield from self._values(bytes, query, kind, meter, *span)
+            yield from self._records(query, kind, meter, *span)
 
     def kind_records(self, kind: str, newest_first: bool = True) -> Iterator[tuple[int, bytes]]:
         """All records of one kind."""
         rare = "" if kind in _OFTEN else f"{_RARE} AND "
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT n, payload FROM record WHERE {rare}kind = ? ORDER BY n {order}"  # noqa: S608  fixed text
-        yield from self._values(bytes, query, kind)
+        yield from self._records(query, kind)
 
     def meters(self) -> list[str]:
         """The ids of all meters that have records, in alphabetical order."""
@@ -252,6 +189,21 @@ class LedgerReader:
     def count(self) -> int:
         """How many records are there."""
         return int(next(self._rows("SELECT count(*) FROM record"))[0])
+
+    def packed_end(self) -> int:
+        """The n behind the last packed record; 0 where none is."""
+        return int(next(self._rows("SELECT coalesce(max(first) + 256, 0) FROM block"))[0]) if self._has("block") else 0
+
+    def packed(self) -> tuple[int, int]:
+        """How many records are packed, and how many bytes their blocks take."""
+        if not self._has("block"):
+            return 0, 0
+        blocks, taken = next(self._rows("SELECT count(*), coalesce(sum(length(data)), 0) FROM block"))
+        return BLOCK * int(blocks), int(taken)
+
+    def _has(self, table: str) -> bool:
+        """Whether there is a table; a ledger that was last written by an older meterseal lacks some."""
+        return bool(list(self._rows("SELECT 1 FROM sqlite_schema WHERE name = ?", table)))
 
     def bytes_used(self) -> tuple[int, int]:
         """The bytes of the file that hold something, and all of them."""
@@ -325,6 +277,6 @@ class LedgerReader:
 
     def delivered_ahead(self, destination: str) -> list[tuple[int, int]]:
         """What a destination has acknowledged behind its cursor: spans from a first n up to, not including, a last."""
-        if not list(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'ahead'")):
-            return []  # a ledger that was last written by an older meterseal
+        if not self._has("ahead"):
+            return []
         return list(self._rows("SELECT first, stop FROM ahead WHERE destination = ? ORDER BY first", destination))

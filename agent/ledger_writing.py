@@ -36,6 +36,7 @@ Row = tuple[str, tuple[str | int | bytes, ...]]
 class Job:
     """Something for the writing thread: drafts to seal or to make, rows to keep beside the log, a checkpoint, records to go.
 
+    `pack`: a block that the records from n = its number on are put into.
     `asks`: what the ledger takes of its disk is put into `use`.
     """
 
@@ -47,6 +48,7 @@ class Job:
     checkpoint: bool = False
     prune: tuple[int, int] | None = None
     make_prune: Callable[[list[str]], Draft] | None = None
+    pack: tuple[int, bytes] | None = None
     asks: bool = False
     use: Use | None = None
     stop: bool = False

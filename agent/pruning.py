@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from agent.block import take_out
 from agent.ledger_file import LEAVES
 from agent.merkle import root_of
 from agent.prune import BLOCK
@@ -42,11 +43,14 @@ def _block(database: sqlite3.Connection, start: int) -> bytes:
     root = root_of([leaf for _unused, leaf in rows])
     marks = ", ".join("?" for _unused in GOES)
     what = f"n >= ? AND n < ? AND kind IN ({marks})"
-    staying = database.execute(f"SELECT count(*) FROM record WHERE n >= ? AND n < ? AND kind NOT IN ({marks})", (*span, *GOES))  # noqa: S608  our own words
-    if staying.fetchone()[0]:
+    rare = database.execute(f"SELECT n FROM record WHERE n >= ? AND n < ? AND kind NOT IN ({marks})", (*span, *GOES))  # noqa: S608  our own words
+    staying = [n for (n,) in rare]
+    take_out(database, start, staying)
+    if staying:
         database.execute(f"INSERT INTO kept SELECT n, 1, leaf FROM record WHERE {what}", (*span, *GOES))  # noqa: S608  our own words
     else:
         database.execute("DELETE FROM kept WHERE first >= ? AND first < ?", span)
         database.execute("INSERT INTO kept VALUES (?, 256, ?)", (start, root))
     database.execute(f"DELETE FROM record WHERE {what}", (*span, *GOES))  # noqa: S608  our own words
+    database.execute("DELETE FROM block WHERE first = ?", (start,))
     return root

@@ -39,6 +39,7 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.ledger_room import MEGABYTE, Room
 from agent.notify import notify, status
+from agent.packing import keep_packed
 from agent.page_site import check_page
 from agent.parts import Parts, Work, password_of
 from agent.polled import polled_meters
@@ -243,6 +244,8 @@ def _aside(
     declared = site.site
     made = [keep_checkpoints(ledger, clock, zone_of(declared.timezone)), end_if_damaged(ledger, clock)]
     made.append(keep_room(ledger, declared, clock, log))
+    if declared.keep.compress:
+        made.append(keep_packed(ledger, zone_of(declared.timezone), [broker.name for broker in declared.mqtt], clock, log))
     for broker in declared.mqtt if declared.witnesses else ():
         made.append(WitnessDesk(broker, declared.witnesses, ledger, clock, password_of(settings, broker.name), log).run())
     for broker in declared.mqtt:

@@ -29,14 +29,15 @@ from pathlib import Path
 from typing import Any
 
 from agent import checkpoint
-from agent.carve import carved
+from agent.block import DamagedBlockError, salvaged, unpack
+from agent.carve import NUMBER, carved, carved_blocks
 from agent.checkpoint import CheckpointError, read_verifier_key
 from agent.damaged_file import NEWEST, DamagedFile
 from agent.gone import EMPTY_LEAF, missing_ranges, united
 from agent.keys import PUBLIC_FILE
 from agent.leaf_file import NOT_KNOWN, leaf_path
-from agent.ledger_file import SCHEMA
 from agent.ledger_room import MEGABYTE
+from agent.ledger_tables import SCHEMA
 from agent.ledger_writing import row_of
 from agent.merkle import Frontier, root_of
 from agent.pruning import GOES
@@ -126,9 +127,11 @@ class _New:
             database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;{SCHEMA}")
             database.execute("BEGIN")
             self._take_records(database, self._old.records())
+            self._take_blocks(database, self._old.blocks())
             gone = {n for first, size, _ in self._old.pieces for n in range(first, first + size)}
             if len(self._there | gone) < max(1, self._old.size):
                 self._take_records(database, carved(self._old.path))
+                self._take_blocks(database, carved_blocks(self._old.path))
             behind = self._behind()
             self.leaves += [None] * behind
             there = sorted(self._there | gone)
@@ -148,28 +151,55 @@ class _New:
     def _take_records(self, database: sqlite3.Connection, found: Iterable[tuple[object, object]]) -> None:
         """Takes records that are what was sealed: their hash is the one kept of them, where one is."""
         for n, payload in found:
-            if not isinstance(n, int) or not isinstance(payload, bytes) or n in self._there or not 0 <= n < self._old.most:
-                continue
+            if isinstance(n, int) and isinstance(payload, bytes) and (record := self._genuine(n, payload)):
+                self._put(database, [record])
+
+    def _take_blocks(self, database: sqlite3.Connection, found: Iterable[bytes]) -> None:
+        """Takes the records in packed blocks: packed, where all of a block are what was sealed; else each by itself."""
+        for data in found:
             try:
-                fields = parse(payload)
-                leaf = leaf_hash(parsed_body(fields))
-                record = Record(n, payload, leaf, fields)
-                row = row_of(record)
-            except (RecordError, KeyError, TypeError):
-                continue
-            self._reach(n)
-            if fields.get("n") != n or self.leaves[n] not in (None, leaf):
-                continue
-            if self._checks and not self._is_signed(fields):
-                continue
-            if self._only_rare and row[2] in GOES and n < self._old.size - NEWEST:
-                continue
-            database.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?)", row)
-            self._there.add(n)
-            self.leaves[n] = leaf
-            if n and self.leaves[n - 1] is None:
+                lines, whole = unpack(0, data), True
+            except DamagedBlockError:
+                lines, whole = salvaged(data), False
+            numbered = [(int(mark[1]), line) for line in lines if (mark := NUMBER.search(line))]
+            records = [record for n, line in numbered if (record := self._genuine(n, line))]
+            numbers = [record.n for record in records]
+            if whole and numbers and numbers[0] % TILE == 0 and numbers == list(range(numbers[0], numbers[0] + TILE)):
+                database.execute("INSERT INTO block VALUES (?, ?)", (numbers[0], data))
+                self._put(database, records, packed=True)
+            else:
+                self._put(database, records)
+
+    def _genuine(self, n: int, payload: bytes) -> Record | None:
+        """A record that is missing yet, if it is what was sealed."""
+        if n in self._there or not 0 <= n < self._old.most:
+            return None
+        try:
+            fields = parse(payload)
+            leaf = leaf_hash(parsed_body(fields))
+            record = Record(n, payload, leaf, fields)
+            kind = row_of(record)[2]
+        except (RecordError, KeyError, TypeError):
+            return None
+        self._reach(n)
+        if fields.get("n") != n or self.leaves[n] not in (None, leaf):
+            return None
+        if self._checks and not self._is_signed(fields):
+            return None
+        return None if self._only_rare and kind in GOES and n < self._old.size - NEWEST else record
+
+    def _put(self, database: sqlite3.Connection, records: Iterable[Record], *, packed: bool = False) -> None:
+        """Writes records into the new file; `packed`: without their payloads, which lie in a block."""
+        for record in records:
+            if record.n in self._there:
+                continue  # a damaged block tells one twice
+            *known, payload = row_of(record)
+            database.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?)", (*known, b"" if packed else payload))
+            self._there.add(record.n)
+            self.leaves[record.n] = record.leaf
+            if record.n and self.leaves[record.n - 1] is None:
                 with suppress(ValueError):
-                    self.leaves[n - 1] = from_base64url(fields["prev"])
+                    self.leaves[record.n - 1] = from_base64url(record.fields["prev"])
 
     def _is_signed(self, fields: Mapping[str, Any]) -> bool:
         """Whether some key of this log signed a record: a damaged signature is not covered by the hash."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from config.model import Declared
-from config.scalar import Whole
+from config.scalar import Whole, YesNo
 
 
 class Keep(Declared):
@@ -18,3 +18,6 @@ class Keep(Declared):
     megabytes: Annotated[Whole, Field(ge=8, le=100_000_000)] | None = None
     """How much of the disk the ledger may take; else what is free. The oldest readings go when four fifths of it are used.
     A new figure counts from the agent's next start."""
+
+    compress: YesNo = True
+    """Records of closed months are compressed once every destination has them; false: they stay as they are from now on."""

@@ -193,7 +193,8 @@ async def test_a_table_rebuilt_without_types_is_a_finding_and_no_crash(tmp_path:
     await ledger.close()
     with closing(sqlite3.connect(path)) as database:
         database.executescript(
-            "CREATE TABLE untyped (n, leaf, kind, meter, payload); DROP TRIGGER record_is_never_deleted;"
+            "CREATE TABLE untyped (n, leaf, kind, meter, payload);"
+            "DROP TRIGGER record_is_never_deleted; DROP TRIGGER block_is_never_deleted;"
             "INSERT INTO untyped SELECT * FROM record; DROP TABLE record; ALTER TABLE untyped RENAME TO record;"
             "UPDATE record SET n = 'abc' WHERE n = 2;"
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.ledger import Ledger
-from agent.ledger_file import FORMAT, LedgerError, LedgerReader
+from agent.ledger_file import LedgerError, LedgerReader
+from agent.ledger_tables import FORMAT
 from tests.agent.gateway import GATEWAY, StillClock, begun, new_key, stop
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from agent import draft
 from agent.ledger import Ledger
-from agent.ledger_file import SCHEMA, LedgerReader
+from agent.ledger_file import LedgerReader
+from agent.ledger_tables import SCHEMA
 from tests.agent.gateway import StillClock, begun, new_key
 from tests.bench.polls import declaration, polled, readings, source
 from tests.bench.ratio import Line, Round, cpu_ratios, per_cpu_second, per_second, rounds

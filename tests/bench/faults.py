@@ -85,14 +85,14 @@ class Work:
 class Forked:
     """The same, forked from this process, which has everything imported: so a thousand can live and die in minutes."""
 
-    def __init__(self, state: Path, batch: int) -> None:
+    def __init__(self, state: Path, batch: int, fault: str = "") -> None:
         reading, writing = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
             os.dup2(writing, 1)
             try:
-                asyncio.run(faults_writer.main(state, batch))
+                asyncio.run(faults_writer.main(state, batch, fault))
             finally:
                 os._exit(1)
         os.close(writing)
@@ -180,7 +180,31 @@ def kills(folder: Path, chance: random.Random, count: int) -> str:
     return f"{count} kills, nothing acknowledged is lost; {judged(folder)}"
 
 
-def power_cuts(folder: Path, chance: random.Random, count: int) -> str:
+def kills_while_packing(folder: Path, chance: random.Random, count: int) -> str:
+    """SIGKILL while records are put into blocks."""
+    before: dict[int, bytes] = {}
+    for _ in range(count + 1):
+        work = (Forked if count > _FEW else Work)(folder, 400 if not before else 60, "packing")
+        try:
+            while (said := work.line()) and int(said) < 1200 and not before:
+                pass
+            time.sleep(chance.uniform(0.0, 0.1))
+        finally:
+            acknowledged = work.kill()
+        now = content(folder)
+        assert len(now) >= acknowledged, f"{acknowledged} were acknowledged, {len(now)} are there"
+        assert {n: now.get(n) for n in before} == before
+        before = now
+    return f"{count} kills, {packed(folder)} records are packed, nothing is lost; {judged(folder)}"
+
+
+def packed(folder: Path) -> int:
+    """How many records of a ledger are packed."""
+    with contextlib.closing(LedgerReader(folder / "ledger.sqlite")) as reader:
+        return reader.packed()[0]
+
+
+def power_cuts(folder: Path, chance: random.Random, count: int, *words: str, batch: int = 2) -> str:
     """Any sectors that were not flushed are lost; the file system goes on by its journal."""
     if os.geteuid() or not shutil.which("fusermount3"):
         raise NotHereError("needs root and fuse3")
@@ -193,12 +217,13 @@ def power_cuts(folder: Path, chance: random.Random, count: int) -> str:
         _wait((fuse / "disk.img").exists, "the FUSE file")
         _run("mkfs.ext4", "-q", "-F", str(fuse / "disk.img"))
         _run("mount", "-o", "loop", str(fuse / "disk.img"), str(mounted))
-        work = Work(mounted, 2)
+        work = Work(mounted, batch, *words)
         began = time.monotonic()
         while time.monotonic() - began < max(3.0, count * 0.05) and (said := work.line()):
             told.append((int(said), log.stat().st_size))
         work.kill()
-        whole = content(mounted)
+        whole, in_blocks = content(mounted), packed(mounted)
+        assert in_blocks or not words, "nothing was packed"
         _run("umount", str(mounted))
     finally:
         subprocess.run(["fusermount3", "-u", str(fuse)], capture_output=True, check=False)
@@ -219,7 +244,8 @@ def power_cuts(folder: Path, chance: random.Random, count: int) -> str:
             said = goes_on(mounted, there, acknowledged) if cut % 10 == 0 else judged(mounted)
         finally:
             _run("umount", str(mounted))
-    return f"{count} cuts, {lost} sectors lost, nothing acknowledged is lost; {said}"
+    told_of = f", {in_blocks} records are packed" if words else ""
+    return f"{count} cuts, {lost} sectors lost{told_of}, nothing acknowledged is lost; {said}"
 
 
 def full_while_appending(folder: Path, chance: random.Random, count: int) -> str:
@@ -442,7 +468,9 @@ def _wait(done: Callable[[], bool], what: str) -> None:
 Row = Callable[[Path, random.Random, int], str]
 ROWS: dict[str, tuple[Row, str]] = {
     "kill -9": (kills, "kills"),
+    "kill -9, packing": (kills_while_packing, "kills"),
     "power cut": (power_cuts, "cuts"),
+    "power cut, packing": (lambda folder, chance, count: power_cuts(folder, chance, count, "packing", batch=300), "cuts"),
     "disk full, appending": (full_while_appending, "times"),
     "disk full, pruning": (full_while_pruning, "times"),
     "limit of pages": (full_at_the_limit, "times"),

@@ -1,6 +1,6 @@
 """A ledger at work in a process of its own, to be killed, starved and cut off: seals readings of one meter without end.
 
-    python -m tests.bench.faults_writer STATE BATCH [hog|descriptors]
+    python -m tests.bench.faults_writer STATE BATCH [hog|descriptors|packing]
 
 After each append that returned it prints how many records the ledger has. It goes on where the ledger ends, as the agent does:
 what the disk has damaged is saved first, and the loss sealed. When the disk refuses, it prints `refused` and tries again.
@@ -25,6 +25,7 @@ from agent import checkpoint, damage
 from agent.checkpoint import origin_of
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
+from agent.packing import next_block
 from agent.record import parse
 from agent.seal import Key, base64url
 from tests.agent.gateway import GATEWAY, StillClock
@@ -108,7 +109,10 @@ class Writer:
 
 
 async def main(state: Path, batch: int, fault: str = "") -> None:
-    """Seals until it is killed. `fault`: takes ever more memory (`hog`), or all file descriptors (`descriptors`)."""
+    """Seals until it is killed. `fault`: takes ever more memory (`hog`), or all file descriptors (`descriptors`).
+
+    `packing`: whatever can be packed is, behind each append.
+    """
     writer = Writer(state)
     ledger = await writer.begin()
     readings = writer.readings()
@@ -131,6 +135,8 @@ async def main(state: Path, batch: int, fault: str = "") -> None:
             except LedgerError as error:
                 print("refused", str(error)[:100], flush=True)
                 await asyncio.sleep(0.2)
+        while fault == "packing" and (block := next_block(writer.path, 2**62, [], 0)):
+            await ledger.pack(block.first, block.data)
         print(ledger.size, flush=True)
 
 
