@@ -176,7 +176,11 @@ def read(meter: str, identify: bool, site: Path | None, state: Path | None) -> N
             async with directly(way_to(loaded, found.link, settings.state, settings, Clock())) as asked:
                 return await read_meter(asked, polled, identify)
 
-        address = f"address {found.address} on {found.link}" if found.address else f"on {found.link}"
+        address = (
+            _("address {address} on {link}", address=found.address, link=found.link)
+            if found.address
+            else _("on {link}", link=found.link)
+        )
         click.echo(f"{meter}  {polled.target.model.maker} {polled.target.model.product}, {address}")
         # The agent that runs holds the port: it reads the meter between its own polls.
         try:

@@ -276,7 +276,7 @@ def export(file: Path, until: int | None, site: Path | None, state: Path | None)
         checkpoints=summary.checkpoints,
         models=summary.models,
     )
-    click.echo(f"{summary.path}: {counts}, {summary.size} bytes")
+    click.echo(_("{path}: {counts}, {size} bytes", path=summary.path, counts=counts, size=summary.size))
     click.echo(f"SHA-256 {summary.sha256}")
     click.echo(_('To verify: meterseal verify {name} --key "the key line of the enrolment form"', name=summary.path.name))
 

@@ -55,12 +55,20 @@ def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
         )
     except ConfigError as error:
         count = len(error.mistakes)
-        words = f"{settings.site} has {count} mistake{'s' * (count != 1)}"
+        words = (
+            _("{site} has 1 mistake", site=settings.site)
+            if count == 1
+            else _("{site} has {count} mistakes", site=settings.site, count=count)
+        )
         yield Finding("wrong", _("site file"), words, _("`meterseal check` tells all of them."), "MS-102")
     running = is_running(settings.state)
     todo = "" if running else _("Start it: systemctl start meterseal")
     yield Finding(
-        "ok" if running else "look", "agent", _("it runs") if running else _("it does not run"), todo, "" if running else "MS-902"
+        "ok" if running else "look",
+        _("agent"),
+        _("it runs") if running else _("it does not run"),
+        todo,
+        "" if running else "MS-902",
     )
     yield from coded("MS-905", state_findings(settings.state))
     yield from coded("MS-402", sqlite_findings())
@@ -162,7 +170,7 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
         return None
 
     for name in (name for name in loaded.site.links if name not in missing):
-        place = f"line {name}"
+        place = _("line {name}", name=name)
         try:
             exchange = asyncio.run(asked(name))
         except LinkDown as error:
@@ -187,7 +195,7 @@ def _brokers(loaded: SiteFile, settings: Any) -> Iterator[Finding]:
         try:
             secret = mqtt_password(settings, broker.name)
         except ConfigError as error:
-            yield Finding("wrong", f"broker {broker.name}", str(error), code=error.code)
+            yield Finding("wrong", _("broker {name}", name=broker.name), str(error), code=error.code)
             continue
         found = broker_findings(broker, loaded.site.gateway, secret.get_secret_value() if secret else None)
         yield from coded("MS-502", found)

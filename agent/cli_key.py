@@ -92,15 +92,19 @@ def show(site: Path | None, state: Path | None) -> None:
         held, ring = key_in_force(settings.state), keys_in_ledger(settings.state)
         recovery = ring.recovery if ring else read_recovery(settings.state, gateway)
         terms = [(term.first, term.public) for term in ring.terms] if ring else [(0, held.public)]
-        lasts = [f"record {first - 1}" for first, _unused in terms[1:]] + ["now"]
+        lasts = [_("record {n}", n=first - 1) for first, _unused in terms[1:]] + [_("now")]
         for (first, public), last in zip(terms, lasts, strict=True):
             click.echo(
                 _("key {key_name}   signs from record {first} to {last}", key_name=key_name(public), first=first, last=last)
             )
-            click.echo(f"    fingerprint  {fingerprint(public)}")
+            click.echo(_("    fingerprint  {fingerprint}", fingerprint=fingerprint(public)))
             click.echo(_("    key line     {verifier_key}", verifier_key=verifier_key(origin_of(gateway), public)))
     click.echo(_("private key  {source_of}", source_of=source_of(settings.state)))
-    click.echo(f"recovery     {'key ' + key_name(recovery) if recovery else 'none: a lost key cannot be replaced in this log'}")
+    click.echo(
+        _("recovery     key {name}", name=key_name(recovery))
+        if recovery
+        else _("recovery     none: a lost key cannot be replaced in this log")
+    )
 
 
 @key.command(short_help="Put a new key into force (the agent must be stopped).")

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 from agent.cli_person import reason_option, seal_or_fail, utc, who_option
+from agent.columns import filled
 from agent.terminal import failure, read_settings, site_options, told
+from config.cause_words import cause_words
 from config.language import _
 
 
@@ -54,10 +56,10 @@ def replace(
             new=fields["new"],
         )
     )
-    for title, values in (("last", fields["last"]), ("first", fields["first"])):
+    for title, values in ((_("last"), fields["last"]), (_("first"), fields["first"])):
         for value in values:
-            where = f" (record {value['record']})" if "record" in value else ""
-            click.echo(f"  {title:<5}  {value['quantity']} {value['value']}{where}")
+            where = _(" (record {n})", n=value["record"]) if "record" in value else ""
+            click.echo(f"  {filled(title, 5)}  {value['quantity']} {value['value']}{where}")
     click.echo(_("Write  serial: {new}  for {meter} into site.yaml, so that it says the same.", new=fields["new"], meter=meter))
 
 
@@ -79,7 +81,7 @@ def confirm(meter: str, reason: str, who: str, site: Path | None, state: Path | 
     sealed = seal_or_fail("audit", fields, site, state)
     click.echo(_("Sealed as record {n}. It confirms record {n_2}, in which {meter} told:", n=sealed["n"], n_2=n, meter=meter))
     for name, value in settings.items():
-        click.echo(f"  {name.replace('_', ' ')}: {value if value is not None else 'not told'}")
+        click.echo(f"  {name.replace('_', ' ')}: {value if value is not None else _('not told')}")
 
 
 @click.command(short_help="Compare a meter's display with what is read.")
@@ -96,7 +98,14 @@ def pair(meter: str, display: str, quantity: str | None, who: str, site: Path | 
     """
     paired = compare(read_now(meter, who, site, state), meter, display, quantity, who, site, state)
     click.echo(
-        f"display  {display} {paired.unit}\nread     {paired.read} {paired.unit}   {paired.quantity}, record {paired.compared}"
+        _(
+            "display  {display} {unit}\nread     {read} {unit}   {quantity}, record {compared}",
+            display=display,
+            unit=paired.unit,
+            read=paired.read,
+            quantity=paired.quantity,
+            compared=paired.compared,
+        )
     )
     if paired.agrees:
         click.echo(_("They agree: sealed as record {n}.", n=paired.n))
@@ -219,9 +228,7 @@ def spot(meter: str, nonce: str, who: str, site: Path | None, state: Path | None
     click.echo(_("Sealed as record {n} at {time}, nonce {nonce}.", n=read["n"], time=read["time"], nonce=nonce))
     for value in read["values"]:
         shown = (
-            f"{value['value']} {value['unit']}"
-            if "value" in value
-            else _("no value: {cause}", cause=value["cause"].replace("_", " "))
+            f"{value['value']} {value['unit']}" if "value" in value else _("no value: {cause}", cause=cause_words(value["cause"]))
         )
         click.echo(f"  {value['quantity']:<28}{shown}")
 

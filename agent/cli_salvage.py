@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from agent.terminal import site_options, told
+from config.cause_words import cause_words
 from config.language import _
 
 
@@ -38,7 +39,7 @@ def salvage(force: bool, site: Path | None, state: Path | None) -> None:
             "{saved} records were saved, {lost} are lost ({cause}).",
             saved=saved.saved,
             lost=saved.lost,
-            cause=saved.cause.replace("_", " "),
+            cause=cause_words(saved.cause),
         )
     )
     for first, end in saved.ranges[:20]:

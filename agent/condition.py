@@ -151,11 +151,11 @@ def in_words(seen: Seen, ailments: Sequence[Ailment]) -> str:
     sealed = _(
         "{read}{value}, {records} records sealed",
         read=read,
-        value=f" (silent: {_few(silent)})" if silent else "",
+        value=_(" (silent: {meters})", meters=_few(silent)) if silent else "",
         records=seen.records,
     )
     if not ailments:
-        return f"healthy: {sealed}"
+        return _("healthy: {sealed}", sealed=sealed)
     return f"{'; '.join(ailment.text for ailment in ailments)} [{sealed}]"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 
+from agent.columns import columns
 from agent.consumption import Edge, Period
 from agent.findings import printable
+from config.cause_words import cause_words
 from config.language import N_, _
 
-_HEAD = ("PERIOD", "METER", "COUNTER", "CONSUMED", "", N_("FROM RECORD"), N_("TO RECORD"), "")
+_HEAD = (N_("PERIOD"), N_("METER"), N_("COUNTER"), N_("CONSUMED"), "", N_("FROM RECORD"), N_("TO RECORD"), "")
 _RIGHT = (3, 5, 6)
 
 
@@ -17,9 +19,8 @@ def consumption_text(periods: Sequence[Period], zone: tzinfo, name: str) -> str:
     """The page. `name`: the zone's."""
     lines = [_("Days of {name}. Recomputed from the readings; records by their numbers.", name=name), ""]
     rows = [tuple(_(name) for name in _HEAD), *(_row(period) for period in periods)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    for row, period in zip(rows, [None, *periods], strict=True):
-        lines.append(_line(row, widths))
+    for line, period in zip(columns(rows, _RIGHT), [None, *periods], strict=True):
+        lines.append(line)
         lines += [f"    {note}" for note in _notes(period, zone)] if period else []
     open_ends = sum(period.over and not period.complete for period in periods)
     if open_ends:
@@ -29,12 +30,6 @@ def consumption_text(periods: Sequence[Period], zone: tzinfo, name: str) -> str:
             _("{open_ends} of {periods} are not exact: {where}.", open_ends=open_ends, periods=len(periods), where=where),
         ]
     return printable("\n".join(lines))
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    sized = enumerate(zip(row, [*widths, 0], strict=True))
-    cells = [cell.rjust(width) if at in _RIGHT else cell.ljust(width) for at, (cell, width) in sized]
-    return "  ".join(cells).rstrip()
 
 
 def _row(period: Period) -> tuple[str, ...]:
@@ -53,13 +48,11 @@ def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
     if period.uncorrected:
         yield _("{uncorrected} {unit} as it was read; corrected:", uncorrected=period.uncorrected, unit=period.unit)
     for n, words in period.corrections:
-        yield f"record {n} corrects {words}"
+        yield _("record {n} corrects {words}", n=n, words=words)
     if period.rounded:
         yield _("the corrected ratio leaves no end of digits: rounded")
     for n, what in period.decisions:
-        yield _(
-            "the counter's reading in record {n} was taken for a {what}: see its counter record", n=n, what=what.replace("_", " ")
-        )
+        yield _("the counter's reading in record {n} was taken for a {what}: see its counter record", n=n, what=cause_words(what))
     yield from (_("the meter was replaced: record {n}", n=n) for n in period.replacements)
     yield from (_("another series of numbers begins (record {n}): nothing is counted across it", n=n) for n in period.series)
     if period.unsure:
@@ -69,8 +62,8 @@ def _notes(period: Period, zone: tzinfo) -> Iterator[str]:
 def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
     """Where a period truly begins and ends, if not at midnight."""
     for which, edge, after, midnight in (
-        ("begins", period.opening, period.after_opening, period.from_ms),
-        ("ends", period.closing, period.after_closing, period.to_ms),
+        (N_("begins"), period.opening, period.after_opening, period.from_ms),
+        (N_("ends"), period.closing, period.after_closing, period.to_ms),
     ):
         if edge is None or edge.exact:
             continue
@@ -85,7 +78,7 @@ def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
             )
             yield _(
                 "{which} with record {n}, read {away} midnight ({at}){behind}",
-                which=which,
+                which=_(which),
                 n=edge.n,
                 away=_away(edge),
                 at=at,
@@ -94,7 +87,7 @@ def _edges(period: Period, zone: tzinfo) -> Iterator[str]:
         elif which == "ends":
             yield _("goes up to record {n}, the newest that counts ({at})", n=edge.n, at=at)
         else:
-            yield _("{which} with record {n}, the first there is ({at})", which=which, n=edge.n, at=at)
+            yield _("{which} with record {n}, the first there is ({at})", which=_(which), n=edge.n, at=at)
 
 
 def _away(edge: Edge) -> str:
@@ -102,7 +95,7 @@ def _away(edge: Edge) -> str:
     seconds = (abs(edge.away_ms) + 500) // 1000
     parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     words = " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
-    return f"{words} {'before' if edge.away_ms < 0 else 'after'}"
+    return _("{span} before", span=words) if edge.away_ms < 0 else _("{span} after", span=words)
 
 
 def _local(ms: int, zone: tzinfo) -> str:

@@ -64,7 +64,12 @@ class CourseAudit:
             return
         if kind in ("reading", "day"):
             for each in waiting.decided:
-                told = f"record {each['after']['n']} was {each['decision']} of {each['quantity']}"
+                told = _(
+                    "record {n} was {decision} of {quantity}",
+                    n=each["after"]["n"],
+                    decision=each["decision"],
+                    quantity=each["quantity"],
+                )
                 yield "COUNTER", _("no counter record in front of this one says that what was read in {told}", told=told)
             waiting.decided = []
         if kind == "day":

@@ -85,7 +85,9 @@ class Coverage:
     def declared(self, meter: Mapping[str, Any], time: str) -> None:
         """Takes a declaration and its record's time."""
         self.account.serial = meter["serial"]
-        self.account.model = f"{meter['model']} revision {meter['revision']}, trust {meter['trust']}"
+        self.account.model = _(
+            "{model} revision {revision}, trust {trust}", model=meter["model"], revision=meter["revision"], trust=meter["trust"]
+        )
         kept = {schedule["every_ms"] for schedule in meter["schedules"]}
         for every_ms, schedule in self._schedules.items():
             schedule.gone = None if every_ms in kept else schedule.gone or milliseconds(time)
@@ -100,7 +102,7 @@ class Coverage:
             )
             yield (
                 "METER-COUNT",
-                f"count {stated} after {self._count}: {missing}"
+                _("count {stated} after {before}: {missing}", stated=stated, before=self._count, missing=missing)
                 if self._count >= 0
                 else _("begins with {stated}", stated=stated),
             )
@@ -195,7 +197,7 @@ class Coverage:
             yield "GAP", _("closes a gap since {told} that never opened", told=gap.told)
             self.account.gaps += 1
         elif (gap.since, gap.cause) != (schedule.gap.since, schedule.gap.cause):
-            opened = f"began {schedule.gap.told} by {schedule.gap.cause}"
+            opened = _("began {told} by {cause}", told=schedule.gap.told, cause=schedule.gap.cause)
             yield (
                 "GAP",
                 _("closes a gap since {told} by {cause}, the open one {opened}", told=gap.told, cause=gap.cause, opened=opened),

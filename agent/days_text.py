@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date, datetime, tzinfo
 
 from agent.account import ASKED_PERCENT, UNTOLD, Tally, interval
+from agent.columns import columns
 from agent.days import Completeness
 from agent.findings import printable
-from config.language import _
+from config.language import N_, _
 
-_HEAD = ("DAY", "METER", "EVERY", "READ", "DUE", "%", "", "MISSED")
-_RIGHT = (False, False, True, True, True, True, False, False)
+_HEAD = (N_("DAY"), N_("METER"), N_("EVERY"), N_("READ"), N_("DUE"), "%", "", N_("MISSED"))
+_RIGHT = (2, 3, 4, 5)
 
 
 def days_text(told: Completeness, zone: tzinfo) -> str:
@@ -20,7 +21,7 @@ def days_text(told: Completeness, zone: tzinfo) -> str:
         _(
             "{gateway}: records until {until}, days of {zone}",
             gateway=told.gateway or _("a ledger without records"),
-            until=until or "never",
+            until=until or _("never"),
             zone=told.zone,
         ),
         "",
@@ -54,25 +55,17 @@ def causes_text(tally: Tally) -> str:
 
 
 def _table(told: Completeness) -> list[str]:
-    rows: list[tuple[str, ...]] = [_HEAD]
+    rows: list[tuple[str, ...]] = [tuple(_(name) for name in _HEAD)]
     rows += [_row(str(day), meter, interval(every_ms), tally) for (day, meter, every_ms), tally in told.tallies.items()]
     meters = len({meter for _day, meter, _every_ms in told.tallies})
-    rows.append(_row("TOTAL", f"{meters} meter" + "s" * (meters > 1), "", told.total))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    lines = [_line(row, widths) for row in rows]
+    rows.append(_row(_("TOTAL"), _("1 meter") if meters == 1 else _("{count} meters", count=meters), "", told.total))
+    lines = columns(rows, _RIGHT)
     return [*lines[:-1], "", lines[-1]]
 
 
 def _row(day: str, meter: str, every: str, tally: Tally) -> tuple[str, ...]:
-    low = "LOW" if tally.low else ""
+    low = _("LOW") if tally.low else ""
     return day, meter, every, str(tally.read), str(tally.expected), tally.completeness, low, causes_text(tally)
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [
-        cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, [*widths, 0], _RIGHT, strict=True)
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _low(told: Completeness) -> list[str]:
@@ -80,12 +73,19 @@ def _low(told: Completeness) -> list[str]:
     if not low:
         return [_("No line is below {asked_percent} %.", asked_percent=ASKED_PERCENT)]
     asked = _("below {asked_percent} %, the least that the monitoring of key energy users asks for", asked_percent=ASKED_PERCENT)
-    of = f"{low} of {len(told.tallies)} lines {'is' if low == 1 else 'are'}"
-    return [f"LOW: {of} {asked}.", _("What each cause means and what to do: docs/causes.md")]
+    lines = len(told.tallies)
+    said = (
+        _("LOW: 1 of {lines} lines is {asked}.", lines=lines, asked=asked)
+        if low == 1
+        else _("LOW: {low} of {lines} lines are {asked}.", low=low, lines=lines, asked=asked)
+    )
+    return [said, _("What each cause means and what to do: docs/causes.md")]
 
 
 def _span(told: Completeness) -> str:
-    return f"on {told.first}" if told.first == told.last else f"from {told.first} to {told.last}"
+    if told.first == told.last:
+        return _("on {day}", day=told.first)
+    return _("from {first} to {last}", first=told.first, last=told.last)
 
 
 def _local(time: str, zone: tzinfo) -> str:

@@ -132,8 +132,8 @@ def _title(protocol: str) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    *first, last = [*names] or ["none"]
-    return f"{', '.join(first)} and {last}" if first else last
+    *first, last = [*names] or [_("none")]
+    return _("{others} and {last}", others=", ".join(first), last=last) if first else last
 
 
 def _step(text: str) -> None:

@@ -127,11 +127,11 @@ def clock_findings(trust: Trust) -> Iterator[Finding]:
     """Whether the wall clock can be believed."""
     todo = _("Set up a time server: timedatectl set-ntp true, or chrony with the plant's own server.")
     if trust.state == "synchronized":
-        yield Finding("ok", "clock", _("kept by a time server, at most {error_ms} ms off", error_ms=trust.error_ms))
+        yield Finding("ok", _("clock"), _("kept by a time server, at most {error_ms} ms off", error_ms=trust.error_ms))
     elif trust.state == "unsynchronized":
-        yield Finding("wrong", "clock", _("nothing keeps it: every reading says so, and its time proves little"), todo)
+        yield Finding("wrong", _("clock"), _("nothing keeps it: every reading says so, and its time proves little"), todo)
     else:
-        yield Finding("look", "clock", _("the kernel does not tell whether anything keeps it"), todo)
+        yield Finding("look", _("clock"), _("the kernel does not tell whether anything keeps it"), todo)
 
 
 def disk_findings(state: Path, bytes_a_day: float | None) -> Iterator[Finding]:
@@ -143,16 +143,16 @@ def disk_findings(state: Path, bytes_a_day: float | None) -> Iterator[Finding]:
     )
     todo = _("Make room on the disk of {state}, or prune old readings (docs/ledger.md).", state=state)
     if free < _FULL:
-        yield Finding("wrong", "disk", words, todo)
+        yield Finding("wrong", _("disk"), words, todo)
     elif free < _LITTLE or (days is not None and days < _FEW_DAYS):
-        yield Finding("look", "disk", words, todo)
+        yield Finding("look", _("disk"), words, todo)
     else:
-        yield Finding("ok", "disk", words)
+        yield Finding("ok", _("disk"), words)
 
 
 def sqlite_findings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Iterator[Finding]:
     """Whether this machine's SQLite can keep the ledger."""
-    words = f"version {'.'.join(map(str, version))}"
+    words = _("version {version}", version=".".join(map(str, version)))
     if version < _STRICT_SINCE:
         yield Finding("wrong", "SQLite", words, _("Install a Python whose SQLite is 3.37 or newer."))
     else:
@@ -193,15 +193,17 @@ def _key_findings(state: Path) -> Iterator[Finding]:
     try:
         key = key_in_force(state)
     except KeyFileError as error:
-        yield Finding("wrong", "key", str(error), error.hint, "MS-701")
+        yield Finding("wrong", _("key"), str(error), error.hint, "MS-701")
     except LedgerError as error:
-        yield Finding("wrong", "ledger", str(error), error.hint, error.code)
+        yield Finding("wrong", _("ledger"), str(error), error.hint, error.code)
     else:
         yield Finding(
-            "ok", "key", _("key {name}, {source_of}, and it is the ledger's", name=key.name, source_of=source_of(state))
+            "ok", _("key"), _("key {name}, {source_of}, and it is the ledger's", name=key.name, source_of=source_of(state))
         )
     if not (state / LEDGER_FILE).exists():
-        yield Finding("look", "ledger", _("there is none yet"), _("It is made when the agent runs for the first time."), "MS-402")
+        yield Finding(
+            "look", _("ledger"), _("there is none yet"), _("It is made when the agent runs for the first time."), "MS-402"
+        )
 
 
 def report(findings: list[Finding], write: Callable[[str], None]) -> bool:

@@ -30,7 +30,7 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
         password: of the user; None without one.
         seconds: how long each step may take.
     """
-    place = f"broker {broker.name}"
+    place = _("broker {name}", name=broker.name)
     where = f"{broker.host}:{port_of(broker)}"
     if not broker.tls and not on_this_machine(broker.host):
         words = _("the connection is not encrypted: whoever listens reads the readings") + (

@@ -56,7 +56,7 @@ class Answers:
 
 def line_findings(link: str, meters: Mapping[str, Answers], *, serial: bool) -> Iterator[Finding]:
     """What the meters' answers say of their line. `serial`: whether it is a pair of wires, not a network."""
-    place = f"line {link}"
+    place = _("line {name}", name=link)
     asked = sum(each.asked for each in meters.values())
     if not asked:
         yield Finding("look", place, _("nothing was read over it yet"), _("Start the agent, and ask again after an hour."))

@@ -265,7 +265,7 @@ class Evidence:
                 driver.check(request, answer, target.framing)
             except MeterError as error:
                 if not fault:
-                    yield "FRAME", f"frame {index}: {error}"
+                    yield "FRAME", f"{_('frame {number}', number=index)}: {error}"
             else:
                 if fault:
                     yield (

@@ -48,12 +48,12 @@ def wrong_changes(declaration: Declaration | None, frames: Frames, fields: Field
     try:
         yield from _as_a_whole(frames, changes, request, answer)
     except BadFrame as error:
-        yield "FRAME", f"changes: {error}"
+        yield "FRAME", _("changes: {error}", error=error)
         return
     declared = declaration.quantities(fields["every_ms"])
     for place, stated in enumerate(changes["values"][: len(nodes_of(request)) - TABLES]):
         for kind, what in _wrong(declaration, declared, request, answer, place, stated):
-            yield kind, f"change {place}, {stated['quantity']}: {what}"
+            yield kind, _("change {place}, {quantity}: {what}", place=place, quantity=stated["quantity"], what=what)
 
 
 def _as_a_whole(frames: Frames, changes: Fields, request: bytes, answer: bytes) -> Iterator[Problem]:
@@ -125,12 +125,12 @@ def _by_themselves(changes: Fields, answer: bytes) -> Iterator[Problem]:
     for place, stated in enumerate(changes["values"]):
         if "formula" not in stated:
             if "value" in stated:
-                yield "VALUE", f"change {place}: states {stated['value']} without a formula"
+                yield "VALUE", _("change {place}: states {value} without a formula", place=place, value=stated["value"])
             continue
         try:
             outcome = evaluate(stated["formula"], [answer])
         except FormulaError as error:
-            yield "FORMULA", f"change {place}: {error}"
+            yield "FORMULA", _("change {place}: {error}", place=place, error=error)
             continue
         if outcome.value != stated.get("value"):
             yield (

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from agent.columns import filled, width_of
 from agent.declaration import Fields, frames_of
 from agent.explain import Explained, Explanation
 from agent.findings import printable
 from agent.working import places, working_or_why
+from config.cause_words import cause_words
 from config.language import _
 from drivers.words import Piece
 
@@ -47,7 +49,7 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
         _("{protocol}, guessed from the bytes: the meter's model is not at hand", protocol=protocol) if told.guessed else protocol
     )
     shown = [*told.frames, *([told.changes] if told.changes else [])]
-    width = max((len(piece.field) for frame in shown for piece in [*frame.request, *frame.answer]), default=0)
+    width = max((width_of(piece.field) for frame in shown for piece in [*frame.request, *frame.answer]), default=0)
     if not told.frames:
         yield ""
         yield _("No bytes belong to it: nobody tried.")
@@ -61,7 +63,7 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
         yield from (paint(printable(_stated(value)), _VALUE) for value in told.changed)
     if told.values:
         yield ""
-        yield paint("VALUES", _TITLE)
+        yield paint(_("VALUES"), _TITLE)
         yield from _values(told, paint)
     yield ""
     yield paint(_("Whether the record is genuine: meterseal trace --record {n}, meterseal verify", n=fields["n"]), _FAINT)
@@ -69,18 +71,32 @@ def _lines(told: Explanation, zone: tzinfo, paint: Paint) -> Iterator[str]:
 
 def _title(fields: Fields, zone: tzinfo) -> str:
     moment = datetime.fromisoformat(fields["time"]).astimezone(zone).isoformat(" ", "seconds")
-    due = f", due {datetime.fromisoformat(fields['due']).astimezone(zone).isoformat(' ', 'seconds')}" if "due" in fields else ""
-    cause = f" by {fields['cause']}" if fields["kind"] == "gap" else ""
-    return f"RECORD {fields['n']}  {fields['kind']}{cause} of {fields['meter']['id']}{due}, sealed {moment}"
+    due = (
+        _(", due {due}", due=datetime.fromisoformat(fields["due"]).astimezone(zone).isoformat(" ", "seconds"))
+        if "due" in fields
+        else ""
+    )
+    cause = _(" by {cause}", cause=fields["cause"]) if fields["kind"] == "gap" else ""
+    return _(
+        "RECORD {n}  {kind}{cause} of {meter}{due}, sealed {moment}",
+        n=fields["n"],
+        kind=fields["kind"],
+        cause=cause,
+        meter=fields["meter"]["id"],
+        due=due,
+        moment=moment,
+    )
 
 
 def _exchange(frame: Explained, width: int, paint: Paint) -> Iterator[str]:
-    of = f"FRAME {frame.number}"
+    of = _("FRAME {number}", number=frame.number)
     size = sum(len(piece.data) for piece in frame.request)
-    yield paint(f"{of}  ASKED  {size} bytes" if size else _("{of}  LISTENED, nothing was sent", of=of), _TITLE)
+    yield paint(
+        _("{of}  ASKED  {size} bytes", of=of, size=size) if size else _("{of}  LISTENED, nothing was sent", of=of), _TITLE
+    )
     yield from _table(frame.request, width, paint)
     size = sum(len(piece.data) for piece in frame.answer)
-    fault = _("  {upper}: no value comes from it", upper=frame.fault.replace("_", " ").upper()) if frame.fault else ""
+    fault = _("  {upper}: no value comes from it", upper=cause_words(frame.fault).upper()) if frame.fault else ""
     words = _("ANSWERED  {size} bytes after {ms} ms", size=size, ms=frame.ms) if size else _("NOTHING CAME BACK")
     yield paint(f"{of}  {words}", _TITLE) + paint(fault, _WRONG)
     yield from _table(frame.answer, width, paint)
@@ -92,7 +108,7 @@ def _table(pieces: Sequence[Piece], width: int, paint: Paint) -> Iterator[str]:
         rows = [piece.data[at : at + _A_LINE].hex(" ") for at in range(0, len(piece.data), _A_LINE)]
         says = printable(_says(piece))
         mark = ">" if piece.values else "!" if piece.state == "wrong" else " "
-        yield paint(f"{piece.start:5d} {mark} {rows[0]:<{3 * _A_LINE}} {piece.field:<{width}}  {says}".rstrip(), colour)
+        yield paint(f"{piece.start:5d} {mark} {rows[0]:<{3 * _A_LINE}} {filled(piece.field, width)}  {says}".rstrip(), colour)
         for row, data in enumerate(rows[1:], 1):
             yield paint(f"{piece.start + row * _A_LINE:5d} {mark} {data}", colour)
 
@@ -101,7 +117,9 @@ def _says(piece: Piece) -> str:
     words = [piece.says] if piece.says else []
     if piece.width:
         first, last = piece.first, piece.first + max(0, (len(piece.data) - 1) // piece.width)
-        words.insert(0, f"register {first}" if first == last else f"registers {first} to {last}")
+        words.insert(
+            0, _("register {first}", first=first) if first == last else _("registers {first} to {last}", first=first, last=last)
+        )
     if piece.plain:
         words.append(f"= {piece.plain.hex(' ')}")
     if piece.values:
@@ -123,7 +141,7 @@ def _values(told: Explanation, paint: Paint) -> Iterator[str]:
 
 
 def _stated(value: Fields) -> str:
-    quality = f"   {value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else ""
+    quality = f"   {_(value['quality'])}: {cause_words(value['cause'])}" if "quality" in value else ""
     stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
     return f"  {value['quantity']} = {stated}{quality}"
 
@@ -131,7 +149,7 @@ def _stated(value: Fields) -> str:
 def _where(formula: str, answers: Sequence[bytes]) -> Iterator[str]:
     for place in places(formula):
         start, end = place.span()
-        named = f"byte {start}" if end == start + 1 else f"bytes {start} to {end - 1}"
+        named = _("byte {start}", start=start) if end == start + 1 else _("bytes {start} to {last}", start=start, last=end - 1)
         yield _("{named} of the answer in frame {answer}: {of}", named=named, answer=place.answer, of=place.of(answers).hex(" "))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from config.language import N_
+from config.language import N_, _
 
 KEPT = 20
 
@@ -179,7 +179,7 @@ class Finding:
     what: str
 
     def __str__(self) -> str:
-        place = "log" if self.n is None else f"record {self.n}"
+        place = _("log") if self.n is None else _("record {n}", n=self.n)
         return f"{place}, {self.meter}: {self.what}" if self.meter else f"{place}: {self.what}"
 
 

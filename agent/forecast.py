@@ -84,7 +84,9 @@ def described(line: LineTime) -> list[str]:
 
 def refusal(line: LineTime) -> str:
     """Why a line cannot do what is asked of it, and what to write."""
-    wanted = " and ".join(f"{_meters(count)} every {_span(every_s)}" for every_s, count, _unused in line.intervals())
+    wanted = _(" and ").join(
+        _("{meters} every {span}", meters=_meters(count), span=_span(every_s)) for every_s, count, _unused in line.intervals()
+    )
     takes = _(
         "asking all once takes at least {seconds} ({settings})", seconds=_seconds(line.round.least), settings=_settings(line)
     )
@@ -122,7 +124,7 @@ def _advice(line: LineTime) -> str:
     lines = math.ceil(line.busy.usual / BUSY)
     if not line.on_tcp and 1 < lines <= line.meters:
         found.append(_("spread the meters over {lines} lines", lines=lines))
-    return f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else found[0]
+    return _("{others} or {last}", others=", ".join(found[:-1]), last=found[-1]) if len(found) > 1 else found[0]
 
 
 def _fits(line: LineTime) -> bool:
@@ -134,16 +136,28 @@ def _settings(line: LineTime) -> str:
         return _("Modbus TCP")
     if not line.stated:
         return _("behind a serial server")
-    return " and ".join(sorted({f"{each.baud} baud {each.character}" for each in line.asked if each.framing != "tcp"}))
+    return _(" and ").join(
+        sorted(
+            {
+                _("{baud} baud {character}", baud=each.baud, character=each.character)
+                for each in line.asked
+                if each.framing != "tcp"
+            }
+        )
+    )
 
 
 def _shares(line: LineTime) -> str:
     intervals = line.intervals()
-    text = f"{_percent(line.busy.usual)} busy"
+    text = _("{percent} busy", percent=_percent(line.busy.usual))
     if len(intervals) == 1:
-        text += f" every {_span(intervals[0][0])}"
+        text += _(" every {span}", span=_span(intervals[0][0]))
     else:
-        text += f" ({', '.join(f'{_percent(share.usual)} every {_span(every_s)}' for every_s, _unused, share in intervals)})"
+        shares = [
+            _("{percent} every {span}", percent=_percent(share.usual), span=_span(every_s))
+            for every_s, _unused, share in intervals
+        ]
+        text += f" ({', '.join(shares)})"
     if not line.stated:
         if_so = line.if_stated()
         text += _(
@@ -165,7 +179,7 @@ def _too_often(line: LineTime) -> str:
 
 
 def _meters(count: int) -> str:
-    return "1 meter" if count == 1 else f"{count} meters"
+    return _("1 meter") if count == 1 else _("{count} meters", count=count)
 
 
 def _percent(share: float) -> str:

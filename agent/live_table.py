@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.columns import columns
 from agent.findings import printable
 from agent.ledger_file import LedgerReader
 from agent.record import RecordError, parse
 from agent.timeline import milliseconds
+from config.cause_words import cause_words
 from config.language import _
 
 _LOOKED_AT = 200
@@ -48,7 +50,7 @@ def sealed_rows(reader: LedgerReader, meter: str, now_ms: int) -> list[Row]:
         fields = _fields(payload)
         if fields.get("kind") == "gap" and fields["state"] == "opened" and not looked:
             age_s = max(0, now_ms - milliseconds(fields["since"])) // 1000
-            why = _("not read: {cause}", cause=fields["cause"].replace("_", " "))
+            why = _("not read: {cause}", cause=cause_words(fields["cause"]))
             return [Row(meter, "", why, "bad", fields["since"], age_s)]
         if fields.get("kind") == "reading":
             age_s = max(0, now_ms - milliseconds(fields["time"])) // 1000
@@ -65,21 +67,20 @@ def _fields(payload: bytes) -> Mapping[str, Any]:
 
 def _shown(value: Mapping[str, str]) -> str:
     if "value" not in value:
-        return _("no value: {cause}", cause=value.get("cause", "").replace("_", " "))
+        return _("no value: {cause}", cause=cause_words(value.get("cause", "")))
     return value["value"] if value["unit"] == "1" else f"{value['value']} {value['unit']}"
 
 
 def _quality(value: Mapping[str, str]) -> str:
     quality = value.get("quality", "good")
-    return f"{quality}: {value['cause'].replace('_', ' ')}" if quality == "uncertain" else quality
+    return f"{_(quality)}: {cause_words(value['cause'])}" if quality == "uncertain" else _(quality)
 
 
 def table(rows: Sequence[Row], height: int) -> list[str]:
     """The rows as a table no higher than a terminal; what has no room is counted."""
     lines = [(_("METER"), _("QUANTITY"), _("VALUE"), _("QUALITY"), _("AGE"))]
     lines += [(row.meter, row.quantity, row.shown, row.quality, f"{row.age_s} s" if row.age_s >= 0 else "") for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    made = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    made = columns(lines)
     if len(made) > height > 3:
         made = [*made[: height - 1], _("and {count} more: name the meters that you want to see", count=len(made) - height + 1)]
     return made

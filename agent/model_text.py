@@ -6,9 +6,15 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from config.language import _
+from agent.columns import columns
+from config.language import N_, _
 from config.model import TRUST_WORDS, MeterModel, ModelFile, Point, Watch
 from config.protocols import PROTOCOLS
+
+_MEDIA = (
+    *(N_("electricity"), N_("water"), N_("heat"), N_("cooling"), N_("gas"), N_("steam"), N_("compressed_air"), N_("oil")),
+    *(N_("pulse"), N_("other")),
+)
 
 
 def described(file: ModelFile, where: str) -> str:
@@ -17,20 +23,32 @@ def described(file: ModelFile, where: str) -> str:
     words = TRUST_WORDS[model.trust.level]
     title = PROTOCOLS[model.protocol].title
     lines = [
-        f"{model.model}, revision {model.revision}: {model.maker} {model.product}",
-        f"  {model.medium}, {title}{_port(model)}",
-        f"  file    {where}",
+        _(
+            "{model}, revision {revision}: {maker} {product}",
+            model=model.model,
+            revision=model.revision,
+            maker=model.maker,
+            product=model.product,
+        ),
+        f"  {_(model.medium)}, {title}{_port(model)}",
+        _("  file    {where}", where=where),
         f"  SHA-256 {file.digest}",
-        f"  trust   {model.trust.level}: {words}",
-        *(f"    source    {source.kind}: {source.url}" for source in model.trust.sources),
-        *(f"    open      {question}" for question in model.trust.questions),
+        _("  trust   {level}: {words}", level=model.trust.level, words=_(words)),
+        *(_("    source    {kind}: {url}", kind=source.kind, url=source.url) for source in model.trust.sources),
+        *(_("    open      {question}", question=question) for question in model.trust.questions),
     ]
     for title, watches in ((_("says who it is"), model.identity), (_("settings that are watched"), model.attest)):
         lines += [f"  {title}: {', '.join(watch.name for watch in watches)}"] if watches else []
     lines += ["", *_table(_point_row(point) for point in model.points)]
     lines += ["", *(f"  {note}" for note in model.notes)] if model.notes else []
     count = len(model.examples)
-    lines += ["", f"  {count} example{'s' * (count != 1)}: {'; '.join(example.origin for example in model.examples)}"]
+    origins = "; ".join(example.origin for example in model.examples)
+    lines += [
+        "",
+        _("  1 example: {origins}", origins=origins)
+        if count == 1
+        else _("  {count} examples: {origins}", count=count, origins=origins),
+    ]
     return "\n".join(lines)
 
 
@@ -52,16 +70,15 @@ def _point_row(point: Point) -> tuple[str, ...]:
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    made = [("QUANTITY", "UNIT", "WHERE", "SCALE", "RATIO", ""), *rows]
-    widths = [max(len(row[column]) for row in made) for column in range(len(made[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in made]
+    made = [(_("QUANTITY"), _("UNIT"), _("WHERE"), _("SCALE"), _("RATIO"), ""), *rows]
+    return [f"  {line}" for line in columns(made)]
 
 
 def differences(ours: MeterModel, other: MeterModel) -> Iterator[str]:
     """What one model says otherwise than another one, in words."""
     for name, one, two in (("protocol", ours.protocol, other.protocol), ("medium", ours.medium, other.medium)):
         if one != two:
-            yield f"{name}: {one}, there {two}"
+            yield _("{name}: {one}, there {two}", name=name, one=one, two=two)
     for kind in ("identity", "attest"):
         yield from _named(kind, {each.name: _watch(each) for each in getattr(ours, kind)}, getattr(other, kind))
     here = {point.quantity: _point(point) for point in ours.points}
@@ -81,16 +98,16 @@ def _parts(here: dict[str, str], there: dict[str, str]) -> Iterator[str]:
         elif name not in here:
             yield _("{name}: only there ({there})", name=name, there=there[name])
         elif here[name] != there[name]:
-            yield f"{name}: {here[name]}; there {there[name]}"
+            yield _("{name}: {here}; there {there}", name=name, here=here[name], there=there[name])
 
 
 def _watch(watch: Watch) -> str:
-    expect = f", expected {', '.join(watch.expect)}" if watch.expect else ""
+    expect = _(", expected {values}", values=", ".join(watch.expect)) if watch.expect else ""
     return place_words(watch.at) + expect
 
 
 def _point(point: Point) -> str:
     parts = [place_words(point.at), *(f"+ {place_words(part.at)}" for part in getattr(point, "plus", ()))]
-    parts += [f"scale {point.scale.normalize():f}"] if point.scale != Decimal(1) else []
-    parts += [f"ratio {point.ratio}"] if point.ratio != "none" else []
+    parts += [_("scale {scale}", scale=f"{point.scale.normalize():f}")] if point.scale != Decimal(1) else []
+    parts += [_("ratio {ratio}", ratio=point.ratio)] if point.ratio != "none" else []
     return ", ".join(parts)

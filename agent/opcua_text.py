@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from agent.findings import printable
 from agent.opcua_certificate import OwnCertificate, fingerprint_of
 from agent.opcua_trust import TrustedServer
+from config.cause_words import cause_words
 from config.language import N_, _
 from config.opcua_rules import DEPRECATED
 from config.opcua_units import quantities_in
@@ -35,7 +36,7 @@ def offers_text(offers: Sequence[Offer], link: Link) -> str:
         notes += ["<- site.yaml"] if is_asked_for(offer, link) else []
         lines.append(f"  {one_line(offer.policy):<22} {offer.mode:<15} {', '.join(notes)}".rstrip())
     logins = dict.fromkeys(login for offer in offers for login in offer.logins)
-    return "\n".join([*lines, _("It lets in: {logins}", logins=", ".join(logins) or "nobody")])
+    return "\n".join([*lines, _("It lets in: {logins}", logins=", ".join(logins) or _("nobody"))])
 
 
 def is_asked_for(offer: Offer, link: Link) -> bool:
@@ -45,7 +46,10 @@ def is_asked_for(offer: Offer, link: Link) -> bool:
 
 def server_text(offer: Offer, now: datetime) -> str:
     """Who a server says it is, with its certificate as people compare it."""
-    lines = [_("Application URI  {server}", server=one_line(offer.server)), f"Name             {one_line(offer.name)}"]
+    lines = [
+        _("Application URI  {server}", server=one_line(offer.server)),
+        _("Name             {name}", name=one_line(offer.name)),
+    ]
     if not offer.certificate:
         return "\n".join([*lines, _("Certificate      none")])
     try:
@@ -54,8 +58,8 @@ def server_text(offer: Offer, now: datetime) -> str:
         return "\n".join([*lines, _("Certificate      damaged: it cannot be read")])
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     lines += [
-        f"Certificate      {one_line(certificate.subject.rfc4514_string())}",
-        f"  valid          {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+        _("Certificate      {subject}", subject=one_line(certificate.subject.rfc4514_string())),
+        _("  valid          {first:%Y-%m-%d} to {last:%Y-%m-%d}", first=first, last=last),
         f"  SHA-256        {grouped(fingerprint_of(offer.certificate))}",
         f"  SHA-1          {grouped(certificate.fingerprint(hashes.SHA1()).hex())}",  # noqa: S303 - what many servers show
     ]
@@ -80,7 +84,7 @@ def _doubts(certificate: x509.Certificate, server: str, now: datetime) -> Iterat
     if server not in uris:
         yield _(
             "it is made for {uris}, not for {server}: was the server renamed after it was made?",
-            uris=", ".join(uris) or "nobody",
+            uris=", ".join(uris) or _("nobody"),
             server=server,
         )
 
@@ -97,8 +101,8 @@ def changed_text(kept: TrustedServer, offer: Offer) -> str:
                 confirmed_by=one_line(kept.confirmed_by),
                 confirmed_at=kept.confirmed_at[:10],
             ),
-            f"  then  {one_line(kept.server)}  {grouped(kept.fingerprint) or 'no certificate'}",
-            f"  now   {one_line(offer.server)}  {grouped(new) or 'no certificate'}",
+            _("  then  {server}  {print}", server=one_line(kept.server), print=grouped(kept.fingerprint) or _("no certificate")),
+            _("  now   {server}  {print}", server=one_line(offer.server), print=grouped(new) or _("no certificate")),
             _("Was it installed anew or replaced? If nobody knows of that, somebody else may be answering in its place."),
         ]
     )
@@ -112,7 +116,7 @@ def own_text(own: OwnCertificate) -> str:
                 "At the server: put this gateway's certificate among the trusted ones "
                 "(mostly it lies among the rejected ones now)."
             ),
-            f"  file             {own.path}",
+            _("  file             {path}", path=own.path),
             _("  application URI  {application}", application=own.application),
             f"  SHA-256          {grouped(own.fingerprint)}",
             _("  valid until      {until:%Y-%m-%d}", until=own.until),
@@ -152,8 +156,8 @@ def described(each: Seen) -> str:
         return _("structure: not supported, look for its parts below it")
     kind = _("{type} list of {length}", type=each.type, length=each.length) if each.length is not None else each.type
     status = each.status or 0
-    doubt = f"   {cause_of(status).replace('_', ' ')}" if cause_of(status) else ""
+    doubt = f"   {cause_words(cause_of(status))}" if cause_of(status) else ""
     value = _("no value") if is_bad(status) else one_line(each.value)
-    unit = one_line(each.unit) or (f"unit {each.unit_id}" if each.unit_id else "")
+    unit = one_line(each.unit) or (_("unit {id}", id=each.unit_id) if each.unit_id else "")
     unknown = _(" (meterseal does not know this unit)") if each.unit_id and not quantities_in(each.unit_id) else ""
     return f"{kind}   {value} {unit}".rstrip() + unknown + doubt

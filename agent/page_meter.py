@@ -13,6 +13,7 @@ from agent.page_html import Html, element
 from agent.page_overview import document, local, pairs, table
 from agent.page_past import Day
 from agent.page_trend import bars, legend, line
+from config.cause_words import cause_words
 from config.language import _
 
 Fields = Mapping[str, Any]
@@ -64,7 +65,7 @@ def _values(seen: MeterSeen, zone: tzinfo, language: str) -> list[Html]:
     for every_ms, (n, fields) in sorted(seen.newest.items(), reverse=True):
         rows: list[Sequence[str]] = []
         for value in fields["values"]:
-            shown = value.get("value", value.get("cause", "").replace("_", " "))
+            shown = value.get("value", cause_words(value.get("cause", "")))
             link = element("a", shown, href=f"/record/{n}/{value['quantity']}?lang={language}")
             unit = value.get("unit", "")
             doubt = f": {value['cause'].replace('_', ' ')}" if "value" in value and "cause" in value else ""

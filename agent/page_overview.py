@@ -16,6 +16,7 @@ from agent.page_html import Html, element, joined
 from agent.page_words import LANGUAGES
 from agent.status import MeterStatus, Status
 from agent.status_text import delivery_text
+from config.cause_words import cause_words
 from config.language import _
 from config.zone import zone_of
 
@@ -150,7 +151,7 @@ def _troubles(seen: Seen) -> Iterator[Html]:
     for meter in status.meters:
         for gap in meter.gaps:
             since, every = local(gap.since, zone), f" ({interval(gap.every_ms)})" if len(meter.every_ms) > 1 else ""
-            cause = gap.cause.replace("_", " ")
+            cause = cause_words(gap.cause)
             what = f"{_('no reading since')} {since}{every}: {cause}, {gap.missed} {_('polls missed')}"
             yield _trouble(meter.meter, what, code_of_cause(gap.cause))
         if meter.doubt:

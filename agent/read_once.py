@@ -9,6 +9,7 @@ from agent.clock import stamp
 from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.reading import meter_number, serial_in, values_of
+from config.cause_words import cause_words
 from config.language import _
 from config.model import Watch
 from drivers import Exchange
@@ -42,9 +43,7 @@ async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tupl
     width = max(len(value.quantity) for value in values)
     for value in values:
         shown = (
-            f"{value.value} {value.unit}"
-            if value.value is not None
-            else _("no value: {cause}", cause=value.cause.replace("_", " "))
+            f"{value.value} {value.unit}" if value.value is not None else _("no value: {cause}", cause=cause_words(value.cause))
         )
         doubt = f"   ({value.quality}: {value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
         lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())

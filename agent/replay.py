@@ -105,7 +105,9 @@ def _frames(fields: Mapping[str, Any], driver: Driver, framing: str, done: Repla
         request, answer = bytes.fromhex(frame["request"]), bytes.fromhex(frame["answer"])
         now = _fault(driver, request, answer, framing)
         if now != then:
-            yield Difference(fields["n"], fields["meter"]["id"], f"frame {number}", then or "taken", now or "taken")
+            yield Difference(
+                fields["n"], fields["meter"]["id"], _("frame {number}", number=number), then or "taken", now or "taken"
+            )
 
 
 def _fault(driver: Driver, request: bytes, answer: bytes, framing: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.account import MeterAccount, Tally, interval
 from agent.anchors import Anchor
+from agent.columns import filled
 from agent.findings import CLASSES, Findings, printable
 from config.language import N_, _
 
@@ -139,7 +140,7 @@ class Report:
         """The report for a person: findings, what is there, completeness, what was not checked, verdict."""
         code = " [MS-403]" if self.exit_code == 1 else ""
         parts = [self._findings_text(), self._log_text(), self._completeness_text(), self._limits_text()]
-        return printable("\n\n".join(part for part in parts if part) + f"\n\nVERDICT  {self.verdict}{code}\n")
+        return printable("\n\n".join(part for part in parts if part) + f"\n\n{_('VERDICT')}  {self.verdict}{code}\n")
 
     def _findings_text(self) -> str:
         lines: list[str] = []
@@ -149,12 +150,12 @@ class Report:
             lines += [f"{kind}  {_plural(self.findings.counts[kind], 'finding')}. {_(CLASSES[kind].means)}"]
             lines += [f"    {found}" for found in self.findings.kept[kind]]
             more = self.findings.counts[kind] - len(self.findings.kept[kind])
-            lines += [_("    and {more} more", more=more)] if more else []
+            lines += [_("    and {count} more", count=more)] if more else []
             lines += [_("    What to do: {then}", then=_(CLASSES[kind].then))]
         return "\n".join(lines)
 
     def _log_text(self) -> str:
-        return "\n".join(f"{name:<11}{text}" for name, text in self.rows())
+        return "\n".join(f"{filled(_(name), 11)}{text}" for name, text in self.rows())
 
     def rows(self) -> list[tuple[str, str]]:
         """What the log holds, as names and sentences for a person."""
@@ -164,8 +165,13 @@ class Report:
         outside = _plural(self.outside, "checkpoint") if self.outside else _("no checkpoint")
         confirmed = _("confirmed by --key") if self.confirmed else _("NOT CONFIRMED")
         rows = [
-            ("gateway", self.gateway or "unknown"),
-            ("records", f"{self.records}, {_span(self.time_from, self.time_to)}" if self.records else "0"),
+            ("gateway", self.gateway or _("unknown")),
+            (
+                "records",
+                _("{records}, {first} to {last}", records=self.records, first=self.time_from, last=self.time_to)
+                if self.records
+                else "0",
+            ),
             ("meters", str(len(self.meters))),
             ("readings", _("not looked at (--fast)") if self.fast else str(total.read)),
             (
@@ -186,7 +192,7 @@ class Report:
                 "key",
                 _(
                     "{key} {confirmed}, {plural} in this log",
-                    key=self.key or "none",
+                    key=self.key or _("none"),
                     confirmed=confirmed,
                     plural=_plural(self.keys, "key"),
                 ),
@@ -208,6 +214,9 @@ class Report:
                 ("unsigned", _("{plural} with additions in `x`, which nobody signed", plural=_plural(self.with_x, "record")))
             )
         return rows
+
+    def _span(self) -> str:
+        return _("{records}, {first} to {last}", records=self.records, first=self.time_from, last=self.time_to)
 
     def _gone_text(self) -> str:
         """What is gone, as signed records state it."""
@@ -267,10 +276,29 @@ class Report:
 
     def _completeness_text(self) -> str:
         lines = [line for account in self.meters.values() for line in _account_lines(account)]
-        return "" if self.fast or not lines else "\n".join(["COMPLETENESS", *lines])
+        return "" if self.fast or not lines else "\n".join([_("COMPLETENESS"), *lines])
 
     def _limits_text(self) -> str:
         return "\n".join([_("NOT CHECKED"), *(f"  {_(what)}" for what in NOT_CHECKED)])
+
+
+# What stands in front of what the log holds.
+ROWS = (
+    *(N_("gateway"), N_("records"), N_("meters"), N_("readings"), N_("gaps"), N_("life"), N_("grade"), N_("starts")),
+    *(N_("checkpoint"), N_("outside"), N_("anchored"), N_("key"), N_("gone"), N_("unproven"), N_("unsigned")),
+)
+_COUNTED = {
+    "finding": (N_("1 finding"), N_("{count} findings")),
+    "checkpoint": (N_("1 checkpoint"), N_("{count} checkpoints")),
+    "poll": (N_("1 poll"), N_("{count} polls")),
+    "key": (N_("1 key"), N_("{count} keys")),
+    "record": (N_("1 record"), N_("{count} records")),
+    "reading": (N_("1 reading"), N_("{count} readings")),
+    "alarm": (N_("1 alarm"), N_("{count} alarms")),
+    "replacement": (N_("1 replacement"), N_("{count} replacements")),
+    "value": (N_("1 value"), N_("{count} values")),
+    "spot": (N_("1 spot reading"), N_("{count} spot readings")),
+}
 
 
 def _span(first: object, last: object) -> str:
@@ -278,22 +306,12 @@ def _span(first: object, last: object) -> str:
 
 
 def _plural(count: int, what: str) -> str:
-    one, several = _COUNTED[what]
-    return _(one if count == 1 else several, count=count)
+    one, many = _COUNTED[what]
+    return _(one) if count == 1 else _(many, count=count)
 
 
-_COUNTED = {
-    "alarm": (N_("{count} alarm"), N_("{count} alarms")),
-    "checkpoint": (N_("{count} checkpoint"), N_("{count} checkpoints")),
-    "finding": (N_("{count} finding"), N_("{count} findings")),
-    "key": (N_("{count} key"), N_("{count} keys")),
-    "poll": (N_("{count} poll"), N_("{count} polls")),
-    "reading": (N_("{count} reading"), N_("{count} readings")),
-    "record": (N_("{count} record"), N_("{count} records")),
-    "replacement": (N_("{count} replacement"), N_("{count} replacements")),
-    "spot": (N_("{count} spot reading"), N_("{count} spot readings")),
-    "value": (N_("{count} value"), N_("{count} values")),
-}
+def _serial(account: MeterAccount) -> str:
+    return _("serial {serial}, {model}", serial=account.serial or _("not known"), model=account.model)
 
 
 def _account_lines(account: MeterAccount) -> list[str]:
@@ -305,10 +323,17 @@ def _account_lines(account: MeterAccount) -> list[str]:
         expected=total.expected,
         completeness=total.completeness,
     )
-    lines = [f"{account.id:<12}{read}   serial {account.serial or 'not known'}, {account.model}"]
+    lines = [f"{account.id:<12}{read}   {_serial(account)}"]
     if len(account.schedules) > 1:
         lines += [
-            f"{'':<12}  every {interval(every_ms)}: {tally.read}/{tally.expected}, {tally.completeness} %"
+            " " * 12
+            + _(
+                "  every {span}: {read}/{expected}, {percent} %",
+                span=interval(every_ms),
+                read=tally.read,
+                expected=tally.expected,
+                percent=tally.completeness,
+            )
             for every_ms, tally in sorted(account.schedules.items())
         ]
     return lines

@@ -44,7 +44,7 @@ def report_page(report: Report, verified: Verified) -> str:
         _table(_verified(verified)),
         *_findings(report),
         f"<h2>{_text(_('What the log holds'))}</h2>",
-        _table(report.rows()),
+        _table([(_(name), text) for name, text in report.rows()]),
         *_meters(report),
         f"<h2>{_text(_('What was not checked'))}</h2>",
         "<ul>" + "".join(f"<li>{_text(_(what))}</li>" for what in NOT_CHECKED) + "</ul>",

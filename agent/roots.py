@@ -76,7 +76,7 @@ class Roots:
         except CheckpointError as error:
             self._findings.add("CHECKPOINT", None, f"{name}: {error}")
             return None
-        return _Note(text, claim, f"{name} (size {claim.size})")
+        return _Note(text, claim, _("{name} (size {size})", name=name, size=claim.size))
 
     def wanted(self, size: int) -> bool:
         """Whether a checkpoint waits for this many records."""

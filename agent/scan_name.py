@@ -185,7 +185,12 @@ def fit_of(
             matches = told in watch.expect
             proven = proven or matches
             score += _PROVES if matches else _CONTRADICTS
-            why.append(f"its {name} is {told}" + ("" if matches else f", not {' or '.join(watch.expect)}"))
+            expected = _(" or ").join(watch.expect)
+            why.append(
+                _("its {name} is {told}", name=name, told=told)
+                if matches
+                else _("its {name} is {told}, not {expected}", name=name, told=told, expected=expected)
+            )
         else:
             score += 1.0 if told else -1.0
     score, proven = _said(model, met, score, proven, why)

@@ -100,13 +100,13 @@ def meter_lines(
 
 
 def _trusted(each: Named) -> str:
-    also = f"; or {', '.join(each.others)}" if each.others else ""
+    also = _("; or {others}", others=", ".join(each.others)) if each.others else ""
     return _one_line(f"{_(each.sure)}: {'; '.join(each.why)}{also}")
 
 
 def _who(met: Met) -> str:
-    speed = f" at {met.baud} {met.character}" if met.baud else ""
-    return f"address {met.address or '(none)'} ({met.protocol}){speed}"
+    speed = _(" at {baud} {character}", baud=met.baud, character=met.character) if met.baud else ""
+    return _("address {address} ({protocol}){speed}", address=met.address or _("(none)"), protocol=met.protocol, speed=speed)
 
 
 def _id(met: Met, link: str, used: set[str]) -> str:

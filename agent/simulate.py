@@ -206,7 +206,7 @@ def _carried(plant: Plant, name: str, models: Mapping[str, ModelFile]) -> str:
     told = []
     for protocol, baud in dict.fromkeys(meters or [("modbus", listen.baud)]):
         title = spoken(protocol, listen.frames)
-        told.append(f"{title} at {baud} baud" if baud else title)
+        told.append(_("{title} at {baud} baud", title=title, baud=baud) if baud else title)
     return ", ".join(told)
 
 

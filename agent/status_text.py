@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
 from agent.account import UNTOLD, interval
+from agent.columns import columns, filled
 from agent.faults import code_of_cause, with_code
 from agent.findings import printable
 from agent.status import MeterStatus, OpenGap, Status
+from config.cause_words import cause_words
 from config.language import _
 from config.zone import zone_of
 
@@ -41,19 +43,19 @@ def notes(status: Status) -> dict[str, str]:
 
 def _note(meter: MeterStatus, zone: tzinfo, today: str) -> str:
     if not meter.gaps:
-        doubt = _("not evidence grade: {doubt}", doubt=meter.doubt.replace("_", " ")) if meter.doubt else ""
+        doubt = _("not evidence grade: {doubt}", doubt=cause_words(meter.doubt)) if meter.doubt else ""
         return doubt if meter.n is not None else _("not read yet")
     return "; ".join(_gap(gap, zone, today, which=len(meter.every_ms) > 1) for gap in meter.gaps)
 
 
 def _gap(gap: OpenGap, zone: tzinfo, today: str, *, which: bool) -> str:
-    polls = f"{gap.missed} poll" + "s" * (gap.missed != 1)
-    every = f" every {interval(gap.every_ms)}" if which else ""
+    polls = _("1 poll") if gap.missed == 1 else _("{count} polls", count=gap.missed)
+    every = _(" every {span}", span=interval(gap.every_ms)) if which else ""
     told = _(
         "no reading{every} since {moment}: {cause}, {polls} missed",
         every=every,
         moment=_moment(gap.since, zone, today),
-        cause=gap.cause.replace("_", " "),
+        cause=cause_words(gap.cause),
         polls=polls,
     )
     return with_code(told, code_of_cause(gap.cause))
@@ -61,11 +63,11 @@ def _gap(gap: OpenGap, zone: tzinfo, today: str, *, which: bool) -> str:
 
 def _readings(status: Status) -> list[str]:
     words = notes(status)
-    rows: list[tuple[str, ...]] = [("METER", "VALUES", "AGE", "RECORD", "")]
+    rows: list[tuple[str, ...]] = [(_("METER"), _("VALUES"), _("AGE"), _("RECORD"), "")]
     for each in status.meters:
         age = "" if each.age_s is None else f"{each.age_s} s"
         rows.append((each.meter, "  ".join(each.values), age, "" if each.n is None else str(each.n), words[each.meter]))
-    return _table(rows)
+    return columns(rows)
 
 
 def _today(status: Status, zone: tzinfo) -> list[str]:
@@ -73,7 +75,10 @@ def _today(status: Status, zone: tzinfo) -> list[str]:
         return []
     today = _day(status.until, zone)
     rows: list[tuple[str, ...]] = [
-        ("TODAY", "READ", "DUE", "%", "", "AVAILABLE", "ANSWER", "P99", "DAMAGED", "SILENT", _("LAST READING"), "")
+        (
+            *(_("TODAY"), _("READ"), _("DUE"), "%", "", _("AVAILABLE"), _("ANSWER"), "P99", _("DAMAGED"), _("SILENT")),
+            *(_("LAST READING"), ""),
+        )
     ]
     rows += [_day_row(each, zone, today) for each in status.meters]
     if any(each.today.low for each in status.meters) or any(each.today.missed for each in status.meters):
@@ -84,7 +89,7 @@ def _today(status: Status, zone: tzinfo) -> list[str]:
     sealed = _(
         "ANSWER, P99: half of the answers, and 99 of 100, had come within this time. All of it is taken from sealed records."
     )
-    return [*_table(rows, right=(1, 2, 3, 5, 6, 7, 8, 9)), f"{told}{cut}.", sealed]
+    return [*columns(rows, right=(1, 2, 3, 5, 6, 7, 8, 9)), f"{told}{cut}.", sealed]
 
 
 def _day_row(each: MeterStatus, zone: tzinfo, today: str) -> tuple[str, ...]:
@@ -96,20 +101,20 @@ def _day_row(each: MeterStatus, zone: tzinfo, today: str) -> tuple[str, ...]:
         str(day.read),
         str(day.expected),
         day.completeness_percent or "-",
-        "LOW" if day.low else "",
+        _("LOW") if day.low else "",
         f"{day.available_percent} %" if day.available_percent else "-",
         "-" if day.answer_ms_p50 is None else f"{day.answer_ms_p50} ms",
         "-" if day.answer_ms_p99 is None else f"{day.answer_ms_p99} ms",
         str(day.frames_damaged),
         str(day.frames_silent),
-        _moment(each.read_at, zone, today) if each.read_at else "never",
+        _moment(each.read_at, zone, today) if each.read_at else _("never"),
         "; ".join(filter(None, (", ".join(missed), ", ".join(faults)))),
     )
 
 
 def _lines(status: Status) -> list[str]:
     live: Mapping[str, Any] = (status.live or {}).get("links", {})
-    rows: list[tuple[str, ...]] = [("LINE", "BUSY", *(("NOW", "WAITING", "OVERRUNS") if live else ()))]
+    rows: list[tuple[str, ...]] = [(_("LINE"), _("BUSY"), *((_("NOW"), _("WAITING"), _("OVERRUNS")) if live else ()))]
     for line in status.lines:
         now = live.get(line.line, {})
         told = (f"{now.get('busy_percent', '-')} %", str(now.get("waiting", "-")), str(now.get("overruns", "-"))) if live else ()
@@ -121,29 +126,20 @@ def _lines(status: Status) -> list[str]:
         said += [
             _("NOW, WAITING (polls), OVERRUNS (polls since the start that the line had no time for): told by the running agent.")
         ]
-    return [*_table(rows, right=(1, 2, 3, 4)), *said]
+    return [*columns(rows, right=(1, 2, 3, 4)), *said]
 
 
 def _agent(status: Status) -> list[str]:
-    lines = [f"agent       {_('running') if status.running else with_code(_('not running'), 'MS-902')}"]
+    lines = [f"{filled(_('agent'), 11)} {_('running') if status.running else with_code(_('not running'), 'MS-902')}"]
     lines.append(
         _("ledger      {records} records, checkpoint over {checkpoint}", records=status.records, checkpoint=status.checkpoint)
     )
     if status.room:
-        lines.append(f"{_('room'):<11} {status.room.text()}")
+        lines.append(f"{filled(_('room'), 11)} {status.room.text()}")
     for name, count in status.delivered.items():
         lines.append(f"{name:<11} {delivery_text(count, status.records)}")
         lines += [f"{'':<11} {words}" for words in status.delivery.get(name, ())]
     return lines
-
-
-def _table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(_cell(row[i], widths[i], right=i in right) for i in range(len(widths))).rstrip() for row in rows]
-
-
-def _cell(text: str, width: int, *, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
 
 
 def _local(time: str, zone: tzinfo) -> datetime:

@@ -230,7 +230,9 @@ class Search:
         if fields["kind"] == "meter":
             self._story.problems += self._evidence.declare(n, fields, base64url(leaf))
         else:
-            self._story.problems += [(kind, f"record {n}: {what}") for kind, what in self._evidence.identity(fields)]
+            self._story.problems += [
+                (kind, _("record {n}: {what}", n=n, what=what)) for kind, what in self._evidence.identity(fields)
+            ]
 
     def _judge(self) -> None:
         """The reading itself, by the keys and declarations in force."""

@@ -20,13 +20,20 @@ def node_of(declaration: Declaration | None, quantity: str, frames: Frames) -> s
     point = declaration.points.get(quantity) if declaration else None
     if declaration is None or declaration.target is None or not isinstance(point, OpcuaPoint):
         return ""
-    element = "" if point.at.index is None else f" element {point.at.index}"
+    element = "" if point.at.index is None else _(" element {index}", index=point.at.index)
     try:
         told = data_value(declaration.target, frames.asked, point, frames.usable)
     except (KeyError, NoValue):
-        return f"node {point.at.node}{element}"
+        return _("node {node}{element}", node=point.at.node, element=element)
     times = _("source time {time}, server time {time_2}", time=_time(told.source), time_2=_time(told.server))
-    return f"node {point.at.node}{element}, {_type(told.value)}, status {told.status:08X}, {times}"
+    return _(
+        "node {node}{element}, {type}, status {status:08X}, {times}",
+        node=point.at.node,
+        element=element,
+        type=_type(told.value),
+        status=told.status,
+        times=times,
+    )
 
 
 def _type(value: Variant | None) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 
+from agent.columns import filled
 from agent.cosignature import said_to_have_cosigned
 from agent.declaration import Fields, Frames, frames_of
 from agent.findings import CannotCheck, printable
 from agent.story import Story
 from agent.trace_server import node_of
 from agent.working import Place, marked, places, working_or_why
+from config.cause_words import cause_words
 from config.language import N_, _
 from drivers.formula import plain
 
@@ -55,29 +57,31 @@ def trace_text(story: Story, quantity: str | None = None, zone: tzinfo = UTC) ->
                 "record {n} does not state {quantity}; it states {stated}",
                 n=story.n,
                 quantity=quantity,
-                stated=stated or "nothing",
+                stated=stated or _("nothing"),
             )
         )
     frames = frames_of(story.fields, story.declaration)
     sections: list[Section] = [
-        ("VALUE", [_value(value) for value in values] + [_when(story, zone), _grade(story.fields)]),
-        ("1 METER", list(_meter(story))),
-        ("2 FRAME", list(_frames(story, frames, values))),
-        ("3 COMPUTE", [line for value in values for line in _compute(story, value, frames)]),
-        *([("CHANGES", list(_changes(story.fields["changes"], values)))] if "changes" in story.fields else []),
-        ("4 CLOCK", list(_clock(story))),
-        ("5 SIGNED", [_signed(story)]),
-        ("6 LOG", list(_log(story))),
+        (_("VALUE"), [_value(value) for value in values] + [_when(story, zone), _grade(story.fields)]),
+        (_("1 METER"), list(_meter(story))),
+        (_("2 FRAME"), list(_frames(story, frames, values))),
+        (_("3 COMPUTE"), [line for value in values for line in _compute(story, value, frames)]),
+        *([(_("CHANGES"), list(_changes(story.fields["changes"], values)))] if "changes" in story.fields else []),
+        (_("4 CLOCK"), list(_clock(story))),
+        (_("5 SIGNED"), [_signed(story)]),
+        (_("6 LOG"), list(_log(story))),
         (
-            "7 AROUND",
-            [_neighbour("before", story.before), _neighbour("after", story.after)] if story.size else [_("not at hand")],
+            _("7 AROUND"),
+            [_neighbour(_("before"), story.before), _neighbour(_("after"), story.after)] if story.size else [_("not at hand")],
         ),
-        ("UNSIGNED", [_unsigned(story.fields)]),
+        (_("UNSIGNED"), [_unsigned(story.fields)]),
     ]
     if story.problems:
-        sections.append(("WRONG", [f"{kind}: {what}" for kind, what in story.problems]))
-    sections.append(("VERDICT", [verdict_of(story)]))
-    lines = [f"{'' if index else title:<10} {line}".rstrip() for title, inner in sections for index, line in enumerate(inner)]
+        sections.append((_("WRONG"), [f"{kind}: {what}" for kind, what in story.problems]))
+    sections.append((_("VERDICT"), [verdict_of(story)]))
+    lines = [
+        f"{filled('' if index else title, 10)} {line}".rstrip() for title, inner in sections for index, line in enumerate(inner)
+    ]
     return printable("\n".join(lines) + "\n")
 
 
@@ -104,7 +108,7 @@ def verdict_of(story: Story) -> str:
 
 
 def _value(value: Fields) -> str:
-    quality = f"{value['quality']}: {value['cause'].replace('_', ' ')}" if "quality" in value else "good"
+    quality = f"{_(value['quality'])}: {cause_words(value['cause'])}" if "quality" in value else _("good")
     stated = f"{value['value']} {value.get('unit', '')}".strip() if "value" in value else _("no value")
     return f"{stated}   {value['quantity']}   {quality}"
 
@@ -152,14 +156,14 @@ def _meter(story: Story) -> Iterator[str]:
         revision=declared["revision"],
         trust=declared["trust"],
     )
-    yield f"{model}, {ratios or 'no transformer ratio'}"
+    yield f"{model}, {ratios or _('no transformer ratio')}"
     place = declared["place"] or _("no place stated")
     yield _("{place}, {reached}, read every {interval} s", place=place, reached=_reached(declared), interval=_interval(story))
     at_hand = _("at hand and the one declared") if declaration.target else _("NOT USABLE, see WRONG")
     yield _(
         "declared in record {n}, hash {leaf}",
         n=declaration.n,
-        leaf=_("the same") if declaration.leaf == source["declared"] else "ANOTHER",
+        leaf=_("the same") if declaration.leaf == source["declared"] else _("ANOTHER"),
     )
     yield _("model file {digest}… {at_hand}", digest=declared["digest"][:16], at_hand=at_hand)
 
@@ -167,9 +171,10 @@ def _meter(story: Story) -> Iterator[str]:
 def _reached(declared: Fields) -> str:
     """The link, and who or what on it: an address, or the server behind which the meter is."""
     if not (server := declared.get("server")):
-        return f"{declared['link']} address {declared['address'] or 'none'}"
+        return _("{link} address {address}", link=declared["link"], address=declared["address"] or _("none"))
     uri, certificate = server.get("uri", _("of unknown name")), server.get("certificate", "")
-    return f"{declared['link']}, server {uri}, {f'certificate {certificate[:16]}…' if certificate else 'no certificate'}"
+    shown = _("certificate {beginning}…", beginning=certificate[:16]) if certificate else _("no certificate")
+    return _("{link}, server {uri}, {certificate}", link=declared["link"], uri=uri, certificate=shown)
 
 
 def _interval(story: Story) -> str:
@@ -183,17 +188,19 @@ def _frames(story: Story, frames: Frames, values: list[Fields]) -> Iterator[str]
     for index, (request, answer, fault) in enumerate(zip(frames.requests, frames.answers, frames.faults, strict=True)):
         if not fault and not any(place.answer == index for place in read):
             continue
-        yield f"asked     {request.hex(' ')}"
+        yield _("asked     {request}", request=request.hex(" "))
         shown = marked(answer, index, read if not fault else list[Place]())
-        yield f"answered  {shown or 'nothing'}   {story.fields['frames'][index]['ms']} ms   {_state(story, index, fault, wrong)}"
+        ms = story.fields["frames"][index]["ms"]
+        state = _state(story, index, fault, wrong)
+        yield _("answered  {shown}   {ms} ms   {state}", shown=shown or _("nothing"), ms=ms, state=state)
     if not read:
         yield _("no good frame holds this value")
 
 
 def _state(story: Story, index: int, fault: str, wrong: set[str]) -> str:
     if fault:
-        return _("FAULT {fault}: evidence of a failed try, no value comes from it", fault=fault.replace("_", " "))
-    if f"frame {index}" in wrong:
+        return _("FAULT {fault}: evidence of a failed try, no value comes from it", fault=cause_words(fault))
+    if _("frame {number}", number=index) in wrong:
         return _("WRONG, see below")
     if story.declaration is None or story.declaration.target is None:
         return _("not checked: no model at hand")
@@ -211,8 +218,9 @@ def _compute(story: Story, value: Fields, frames: Frames) -> Iterator[str]:
         return
     lines = working_or_why(formula, frames.usable)
     yield from (f"  {line}" for line in lines)
-    same = lines[-1].endswith(f"= {value['value']}") if "value" in value else "no value" in lines[-1]
-    yield f"  stated: {value.get('value', 'no value')}   {'SAME' if same else 'NOT THE SAME'}"
+    same = lines[-1].endswith(f"= {value['value']}") if "value" in value else _("no value") in lines[-1]
+    stated = value.get("value", _("no value"))
+    yield _("  stated: {stated}   SAME", stated=stated) if same else _("  stated: {stated}   NOT THE SAME", stated=stated)
 
 
 def _changes(changes: Fields, values: list[Fields]) -> Iterator[str]:
@@ -229,7 +237,7 @@ def _changes(changes: Fields, values: list[Fields]) -> Iterator[str]:
         if name in changes:
             yield text.format(count=changes[name])
     if "cause" in changes:
-        yield _("not all is followed: {cause}", cause=changes["cause"].replace("_", " "))
+        yield _("not all is followed: {cause}", cause=cause_words(changes["cause"]))
 
 
 def _clock(story: Story) -> Iterator[str]:
@@ -276,14 +284,18 @@ def _log(story: Story) -> Iterator[str]:
         "record {n} of {size}; hashes to the records next to it {wrong}",
         n=story.n,
         size=story.size,
-        wrong="WRONG" if wrong else "ok",
+        wrong=_("WRONG") if wrong else "ok",
     )
     cover = story.cover
     if cover is None:
         yield _("no checkpoint covers it yet")
         return
     whose = _("held elsewhere") if cover.outside else _("of the log itself")
-    state = f"WRONG: {cover.problem}" if cover.problem else _("inclusion proof of {proof} hashes ok", proof=len(cover.proof))
+    state = (
+        _("WRONG: {problem}", problem=cover.problem)
+        if cover.problem
+        else _("inclusion proof of {proof} hashes ok", proof=len(cover.proof))
+    )
     yield _("checkpoint of size {size} {whose}: {state}", size=cover.claim.size, whose=whose, state=state)
     for name, time in said_to_have_cosigned(cover.note):
         yield _("seen by {name} at {time}, by its line; `meterseal verify --witness` checks it", name=name, time=time)
@@ -293,7 +305,7 @@ def _neighbour(side: str, fields: Fields | None) -> str:
     if not fields:
         return _("{side}: no record of this meter", side=side)
     source = fields["meter"]
-    text = f"{side}: record {fields['n']}, count {source['count']}, {fields['kind']}"
+    text = _("{side}: record {n}, count {count}, {kind}", side=side, n=fields["n"], count=source["count"], kind=fields["kind"])
     if fields["kind"] == "gap":
         return _(
             "{text} {state}, {missed} missed since {since}: {cause}",
@@ -303,11 +315,11 @@ def _neighbour(side: str, fields: Fields | None) -> str:
             since=fields["since"],
             cause=fields["cause"],
         )
-    return f"{text} due {fields['due']}" if "due" in fields else text
+    return _("{text} due {due}", text=text, due=fields["due"]) if "due" in fields else text
 
 
 def _unsigned(fields: Fields) -> str:
     if "x" not in fields:
-        return "nothing"
+        return _("nothing")
     text = json.dumps(fields["x"], ensure_ascii=True)
-    return text if len(text) <= _MOST_UNSIGNED else f"{text[:_MOST_UNSIGNED]}… ({len(text)} characters)"
+    return text if len(text) <= _MOST_UNSIGNED else _("{text}… ({count} characters)", text=text[:_MOST_UNSIGNED], count=len(text))

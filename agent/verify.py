@@ -235,7 +235,9 @@ class _Audit:
             return self._expected - 1  # its kind's fields are malformed, which is a finding of its own
         expected = self._expected
         if stated > expected and not self._fill(stated):
-            missing = f"record {expected}" if stated == expected + 1 else f"records {expected} to {stated - 1}"
+            missing = _("record {n}", n=expected)
+            if stated > expected + 1:
+                missing = _("records {first} to {last}", first=expected, last=stated - 1)
             self.report.findings.add("SEQUENCE", stated, _("{missing} should come before it", missing=missing), _meter(fields))
         elif stated < expected:
             what = _("stands where record {expected} should stand", expected=expected)

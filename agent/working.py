@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from config.cause_words import cause_words
 from config.language import _
 from drivers.errors import FormulaError
 from drivers.formula import evaluate
@@ -70,7 +71,7 @@ def steps(formula: str, answers: Sequence[bytes]) -> list[str]:
     terms = _TERM.findall(formula)
     lines = [_term(term, answers) for term in terms]
     if len(terms) > 1:
-        lines.append(f"sum = {_result(formula, answers)}")
+        lines.append(_("sum = {result}", result=_result(formula, answers)))
     return lines
 
 
@@ -78,7 +79,7 @@ def _term(term: str, answers: Sequence[bytes]) -> str:
     factors = _FACTOR.findall(term)
     source = term[: len(term) - sum(len(factor) for factor in factors)]
     data = places(source)[0].of(answers) if places(source) else b""
-    text = f"{source}: bytes {data.hex(' ')} = {_result(source, answers)}"
+    text = _("{source}: bytes {data} = {result}", source=source, data=data.hex(" "), result=_result(source, answers))
     done = source
     for factor in factors:
         done += factor
@@ -97,7 +98,7 @@ def _number(factor: str, answers: Sequence[bytes]) -> str:
 
 def _result(formula: str, answers: Sequence[bytes]) -> str:
     outcome = evaluate(formula, answers)
-    return outcome.value if outcome.value is not None else _("no value ({cause})", cause=outcome.cause.replace("_", " "))
+    return outcome.value if outcome.value is not None else _("no value ({cause})", cause=cause_words(outcome.cause))
 
 
 def working_or_why(formula: str, answers: Sequence[bytes]) -> list[str]:

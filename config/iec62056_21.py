@@ -141,7 +141,10 @@ def _unit_findings(path: Path, point: Iec62056Point) -> Iterator[Finding]:
     if unit is None:
         return
     if unit not in UNITS:
-        yield path, f"{shown(unit)} is no unit that is known here.{did_you_mean(unit, UNITS)}".removesuffix(".")
+        yield (
+            path,
+            _("{unit} is no unit that is known here.{hint}", unit=shown(unit), hint=did_you_mean(unit, UNITS)).rstrip(".。"),
+        )
     elif kind_of(unit) != kind_of(point.unit):
         yield (
             path,

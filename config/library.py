@@ -73,7 +73,9 @@ def _protocol(document: Document) -> Protocol:
     name = top.get("protocol", "modbus")  # a file without one is told of the missing key like of any other
     if isinstance(name, str) and name not in PROTOCOLS and ("protocol",) not in document.refused:
         near = did_you_mean(name, PROTOCOLS) or _(" There are {protocols}.", protocols=", ".join(PROTOCOLS))
-        raise ConfigError([document.mistake(("protocol",), f"there is no protocol {shown(name)}.{near}".removesuffix("."))])
+        raise ConfigError(
+            [document.mistake(("protocol",), _("there is no protocol {name}.{hint}", name=shown(name), hint=near).rstrip(".。"))]
+        )
     return PROTOCOLS.get(str(name), PROTOCOLS["modbus"])
 
 

@@ -31,10 +31,10 @@ from config.scalar import Whole as Whole
 Finding = tuple[Path, str]
 
 TRUST_WORDS = {
-    "A": "maker's document and an independent implementation agree",
-    "B": "two independent implementations agree",
-    "C": "one source only: community",
-    "D": "contradicted or unconfirmed: community",
+    "A": N_("maker's document and an independent implementation agree"),
+    "B": N_("two independent implementations agree"),
+    "C": N_("one source only: community"),
+    "D": N_("contradicted or unconfirmed: community"),
 }
 
 ModelName = Annotated[

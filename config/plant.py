@@ -153,7 +153,9 @@ def _meter_findings(plant: Plant) -> Iterator[Finding]:
             if not accumulates(name):
                 yield ("meters", index, "start", name), _("{name} is no counter; write it under load or hold", name=name)
         if meter.on not in plant.listen:
-            message = f"{shown(meter.on)} is not under listen.{did_you_mean(meter.on, plant.listen)}".removesuffix(".")
+            message = _(
+                "{name} is not under listen.{hint}", name=shown(meter.on), hint=did_you_mean(meter.on, plant.listen)
+            ).rstrip(".。")
             yield ("meters", index, "on"), message
         for number, fault in enumerate(meter.faults):
             if sum((fault.every is not None, bool(fault.at), fault.chance is not None)) != 1:

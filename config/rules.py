@@ -182,12 +182,14 @@ def _called_twice(meter: Meter, other: Meter) -> str:
 
 def unknown_link(name: str, links: Mapping[str, object]) -> str:
     """The message for a link that the site file does not have."""
-    hint = did_you_mean(name, links) or f" There {'is' if len(links) == 1 else 'are'} {_some(links)}."
-    return f"there is no link {shown(name)}.{hint}".removesuffix(".")
+    hint = did_you_mean(name, links) or (
+        _(" There is {links}.", links=_some(links)) if len(links) == 1 else _(" There are {links}.", links=_some(links))
+    )
+    return _("there is no link {name}.{hint}", name=shown(name), hint=hint).rstrip(".。")
 
 
 def _some(names: Mapping[str, object]) -> str:
-    return ", ".join(shown(name) for name in list(names)[:8]) or "none"
+    return ", ".join(shown(name) for name in list(names)[:8]) or _("none")
 
 
 def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
@@ -220,7 +222,7 @@ def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
                     if opcua
                     else _("registers; write  at: {address: 72, type: f32}")
                 )
-                yield ("meters", index, "points", number, "at"), f"{meter.model} reads {example}"
+                yield ("meters", index, "points", number, "at"), _("{model} reads {example}", model=meter.model, example=example)
 
 
 def model_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence[Point]) -> Iterator[Finding]:
@@ -255,7 +257,7 @@ def _ratio_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence
             why = _("the meter applies the ratio itself ({model} tells primary values), it would count twice", model=meter.model)
         else:
             why = _("no value of {model} depends on a {kind} transformer", model=meter.model, kind=kind)
-        yield ("meters", index, key), f"{why}; take {key} out"
+        yield ("meters", index, key), _("{why}; take {key} out", why=why, key=key)
 
 
 def mqtt_findings(brokers: Sequence[tuple[int, Mqtt]]) -> Iterator[Finding]:

@@ -154,9 +154,14 @@ def unused_passwords(brokers: list[str], links: list[str]) -> list[Mistake]:
         _PASSWORD: [password_names(name)[0] for name in brokers],
         _OPCUA_PASSWORD: [opcua_password_names(name)[0] for name in links],
     }
-    whose = {_PASSWORD: "broker", _OPCUA_PASSWORD: _("OPC UA link with a user")}
+    whose = {_PASSWORD: _("broker"), _OPCUA_PASSWORD: _("OPC UA link with a user")}
     return [
-        _mistake(variable, f"the site file has no {whose[kind]} of that name.{did_you_mean(variable, names)}".removesuffix("."))
+        _mistake(
+            variable,
+            _("the site file has no {what} of that name.{hint}", what=whose[kind], hint=did_you_mean(variable, names)).rstrip(
+                ".。"
+            ),
+        )
         for kind, names in wanted.items()
         for variable in os.environ
         if (variable == kind or variable.startswith(f"{kind}_")) and variable not in names

@@ -198,7 +198,7 @@ def _hint_for(asked: Frame, frame: Frame) -> str:
 
 
 def _name(frame: Frame) -> str:
-    return f"{frame.address[::-1].hex().upper()} (type {frame.type:02X}H)"
+    return _("{address} (type {type:02X}H)", address=frame.address[::-1].hex().upper(), type=frame.type)
 
 
 # --- where a value stands -----------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ def _frame(frame: bytes) -> list[Piece]:
         _("any meter") if digits == "AA" * 7 else _("meter {digits}, low digits first", digits=digits),
     )
     control = cut.peek(1)[0] if cut.left else 0
-    words = _FUNCTIONS.get(control & 0x3F, f"function {control & 0x3F:02X}H")
-    abnormal = ", abnormal" if control & ABNORMAL else ""
+    words = _FUNCTIONS.get(control & 0x3F, _("function {function:02X}H", function=control & 0x3F))
+    abnormal = _(", abnormal") if control & ABNORMAL else ""
     cut.take(1, "control C", (_("answer to {words}", words=words) if control & ANSWER else words) + abnormal)
     if not cut.left:
         return cut.pieces
@@ -86,7 +86,7 @@ def _frame(frame: bytes) -> list[Piece]:
         cut.take(data - cut.at, _("status ST"), _("the meter's own reason"))
     else:
         cut.take(min(2, data - cut.at), _("data identifier DI"), _("block {upper} as sent", upper=cut.peek(2).hex().upper()))
-        cut.take(min(1, data - cut.at), _("sequence SER"), f"number {cut.peek(1)[0]}" if cut.at < data else "")
+        cut.take(min(1, data - cut.at), _("sequence SER"), _("number {number}", number=cut.peek(1)[0]) if cut.at < data else "")
         cut.take(data - cut.at, "data")
     if length > data - start - 11:
         return cut.pieces

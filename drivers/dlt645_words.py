@@ -100,9 +100,9 @@ def _address(data: bytes) -> str:
 
 
 def _control(control: int) -> str:
-    function = _FUNCTIONS.get(control & FUNCTION, f"function {control & FUNCTION:02X}H")
+    function = _FUNCTIONS.get(control & FUNCTION, _("function {function:02X}H", function=control & FUNCTION))
     words = [_("answer to {function}", function=function) if control & ANSWER else function]
-    words += ["abnormal"] * bool(control & ABNORMAL) + [_("more frames follow")] * bool(control & MORE)
+    words += [_("abnormal")] * bool(control & ABNORMAL) + [_("more frames follow")] * bool(control & MORE)
     return ", ".join(words)
 
 
@@ -116,7 +116,7 @@ def _data(cut: Cut, control: int, length: int) -> None:
         cut.take(length, _("error word ERR"), ", ".join(words) or _("no reason given"), plain=plain)
         return
     if control & FUNCTION == READ_ADDRESS:
-        cut.take(length, "address", f"meter {plain[::-1].hex().upper()}" if plain else "", plain=plain)
+        cut.take(length, "address", _("meter {meter}", meter=plain[::-1].hex().upper()) if plain else "", plain=plain)
         return
     count = min(IDENTIFIER_BYTES.get(control & FUNCTION, 0), length)
     if count:
@@ -130,4 +130,4 @@ def _data(cut: Cut, control: int, length: int) -> None:
     sequence = control & FUNCTION == READ_ON and end > cut.at
     cut.take(end - cut.at - sequence, "data", _LESS, plain=plain[count : length - sequence])
     if sequence:
-        cut.take(1, _("sequence SEQ"), f"frame {plain[-1]}", plain=plain[-1:])
+        cut.take(1, _("sequence SEQ"), _("frame {number}", number=plain[-1]), plain=plain[-1:])

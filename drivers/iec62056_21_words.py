@@ -94,8 +94,12 @@ def _plain(cut: Cut, name: str, token: bytes) -> None:
     """What is the same wherever it stands."""
     text = token.decode("latin-1")
     if name == "option":
-        words = {"0": "readout", "1": _("programming mode"), "2": _("binary mode")}.get(text[3], _("of the maker's own"))
-        cut.take(len(token), _("acknowledgement, option select"), f"at {SPEEDS_C.get(text[2], '?')} baud: {words}")
+        words = {"0": _("readout"), "1": _("programming mode"), "2": _("binary mode")}.get(text[3], _("of the maker's own"))
+        cut.take(
+            len(token),
+            _("acknowledgement, option select"),
+            _("at {baud} baud: {words}", baud=SPEEDS_C.get(text[2], "?"), words=words),
+        )
     elif name == "start":
         cut.take(1, "STX" if token == STX else "SOH", _("readout begins") if token == STX else _("command begins"))
     elif name == "damaged":
@@ -113,7 +117,7 @@ def _identified(cut: Cut, token: bytes) -> None:
     if speed in SPEEDS_C:
         says = _("mode C, up to {speeds_c} baud", speeds_c=SPEEDS_C[speed])
     elif speed in SPEEDS_B:
-        says = f"mode B, {SPEEDS_B[speed]} baud"
+        says = _("mode B, {baud} baud", baud=SPEEDS_B[speed])
     else:
         says = _("mode A: the readout follows at the same speed")
     cut.take(1, _("baud rate identification"), says)

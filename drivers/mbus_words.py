@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from config.cause_words import cause_words
 from config.language import N_, _
 from drivers.formula import plain
 from drivers.mbus_frame import BEGIN, DATA_ANSWERS, DATA_REQUESTS, SELECT, SELECTED
@@ -68,7 +69,7 @@ def _control_and_address(cut: Cut) -> None:
     cut.take(1, "C field", _CONTROLS.get(control, _("control field of another kind")))
     address = cut.peek(1)[0] if cut.left else 0
     words = {0xFE: _("any meter"), 0xFF: _("all meters"), SELECTED: _("the meter that was selected")}.get(
-        address, f"meter {address}"
+        address, _("meter {meter}", meter=address)
     )
     cut.take(1, "A field", words)
 
@@ -84,7 +85,12 @@ def _long(cut: Cut, frame: bytes) -> None:
     cut.constant(b"\x68", "start", _("long frame"))
     length, there = (cut.peek(1)[0] if cut.left else 0), len(frame) - 6
     right = length == there
-    cut.take(1, "L field", f"{length} bytes" + ("" if right else _(", {max} are there", max=max(there, 0))), right=right)
+    cut.take(
+        1,
+        "L field",
+        _("{length} bytes", length=length) + ("" if right else _(", {max} are there", max=max(there, 0))),
+        right=right,
+    )
     cut.constant(bytes([length]), "L field", _("the same again"))
     cut.constant(b"\x68", "start")
     _control_and_address(cut)
@@ -147,14 +153,20 @@ def _record(cut: Cut, record: Record) -> None:
         cut.take(difs, _("DIF, DIFE") if difs > 1 else "DIF", ", ".join([*words, _form(record)]))
         vifs = record.data - cut.at
         cut.take(vifs, _("VIF, VIFE") if vifs > 1 else "VIF", _meaning(record))
-    cut.take(record.length, "data", record.error.replace("_", " "), right=False if record.error else None)
+    cut.take(record.length, "data", cause_words(record.error), right=False if record.error else None)
 
 
 def _form(record: Record) -> str:
     form = {"digits": "BCD", "minus_digits": _("negative BCD"), "real": "binary32", "none": _("no data")}.get(
         record.form, record.form
     )
-    return f"{form}, {record.length} byte{'s' * (record.length != 1)}" if record.length else form
+    return (
+        form
+        if not record.length
+        else _("{form}, 1 byte", form=form)
+        if record.length == 1
+        else _("{form}, {length} bytes", form=form, length=record.length)
+    )
 
 
 def _extended(cut: Cut) -> int:

@@ -47,7 +47,7 @@ def _framed(frame: bytes, framing: str, asked: Asked | None, *, asks: bool) -> l
 
 def _tcp_head(cut: Cut) -> None:
     """The MBAP header (TCP/IP guide V1.0b, 3.1.3)."""
-    cut.take(2, _("transaction identifier"), f"number {int.from_bytes(cut.peek(2), 'big')}")
+    cut.take(2, _("transaction identifier"), _("number {number}", number=int.from_bytes(cut.peek(2), "big")))
     cut.constant(b"\0\0", _("protocol identifier"), "Modbus")
     length = int.from_bytes(cut.peek(2), "big")
     right = length == cut.left - 2
@@ -83,7 +83,7 @@ def _ascii(frame: bytes, asked: Asked | None, *, asks: bool) -> list[Piece]:
 
 def _content(cut: Cut, asked: Asked | None, tail: int, *, asks: bool) -> None:
     """Unit and PDU, up to the checksum of `tail` bytes."""
-    unit = cut.take(1, _("unit address"), f"meter {cut.peek(1)[0]}" if cut.left else "")
+    unit = cut.take(1, _("unit address"), _("meter {meter}", meter=cut.peek(1)[0]) if cut.left else "")
     state: bool | None = None if asked is None or not unit else unit[0] == asked.unit
     _mark(cut, state, _("asked was {unit}", unit=asked.unit) if asked else "")
     if not cut.left:
@@ -91,7 +91,7 @@ def _content(cut: Cut, asked: Asked | None, tail: int, *, asks: bool) -> None:
     function = cut.peek(1)[0]
     known = _FUNCTIONS.get(function & 0x7F, _("unknown function"))
     refused = bool(function & 0x80) and not asks
-    cut.take(1, _("function code"), f"{known}, refused" if refused else known)
+    cut.take(1, _("function code"), _("{known}, refused", known=known) if refused else known)
     _mark(cut, None if asked is None else function & 0x7F == asked.function, _("another one than asked"))
     if refused:
         code = cut.peek(1)[0] if cut.left else 0
@@ -138,7 +138,7 @@ def _told(cut: Cut, function: int, asked: Asked | None) -> None:
     else:
         cut.take(
             count,
-            f"{_WHAT[function]} status",
+            _("{what} status", what=_WHAT[function]),
             _("from {what} {first} on, 8 in a byte, the low bit first", what=_WHAT[function], first=first),
         )
 
@@ -161,5 +161,5 @@ def _identification(cut: Cut, *, asks: bool) -> None:
         name = OBJECTS.get(cut.peek(1)[0], _("of the maker's own"))
         cut.take(1, _("object id"), name)
         length = cut.peek(1)[0] if cut.left else 0
-        cut.take(1, _("object length"), f"{length} bytes")
+        cut.take(1, _("object length"), _("{length} bytes", length=length))
         cut.take(length, _("object value"), cut.peek(length).decode("latin-1"))

@@ -156,7 +156,12 @@ def untrusted(settings: ServerSettings, fingerprint: str) -> LinkDown:
 
 def other_server(settings: ServerSettings, found: str) -> LinkDown:
     """Another application answers under this address."""
-    words = f"at {settings.url} answers {found or 'a server without a name'}, not {settings.server}"
+    words = _(
+        "at {url} answers {found}, not {server}",
+        url=settings.url,
+        found=found or _("a server without a name"),
+        server=settings.server,
+    )
     hint = _(
         "Check the address of {name} and `server:` in site.yaml; if the server was replaced, run `meterseal trust {name}`.",
         name=settings.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from config.cause_words import cause_words
 from config.language import N_, _
 from drivers.errors import BadFrame
 from drivers.opcua_binary import STRING, TYPES, DataValue, Malformed, NodeId, Reader
@@ -62,7 +63,7 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
         )
         for place in range(max(count, 0)):
             found = reader.data_value()
-            _value(cut, found, _node(nodes[place]) if place < len(nodes) else f"value {place}")
+            _value(cut, found, _node(nodes[place]) if place < len(nodes) else _("value {place}", place=place))
     except Malformed as error:
         return cut.rest("damaged", str(error), right=False)
     return cut.rest("surplus", _("behind the last value"), right=False)
@@ -81,7 +82,7 @@ def _value(cut: Cut, found: DataValue, node: str) -> None:
     mask = cut.peek(1)[0]
     cut.take(1, _("DataValue mask"), node)
     if found.value is not None:
-        kind = TYPES.get(found.value.type, "nothing" if not found.value.type else f"type {found.value.type}")
+        kind = TYPES.get(found.value.type, _("nothing") if not found.value.type else _("type {type}", type=found.value.type))
         array = "" if found.value.count is None else _(", array of {count}", count=found.value.count)
         cut.take(found.value.first - cut.at, _("Variant encoding"), kind + array)
         text = cut.peek(found.value.end - cut.at)
@@ -96,7 +97,7 @@ def _value(cut: Cut, found: DataValue, node: str) -> None:
 
 
 def _status(status: int) -> str:
-    return (cause_of(status) or "good").replace("_", " ")
+    return cause_words(cause_of(status) or "good")
 
 
 def _time(ticks: int | None) -> str:

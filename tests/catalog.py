@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 PO = LOCALE / CHINESE / "LC_MESSAGES" / f"{DOMAIN}.po"
 MARKS = ("_", "N_")
 _PROSE = re.compile(r"[A-Za-z]{2,}('s)?[,;:.]? +[`'(]?[A-Za-z]{2,}")
+_A_WORD = re.compile(r"(^|[ (])[a-z]{3,}([ ,.:;)]|$)")  # beside what is put in, a single word is prose too
+_A_HEAD = re.compile(r"[A-Z]{2,}( [A-Z]+)*")
 _SQL = re.compile(
     r"\s*(kind NOT IN|n >= |SELECT|INSERT|CREATE|UPDATE|DELETE|PRAGMA|BEGIN|DROP|VACUUM|WITH|ALTER|ATTACH|REINDEX)\b"
 )
@@ -74,7 +76,6 @@ UNTOLD_NAMES = {
     "config/iec62056_21_units.py": ({"_TABLE"}, "units"),
     "config/opcua_units.py": ({"_TABLE", "_OURS"}, "units"),
     "config/mbus.py": ({"UNITS"}, "units"),
-    "config/model.py": ({"TRUST_WORDS"}, "for the page docs/models.md"),
     "config/protocols.py": ({"PROTOCOLS", "_MODBUS"}, "names of protocols"),
     "config/typed.py": ({"EXAMPLES"}, "what is written in YAML"),
     "drivers/iec62056_21_words.py": ({"_TOKENS"}, "patterns"),
@@ -111,6 +112,27 @@ UNTOLD_TEXTS = {
     "GET, HEAD": "a header",
     '<table class="meters"><tr>': "HTML",
     "n >= ? AND n < ? AND kind IN ({})": "SQL",
+    **dict.fromkeys(("    link: {}", ", index: {}", "      - quantity: {}", "        at: {node: {}, type: {}{}}"), "YAML"),
+    **dict.fromkeys(("        scale: {}{}", ", security: {}", ", scale: {}", "serial: {}", 'tcp: "{}"', ", framing: {}"), "YAML"),
+    **dict.fromkeys((", baud: {}, format: {}", "mqtt:\n  - host: 127.0.0.1\n    port: {}\n", "gateways: {}"), "YAML"),
+    **dict.fromkeys((", serial: {}", "gateway: {}", ", baud: {}, format: 8N1", ", points: {}", "tcp: {}"), "YAML"),
+    "serial: {}, baud: {}, format: 8N1": "YAML",
+    **dict.fromkeys(("file:{}?mode=ro", "urn:{}:meterseal:{}", "http://{}/", "urn:unknown-namespace-{}"), "an address"),
+    **dict.fromkeys(("meterseal {}", "$ meterseal {}"), "a name, and a command as it is typed"),
+    "meterseal {} v1\n{}\n{}\n{}\n": "it is signed",
+    "old {}\n{}\n{}": "it is sent to a witness",
+    "{} answers": "it is told to the journal",
+    "status {}": "a number of RFC 3161",
+    **dict.fromkeys(("drivers.{}_words", "listen.{}", "temperature.{}", "wave {}", "voltage {}"), "a name in the program"),
+    **dict.fromkeys(("connect {}", "serial {}"), "the name of a thread"),
+    "{} measures {}, {} {}": "a note to the program: the driver that takes it says why itself",
+    **dict.fromkeys(("{}modbus", "{}opcua"), "names of protocols"),
+    **dict.fromkeys(
+        ("bcd{}{}{}", "bcd{}{}", "digits{}{}", "hex{}", "ascii{}le", "digits{}le", "bcd{}le"), "names of types in YAML"
+    ),
+    **dict.fromkeys(("maker {}", "type {}"), "names of what a model file can say"),
+    **dict.fromkeys(("KEY", "SIGNATURE", "UNSIGNED"), "names of classes of findings, as in JSON"),
+    "{} min": "a unit",
 }
 # Calls whose strings are patterns, statements or notes to the program itself.
 _NOT_TOLD = {
@@ -147,7 +169,7 @@ def unmarked(path: Path) -> Iterator[tuple[int, str]]:
         if (
             text
             and text not in UNTOLD_TEXTS
-            and _PROSE.search(text)
+            and _is_prose(node, text, above)
             and not _SQL.match(text)
             and not _is_no_message(node, above, untold)
         ):
@@ -160,6 +182,17 @@ def _text(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return ""
+
+
+def _is_prose(node: ast.AST, text: str, above: dict[ast.AST, ast.AST]) -> bool:
+    """Two words side by side, one word beside what is put in, or the head of a table's column among others."""
+    if isinstance(node, ast.JoinedStr):
+        return bool(_PROSE.search(text) or _A_WORD.search(text.replace("{}", "")))
+    parent = above.get(node)
+    heads = [_text(each) for each in parent.elts] if isinstance(parent, ast.Tuple) else []
+    return bool(_PROSE.search(text)) or (
+        bool(_A_HEAD.fullmatch(text)) and sum(bool(_A_HEAD.fullmatch(each)) for each in heads) > 1
+    )
 
 
 def _is_no_message(node: ast.AST, above: dict[ast.AST, ast.AST], untold: set[str]) -> bool:
