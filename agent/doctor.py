@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Literal
 
 from agent.clock import Trust
+from agent.columns import filled, width_of
 from agent.faults import with_code
 from agent.key_change import key_in_force
 from agent.keys import KeyFileError, source_of
 from agent.ledger_file import LedgerError
 from agent.state import LEDGER_FILE
-from config.language import _
+from config.language import N_, _
 from drivers.adapter import SYSFS, adapter_of
 
 Level = Literal["ok", "look", "wrong"]
+LEVELS = (N_("ok"), N_("look"), N_("wrong"))
 _STRICT_SINCE = (3, 37, 0)  # the first SQLite that knows the ledger's STRICT tables
 _LITTLE, _FULL = 2**30, 200 * 2**20
 _FEW_DAYS = 60
@@ -208,9 +210,9 @@ def _key_findings(state: Path) -> Iterator[Finding]:
 
 def report(findings: list[Finding], write: Callable[[str], None]) -> bool:
     """Writes findings one below the other, what to do under each; returns whether nothing is wrong."""
-    width = max((len(each.place) for each in findings), default=0)
+    width = max((width_of(each.place) for each in findings), default=0)
     for each in findings:
-        write(f"{each.level:<5}  {each.place:<{width}}  {with_code(each.words, each.code)}")
+        write(f"{filled(_(each.level), 5)}  {filled(each.place, width)}  {with_code(each.words, each.code)}")
         if each.todo:
             write(f"{'':<5}  {'':<{width}}  -> {each.todo}")
     wrong, look = (sum(each.level == level for each in findings) for level in ("wrong", "look"))

@@ -34,6 +34,24 @@ def test_no_message_stays_in_english_for_want_of_a_mark(path: Path) -> None:
         assert found == [], _DO
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('print(f"{count} polls")', True),
+        ('print(_("{count} polls", count=count))', False),
+        ('print(f"{count}/{due}")', False),
+        ('rows = [("METER", "AGE", "")]', True),
+        ('rows = [(_("METER"), _("AGE"), "P99")]', False),
+    ],
+)
+def test_heads_and_single_words_beside_a_value_are_found(
+    line: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "ROOT", tmp_path)
+    (tmp_path / "told.py").write_text(line, "utf-8")
+    assert bool([*catalog.unmarked(tmp_path / "told.py")]) == found
+
+
 def test_what_is_said_not_to_be_told_is_still_there() -> None:
     assert [name for name in (*catalog.UNTOLD, *catalog.UNTOLD_NAMES) if not (ROOT / name).is_file()] == []
 
