@@ -10,6 +10,7 @@ is signed: JSON white space, and in the zip file what holds none of the content 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import sys
 import tempfile
@@ -30,7 +31,8 @@ from agent.log import Log
 from tests.agent.both import second
 from tests.agent.ledgers import EVERY_S, Gateway, MemoryLog, good_gateway, new_key
 
-RECORDS, COUNT, SEED = 200, 20_000, 6
+RECORDS, COUNT, SEED, _JOBS = 200, 20_000, 6, 2
+ZIP_FILE, CHANGED = "zip file", "changed.zip"
 OF_THE_FILE = 10  # one change in so many is one of the zip file itself
 
 
@@ -64,24 +66,45 @@ def plant(records: int = RECORDS) -> Gateway:
     return gateway
 
 
-def changes(log: MemoryLog, file: bytes, folder: Path, count: int, seed: int) -> Iterator[Change]:
-    """So many changes, each of another place or to another byte."""
+def draws(log: MemoryLog, file: bytes, count: int, seed: int) -> Iterator[tuple[str, int, int]]:
+    """So many changes, each of another place or to another byte: part, place, new byte."""
     drawn, seen = random.Random(seed), set[tuple[str, int, int]]()
+    parts = _parts(log, file)
+    names = [name for name in parts if name != ZIP_FILE]
+    lengths = [len(parts[name]) for name in names]
+    while len(seen) < count:
+        part = ZIP_FILE if len(seen) % OF_THE_FILE == 0 else drawn.choices(names, lengths)[0]
+        draw = part, drawn.randrange(len(parts[part])), drawn.randrange(256)
+        if parts[part][draw[1]] != draw[2] and draw not in seen:
+            seen.add(draw)
+            yield draw
+
+
+def _parts(log: MemoryLog, file: bytes) -> dict[str, bytes]:
     parts = {f"record {n}": payload for n, payload in enumerate(log.records)}
     parts |= {f"checkpoint {n}": note.encode() for n, note in enumerate(log.notes)}
-    parts |= {f"model {name}": data for name, data in log.files.items()}
-    names, lengths = list(parts), [len(data) for data in parts.values()]
-    while len(seen) < count:
-        of_file = len(seen) % OF_THE_FILE == 0
-        part = "zip file" if of_file else drawn.choices(names, lengths)[0]
-        data = file if of_file else parts[part]
-        at, new = drawn.randrange(len(data)), drawn.randrange(256)
-        if data[at] == new or (part, at, new) in seen:
-            continue
-        seen.add((part, at, new))
+    return parts | {f"model {name}": data for name, data in log.files.items()} | {ZIP_FILE: file}
+
+
+class Maker:
+    """Makes changes of one export.
+
+    Args:
+        log: what the export is of.
+        file: the export.
+        folder: where a changed one is written; one maker a folder.
+    """
+
+    def __init__(self, log: MemoryLog, file: bytes, folder: Path) -> None:
+        self._log, self._folder = log, folder
+        self._parts = _parts(log, file)
+
+    def change(self, part: str, at: int, new: int) -> Change:
+        """The export with that byte there."""
+        data = self._parts[part]
         changed = data[:at] + bytes([new]) + data[at + 1 :]
-        made = _of_file(log, changed, folder) if of_file else _of_part(log, part, changed)
-        yield Change(part, at, data[at], new, *made)
+        made = _of_file(self._log, changed, self._folder) if part == ZIP_FILE else _of_part(self._log, part, changed)
+        return Change(part, at, data[at], new, *made)
 
 
 def _of_part(log: MemoryLog, part: str, changed: bytes) -> tuple[Log, bool]:
@@ -99,7 +122,7 @@ def _of_part(log: MemoryLog, part: str, changed: bytes) -> tuple[Log, bool]:
 
 
 def _of_file(log: MemoryLog, changed: bytes, folder: Path) -> tuple[Log | None, bool]:
-    path = folder / "changed.zip"
+    path = folder / CHANGED
     path.write_bytes(changed)
     same = _content(path) == (log.records, log.notes, log.files)
     try:
@@ -134,7 +157,7 @@ def _signed_content(payload: bytes) -> object:
 
 def unnoticed(change: Change, key: str, path: Path) -> list[str]:
     """Which verifiers let a change pass that is one of signed content."""
-    by_file = change.part == "zip file"
+    by_file = change.part == ZIP_FILE
     codes = {}
     if change.log is not None:
         codes["first"] = first.verify(change.log, key=key).exit_code
@@ -158,26 +181,57 @@ def remember() -> None:
     second.evaluate = lambda formula, answers: known(formula, tuple(answers))
 
 
+class Judge:
+    """Makes a change and asks both verifiers, in a folder of its own."""
+
+    def __init__(self, gateway: Gateway, file: bytes) -> None:
+        remember()
+        self._folder = tempfile.TemporaryDirectory()
+        self._maker = Maker(gateway.log, file, Path(self._folder.name))
+        self._key = gateway.key_line
+
+    def judged(self, draw: tuple[str, int, int]) -> tuple[str, list[str]]:
+        """What kind of change a draw makes, and one line for each verifier that let it pass."""
+        change = self._maker.change(*draw)
+        kind = "unsigned" if change.same else "cannot be read" if change.log is None else change.part.split(" ")[0]
+        passed = unnoticed(change, self._key, Path(self._folder.name) / CHANGED)
+        return kind, [f"by the {verifier} verifier: {change}" for verifier in passed]
+
+
+_judges: list[Judge] = []  # one in each process of the pool
+
+
+def _begin(gateway: Gateway, file: bytes) -> None:
+    _judges.append(Judge(gateway, file))
+
+
+def _judged(draw: tuple[str, int, int]) -> tuple[str, list[str]]:
+    return _judges[0].judged(draw)
+
+
 def main(count: int = COUNT, seed: int = SEED) -> int:
     """Draws the changes, prints what became of them; 1 if one passed."""
-    remember()
     gateway = plant()
     begun, passed, drawn = time.monotonic(), 0, Counter[str]()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        export(gateway.log, folder / "a.zip")
-        file = (folder / "a.zip").read_bytes()
+        path = Path(name) / "a.zip"
+        export(gateway.log, path)
+        file = path.read_bytes()
         assert first.verify(gateway.log, key=gateway.key_line).exit_code == 0
-        assert second.verify_bundle(folder / "a.zip", gateway.key_line).exit_code == 0
-        for number, change in enumerate(changes(gateway.log, file, folder, count, seed), 1):
-            drawn["unsigned" if change.same else "cannot be read" if change.log is None else change.part.split(" ")[0]] += 1
-            for verifier in unnoticed(change, gateway.key_line, folder / "changed.zip"):
-                passed += 1
-                print(f"UNNOTICED by the {verifier} verifier: {change}", flush=True)
+        assert second.verify_bundle(path, gateway.key_line).exit_code == 0
+    with multiprocessing.get_context("fork").Pool(_JOBS, _begin, (gateway, file)) as pool:
+        asked = draws(gateway.log, file, count, seed)
+        for number, (kind, by) in enumerate(pool.imap_unordered(_judged, asked, chunksize=20), 1):
+            drawn[kind] += 1
+            passed += len(by)
+            for line in by:
+                print(f"UNNOTICED {line}", flush=True)
             if number % 1000 == 0:
                 print(f"{number} changes, {passed} unnoticed, {time.monotonic() - begun:.0f} s", flush=True)
     kinds = ", ".join(f"{number} {kind}" for kind, number in drawn.most_common())
-    print(f"{count} changes of one byte of a {len(gateway.log.records)}-record export ({kinds}): {passed} passed unnoticed")
+    print(
+        f"{drawn.total()} changes of one byte of a {len(gateway.log.records)}-record export ({kinds}): {passed} passed unnoticed"
+    )
     return int(passed > 0)
 
 

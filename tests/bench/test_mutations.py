@@ -10,7 +10,7 @@ from agent import keyring
 from agent import verify as first
 from agent.export import export
 from tests.agent.both import second
-from tests.bench.mutations import changes, plant, remember, unnoticed
+from tests.bench.mutations import CHANGED, ZIP_FILE, Maker, draws, plant, remember, unnoticed
 
 
 @pytest.fixture
@@ -30,9 +30,11 @@ def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_change_of_one_byte_passes_unnoticed(tmp_path: Path) -> None:
     gateway = plant(40)
     export(gateway.log, tmp_path / "a.zip")
-    drawn = list(changes(gateway.log, (tmp_path / "a.zip").read_bytes(), tmp_path, 300, seed=1))
+    file = (tmp_path / "a.zip").read_bytes()
+    maker = Maker(gateway.log, file, tmp_path)
+    drawn = [maker.change(*draw) for draw in draws(gateway.log, file, 300, seed=1)]
     assert len({change.part.split(" ")[0] for change in drawn}) == 4
-    passed = [str(change) for change in drawn if change.part != "zip file" and unnoticed(change, gateway.key_line, tmp_path)]
+    passed = [str(change) for change in drawn if change.part != ZIP_FILE and unnoticed(change, gateway.key_line, tmp_path)]
     assert passed == []
 
 
@@ -40,6 +42,9 @@ def test_no_change_of_one_byte_passes_unnoticed(tmp_path: Path) -> None:
 def test_no_change_of_the_zip_file_passes_unnoticed(tmp_path: Path) -> None:
     gateway = plant(36)
     export(gateway.log, tmp_path / "a.zip")
-    for change in changes(gateway.log, (tmp_path / "a.zip").read_bytes(), tmp_path, 600, seed=2):
-        if change.part == "zip file":
-            assert unnoticed(change, gateway.key_line, tmp_path / "changed.zip") == [], str(change)
+    file = (tmp_path / "a.zip").read_bytes()
+    maker = Maker(gateway.log, file, tmp_path)
+    for draw in draws(gateway.log, file, 600, seed=2):
+        if draw[0] == ZIP_FILE:
+            change = maker.change(*draw)
+            assert unnoticed(change, gateway.key_line, tmp_path / CHANGED) == [], str(change)
