@@ -131,10 +131,11 @@ class Forwarder:
         self._has.add(0, next_n)
         self._ledger.delivered(self._destination.name, next_n)
 
-    def again(self, first: int, end: int) -> None:
+    def again(self, first: int, end: int) -> int:
         """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not.
 
         What was taken while the question was on its way to us is with the collector by now, and not sent again.
+        Returns how many were taken.
         """
         taken = self._has.remove(first, end)
         for n in self._recent.numbers(self._clock.monotonic()):
@@ -143,6 +144,7 @@ class Forwarder:
         if self._stream:
             self._stream.outbox.again(taken)
             self._wake.set()
+        return sum(stop - begin for begin, stop in taken)
 
     async def run(self) -> None:
         """Delivers until cancelled; then the broker says `offline` for the gateway, within a second.

@@ -343,8 +343,8 @@ async def test_a_record_larger_than_the_broker_takes_is_refused_and_delivered_on
             await until(lambda: forwarder.state.why == "this is larger than the broker takes")
             await until(lambda: not line.in_flight and forwarder.state.next_n)
             stuck = forwarder.state.next_n
-            line.broker_port = large.port
             async with Subscriber(large, f"{BASE}/#") as subscriber:
+                line.broker_port = large.port  # not before somebody listens: a silent line is made again by itself
                 line.cut()
                 await until(lambda: caught_up(forwarder, plant))
                 await until(lambda: plant.ledger.size - 1 in numbers(subscriber))

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import structlog
 
+from agent import draft, receipt_desk
 from agent.clock import Clock
 from agent.forward import Forwarder
+from agent.leaf_file import leaf_path
 from agent.ledger_file import LedgerReader
 from agent.receipt import Question, Receipt, collector_key, write_question, write_receipt
 from agent.receipt_desk import ReceiptDesk
+from agent.salvage import salvage
 from agent.tiles import root_at
 from agent.topics import witness_id
 from config.site import Mqtt
 from tests.agent.delivery import BASE, FastClock, Plant, caught_up, has_all, numbers, planted, running
-from tests.agent.gateway import GATEWAY
+from tests.agent.gateway import GATEWAY, begun
 from tests.agent.heard import Heard
 from tests.agent.ledgers import new_key
 from tests.brokers import Mosquitto, Subscriber, program, until
@@ -156,6 +161,80 @@ async def test_nothing_that_strangers_say_moves_the_cursor_repeats_a_record_or_e
                     heard.tells(told, "MS-508")
                 assert plant.payloads() == before
                 assert len(numbers(subscriber)) == seen
+
+
+async def test_questions_that_are_repeated_for_ever_bring_no_more_than_the_ledger_holds_once_more(
+    tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question bears no date: whoever saw one can repeat it for as long as he likes."""
+    monkeypatch.setattr(receipt_desk, "_BESIDES", 20)
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await plant.read(60)
+                await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))
+                sent = len(numbers(subscriber))
+                async with asyncio.timeout(120):
+                    while not plant.told("receipt.not_taken"):
+                        await say(broker, "resend", write_question(GATEWAY, Question(0, 50), NAME, KEY))
+                assert "asked for" in plant.told("receipt.not_taken")[0]["why"]
+                heard.tells(plant.told("receipt.not_taken")[0], "MS-508")
+                await plant.read(30)  # what is sealed is still sent, and lets as much be asked for
+                await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant))
+                asked = len(plant.told("receipt.asked"))
+                async with asyncio.timeout(120):
+                    while len(plant.told("receipt.asked")) == asked:
+                        await say(broker, "resend", write_question(GATEWAY, Question(0, 50), NAME, KEY))
+                again = len(numbers(subscriber)) - sent - 30
+                assert 0 < again <= plant.ledger.size + 20
+
+
+async def test_what_anybody_can_send_fills_no_journal(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant:
+            forwarder = plant.forwarder(broker.port, FastClock(1), collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port, FastClock(1)):
+                await plant.read(10)
+                await until(lambda: caught_up(forwarder, plant) and listened_to(broker))
+                await asyncio.gather(*(say(broker, "receipt", b"what number %d" % number) for number in range(25)))
+                await say(broker, "receipt", receipt(plant, 7))
+                await until(lambda: bool(plant.told("receipt.taken")))
+                assert len(plant.told("receipt.not_taken")) == 10
+
+
+async def test_a_copy_with_records_that_were_lost_here_is_told_as_that_with_what_to_do(tmp_path: Path, heard: Heard) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with planted(tmp_path) as plant:
+            await plant.read(10)
+            theirs = receipt(plant, 10)
+            await lose(plant, 5, 8)
+            forwarder = plant.forwarder(broker.port, collector=LINE)
+            async with running(forwarder), desk(plant, forwarder, broker.port):
+                await until(lambda: caught_up(forwarder, plant) and listened_to(broker))
+                await say(broker, "receipt", theirs)
+                await until(lambda: bool(plant.told("receipt.alarm")))
+            (told,) = plant.told("receipt.alarm")
+            assert "records 5 to 6 were lost here" in told["why"]  # the hash of 7 stands in 8
+            assert "do not delete it" in told["hint"]
+            heard.tells(told, "MS-509")
+
+
+async def lose(plant: Plant, first: int, end: int) -> None:
+    """Records are lost with their leaf hashes, and the agent begins again on what is left."""
+    await plant.ledger.close()
+    with contextlib.closing(sqlite3.connect(plant.path)) as damaged:
+        damaged.execute("DROP TRIGGER record_is_never_deleted")
+        damaged.execute("PRAGMA secure_delete = ON")
+        damaged.execute("DELETE FROM record WHERE n >= ? AND n < ?", (first, end))
+        damaged.commit()
+    leaf_path(plant.path).unlink(missing_ok=True)
+    salvage(plant.path, "damaged_pages", plant.clock.now_ns())
+    plant.ledger = await begun(plant.path, plant.key, plant.clock)
+    with contextlib.closing(LedgerReader(plant.path)) as reader:
+        owed = reader.owed()
+    assert owed
+    await plant.ledger.append(draft.loss(plant.clock, owed))
 
 
 async def test_a_flood_of_the_collectors_own_questions_is_answered_once_a_second(tmp_path: Path) -> None:
