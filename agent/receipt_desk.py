@@ -173,7 +173,7 @@ def _other_root(path: Path, size: int) -> tuple[str, str]:
             for lost in parse(payload).get("unhashed", ()):
                 if lost["first"] < size:
                     why = _(
-                        "records {first} to {last} were lost here with a damaged file (record {n} says so); its copy may have them",
+                        "records {first} to {last} were lost here with a damaged file, says record {n}; its copy may have them",
                         first=lost["first"],
                         last=lost["end"] - 1,
                         n=n,
