@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
@@ -9,6 +10,7 @@ from functools import partial
 from agent.clock import Clock
 from agent.courses import Courses
 from agent.ledger import Ledger
+from agent.ledger_file import LedgerError
 from agent.midnight import day_of
 from config.zone import zone_of
 
@@ -44,4 +46,5 @@ class Closing:
         while True:
             await self._clock.sleep(_LOOK_SECONDS)
             if self._ledger.error is None:
-                await self.close()
+                with contextlib.suppress(LedgerError):  # the disk: whoever seals next tells of it, and it is tried again
+                    await self.close()
