@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
@@ -71,6 +72,11 @@ class _Kept:
         if self.opening in self.bounds:
             del self.bounds[: self.bounds.index(self.opening)]
 
+    def copied(self) -> _Kept:
+        made = copy(self)
+        made.counter, made.bounds = copy(self.counter), list(self.bounds)
+        return made
+
 
 class Course:
     """A meter's course.
@@ -94,6 +100,13 @@ class Course:
         self._happened: Tally[str] = Tally()
         self._replaced = False
         self._from: dict[str, int] = {}
+
+    def copied(self) -> Course:
+        """The course as it is now: it stays so, whatever this one takes."""
+        made = copy(self)
+        made.steps, made._read, made._happened = list(self.steps), self._read.copy(), self._happened.copy()
+        made._counters = {name: kept.copied() for name, kept in self._counters.items()}
+        return made
 
     # --- what goes by -----------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What follows from records as they are sealed: `counter` records behind readings, and the closing of days.
 
 `Courses` hears of every record in the order of the log, in the thread that writes it; what it returns is sealed in the same
-transaction. When the agent begins, the courses are taken up from what the ledger holds, from the last closed day on.
+transaction. What never comes to disk is taken back: no decision and no day may rest on it. When the agent begins, the courses
+are taken up from what the ledger holds, from the last closed day on.
 
 What this file does not know: how records are written (`agent.ledger`), when a day is over by the clock (`agent.run`).
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from agent import draft
 from agent.clock import Clock, stamp
 from agent.course import Course
+from agent.declaration import Declaration
 from agent.evidence import Evidence
 from agent.ledger_file import LedgerReader
 from agent.midnight import begin_of, day_of
@@ -28,6 +30,7 @@ from config.model import ModelFile
 from drivers import Driver, load
 
 Fields = Mapping[str, Any]
+T = TypeVar("T")
 _DAY = timedelta(days=1)
 _MARGIN_MS = 3_600_000
 _MOST_LOOKED_AT = 20_000
@@ -60,6 +63,7 @@ class Courses:
         self._evidence = evidence or Evidence(models or {}, driver_of, model_of)
         self._declares = evidence is None
         self._courses: dict[str, Course] = {}
+        self._before: list[tuple[str, Course | None, Declaration | None]] | None = None
 
     def of(self, meter: str) -> Course:
         """One meter's course."""
@@ -74,6 +78,7 @@ class Courses:
     def take(self, n: int, fields: Fields, leaf: str) -> list[draft.Fields]:
         """Takes a record of a meter; the `counter` records that follow from it."""
         kind = fields["kind"]
+        self._touch(fields["meter"]["id"])
         if kind == "reading":
             return self.of(fields["meter"]["id"]).read(n, fields)
         if kind == "meter":
@@ -94,6 +99,28 @@ class Courses:
             self.of(meter).declare(declaration, milliseconds(fields["time"]))
 
     # --- the agent's side -------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A transaction begins: what was taken before is on disk, what is taken from now on may be taken back."""
+        self._before = []
+
+    def mark(self) -> int:
+        """How much was taken since the transaction began."""
+        return len(self._before or ())
+
+    def take_back(self, mark: int = 0) -> None:
+        """What was taken behind a mark never came to disk; without one nothing of the transaction did."""
+        while self._before and len(self._before) > mark:
+            meter, course, declaration = self._before.pop()
+            _put_back(self._courses, meter, course)
+            if self._declares:
+                _put_back(self._evidence.in_force, meter, declaration)
+
+    def _touch(self, meter: str) -> None:
+        """Remembers a meter as it is before it takes something."""
+        if self._before is not None:
+            course = self._courses.get(meter)
+            self._before.append((meter, course and course.copied(), self._evidence.in_force.get(meter)))
 
     def follow(self, record: Record, clock: Clock, log: Any = None) -> list[draft.Fields]:
         """What must be sealed right behind a record; `log` is told of it."""
@@ -119,10 +146,18 @@ class Courses:
             course = self.of(meter)
             known = clock.trust().state == "synchronized"
             for begin, end in _open_days(course, now_ms, zone, known=known):
+                self._touch(meter)
                 day = course.day(day_of(end - 1, zone).isoformat(), name, begin, end)
                 drafts.append(draft.day(clock, day | {"from": stamp(begin * 1_000_000), "to": stamp(end * 1_000_000)}))
                 course.closed(end)
         return drafts
+
+
+def _put_back(kept: dict[str, T], meter: str, before: T | None) -> None:
+    if before is None:
+        kept.pop(meter, None)
+    else:
+        kept[meter] = before
 
 
 def _open_days(course: Course, now_ms: int, zone: tzinfo, *, known: bool) -> Iterator[tuple[int, int]]:

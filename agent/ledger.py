@@ -30,10 +30,10 @@ from typing import Any
 from agent.block import put
 from agent.leaf_file import NOT_KNOWN, LeafFile, count_leaves
 from agent.ledger_connection import writable
-from agent.ledger_file import LedgerError, LedgerReader, is_damage
+from agent.ledger_file import LedgerError, LedgerReader
 from agent.ledger_head import Head, head_of
-from agent.ledger_room import NoRoomError, Room, Use
-from agent.ledger_writing import Delivered, Draft, Follow, Job, Writing
+from agent.ledger_room import Room, Use, refused
+from agent.ledger_writing import Delivered, Draft, Follow, Job, Memory, Writing
 from agent.merkle import Frontier
 from agent.newest import Newest
 from agent.ranges import Span
@@ -56,6 +56,7 @@ class Ledger:
         self._room = room
         self._leaves = LeafFile(path)
         self._again = 0.0
+        self._closing = False
         self.gateway = gateway
         self._key = key
         self.commit_seconds = commit_seconds
@@ -70,6 +71,8 @@ class Ledger:
         self.newest = Newest()
         self.follow: Follow | None = None
         """What has to be sealed right behind a record; asked in the writing thread. Set before the first record of a meter."""
+        self.memory: Memory | None = None
+        """What `follow` keeps in mind; set with it."""
         self._grown: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
         self._asked: dict[int, float] = {}
 
@@ -179,12 +182,14 @@ class Ledger:
     async def close(self) -> None:
         """Writes what is waiting, checkpoints the WAL and closes the file."""
         if self._thread.is_alive():
-            await self._do(Job(self._loop.create_future(), stop=True))
+            if not self._closing:
+                await self._do(Job(self._loop.create_future(), stop=True))
             await asyncio.to_thread(self._thread.join)
 
     async def _do(self, job: Job) -> Job:
-        if not self._thread.is_alive():
+        if self._closing or not self._thread.is_alive():
             raise self._error or LedgerError(_("the ledger is closed"))
+        self._closing = job.stop
         self._asked[id(job)] = time.monotonic()
         self._jobs.put(job)
         try:
@@ -254,6 +259,8 @@ class Ledger:
         if self._error and not freeing and time.monotonic() < self._again:
             self._refuse(jobs, self._error)
             return
+        if self.memory:
+            self.memory.begin()
         try:
             if freeing:
                 self._room.give()
@@ -261,17 +268,18 @@ class Ledger:
             else:
                 self._room.check()
             database.execute("BEGIN IMMEDIATE")
-            writing = Writing(database, self._head, self.gateway, self._key, self.follow)
+            writing = Writing(database, self._head, self.gateway, self._key, self.follow, self.memory)
             refusals = [writing.take(job) for job in jobs]
             head = writing.finish(dict(self._cursors))
             database.execute("COMMIT")
-            if freeing:
-                self._room.limit(database)
-            self._room.hold()
         except (sqlite3.Error, OSError) as error:
             self._failed(database, jobs, error)
             return
         self._error = None
+        with suppress(sqlite3.Error, OSError):  # the records are on disk: what fails from here on refuses none of them
+            if freeing:
+                self._room.limit(database)
+            self._room.hold()
         first, self._head, self._key = self.size, head, writing.key
         self._leaves.write(first, [record.leaf for record in writing.sealed], lasting=writing.has_signed)
         self.newest.add(writing.sealed)
@@ -288,9 +296,8 @@ class Ledger:
                 put(database, first, data)
                 database.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
-                told = _("the disk says {error}", error=error)
-                failed = LedgerError(told, _disk_hint(error), "MS-401", damaged=is_damage(error))
-                refusal, self._error = failed, failed if failed.damaged else None
+                refusal = refused(error, _("the disk says {error}", error=error))
+                self._error = refusal if refusal.damaged else None
             except ValueError as error:
                 refusal = error
             if database.in_transaction:
@@ -309,12 +316,12 @@ class Ledger:
 
     def _failed(self, database: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
         """Undoes a transaction that the disk refused. The same connection goes on, so what was refused never comes back."""
-        self._error = LedgerError(
-            _("nothing is sealed: the disk says {error}", error=error), _disk_hint(error), "MS-401", damaged=is_damage(error)
-        )
+        self._error = refused(error, _("nothing is sealed: the disk says {error}", error=error))
         self._again = time.monotonic() + _AGAIN_SECONDS
         if database.in_transaction:
             database.rollback()
+        if self.memory:
+            self.memory.take_back()
         self._refuse(jobs, self._error)
 
     def _refuse(self, jobs: list[Job], error: LedgerError) -> None:
@@ -335,11 +342,3 @@ class Ledger:
                 future.set_result(result)
         for event in tuple(self._grown):
             event.set()
-
-
-def _disk_hint(error: Exception) -> str:
-    if isinstance(error, NoRoomError) or "full" in str(error):
-        return _("Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml).")
-    if is_damage(error):
-        return _("The agent starts anew and saves what can be read; the damaged file is kept.")
-    return _("Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again.")

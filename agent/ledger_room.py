@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.ledger_file import LedgerError, is_damage
 from config.language import _
 
 MEGABYTE = 1_000_000
@@ -119,3 +120,16 @@ def _page_size(database: sqlite3.Connection) -> int:
 def _free(path: Path) -> int:
     disk = os.statvfs(path.parent)
     return disk.f_bavail * disk.f_frsize
+
+
+def refused(error: Exception, told: str) -> LedgerError:
+    """What the disk said to the ledger's writer, told in these words, with what a person can do."""
+    return LedgerError(told, _hint(error), "MS-401", damaged=is_damage(error))
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, NoRoomError) or "full" in str(error):
+        return _("Free space on the disk of the state directory, or let the ledger keep less (keep: in site.yaml).")
+    if is_damage(error):
+        return _("The agent starts anew and saves what can be read; the damaged file is kept.")
+    return _("Check the disk of the state directory (dmesg). Sealing goes on by itself when it takes records again.")

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from agent import checkpoint
 from agent.clock import from_stamp, stamp
@@ -29,6 +29,21 @@ _STEP_MS = 1000
 Draft = Mapping[str, Any]
 Delivered = tuple[int, tuple[Span, ...]]
 Follow = Callable[[Record], Sequence[Draft]]
+
+
+class Memory(Protocol):
+    """What `follow` keeps in mind of the records it was asked about: it must forget those that never come to disk."""
+
+    def begin(self) -> None:
+        """A transaction begins; all before it is on disk."""
+
+    def mark(self) -> int:
+        """How much was taken in since the transaction began."""
+
+    def take_back(self, mark: int = 0) -> None:
+        """Forgets what was taken in behind a mark."""
+
+
 Row = tuple[str, tuple[str | int | bytes, ...]]
 
 
@@ -58,9 +73,18 @@ class Job:
 class Writing:
     """One transaction: drafts become records, one after the other."""
 
-    def __init__(self, database: sqlite3.Connection, head: Head, gateway: str, key: Key, follow: Follow | None) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        head: Head,
+        gateway: str,
+        key: Key,
+        follow: Follow | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self._database = database
         self._follow = follow
+        self._memory = memory
         self._gateway = gateway
         self.key = key
         self._frontier = head.frontier
@@ -77,6 +101,7 @@ class Writing:
         """Does one job; what it returns is why it was refused without harm to the others."""
         before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms, self._rhythm)
         count, notes = len(self.sealed), len(self._notes)
+        mark = self._memory.mark() if self._memory else 0
         try:
             for draft in self._drafts(job):
                 job.result.append(self._append(draft))
@@ -86,6 +111,8 @@ class Writing:
         except (RecordError, ValueError, KeyError, TypeError) as error:
             self._frontier, self._prev, self._counts, self._boot, self._state, self._offset_ms, self._rhythm = before
             del self.sealed[count:], self._notes[notes:]
+            if self._memory:
+                self._memory.take_back(mark)
             job.result.clear()
             return error if isinstance(error, RecordError) else RecordError(_("no record: {error!r}", error=error))
         self.key = job.successor or self.key

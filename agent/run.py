@@ -131,7 +131,7 @@ def _courses(models: dict[str, bytes], ledger: Ledger, past: LedgerReader, clock
     """The meters' courses where the ledger left them off; from now on they follow what is sealed."""
     courses = Courses(models=models)
     courses.resume(past)
-    ledger.follow = partial(courses.follow, clock=clock, log=log)
+    ledger.follow, ledger.memory = partial(courses.follow, clock=clock, log=log), courses
     return courses
 
 

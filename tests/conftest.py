@@ -21,7 +21,7 @@ BY_THE_CLOCK = frozenset(
         "simulated_day", "status", "stop", "turn", "witness",
         "broker_faults", "fault_proofs",
         "cli_health",
-        "collect", "collect_postgres", "delivery_faults",
+        "collect", "collect_postgres", "delivery_faults", "refused",
     )
 )  # fmt: skip
 

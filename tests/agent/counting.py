@@ -106,7 +106,7 @@ class Plant:
             self.courses = self.of_courses(models={DECLARED.digest: MODEL})
             self.courses.resume(past)
             log = structlog.wrap_logger(None, processors=[self._hear])
-            self.ledger.follow = partial(self.courses.follow, clock=self.clock, log=log)
+            self.ledger.follow, self.ledger.memory = partial(self.courses.follow, clock=self.clock, log=log), self.courses
             await self.ledger.append(draft.start(self.clock, "0.1.0", "ab" * 32, after))
             await self.ledger.keep_model(DECLARED.digest, MODEL)
             self.book = Book(self.ledger, self.clock, log)
