@@ -188,7 +188,7 @@ class CollectorAtWork:
         if found or not self._by_place:
             return found
         said = _GATEWAY.search(arrived.payload)
-        return next((each for each in self._gateways.values() if said and each.name == said[1].decode()), None)
+        return next((each for each in self._gateways.values() if said and each.name.encode() == said[1]), None)
 
     # --- one gateway ------------------------------------------------------------------------------------------
 

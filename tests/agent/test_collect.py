@@ -198,6 +198,17 @@ async def test_batches_and_topics_by_places_end_in_the_same_copy(tmp_path: Path,
             await all_there(seen)
 
 
+async def test_bytes_that_are_no_text_under_a_place_harm_nothing(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (plant, seen), seen.collector(topics="places"):
+            await plant.read(5)
+            async with seen.gateway(topics="places"):
+                await all_there(seen)  # so it has subscribed
+                await publish(broker, f"{BASE.rsplit('/', 1)[0]}/hall/em-1/reading", b'{"gateway":"\xff"}')
+                await plant.read(5)
+                await all_there(seen)
+
+
 async def test_a_collector_begins_with_a_copy_of_the_gateways_ledger_where_that_is_all_there_is(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with collecting(tmp_path, broker) as (plant, seen):
