@@ -31,6 +31,7 @@ from drivers import Driver, load
 
 Fields = Mapping[str, Any]
 T = TypeVar("T")
+_TAKEN = ("reading", "meter", "day", "replacement")
 _DAY = timedelta(days=1)
 _MARGIN_MS = 3_600_000
 _MOST_LOOKED_AT = 20_000
@@ -78,7 +79,8 @@ class Courses:
     def take(self, n: int, fields: Fields, leaf: str) -> list[draft.Fields]:
         """Takes a record of a meter; the `counter` records that follow from it."""
         kind = fields["kind"]
-        self._touch(fields["meter"]["id"])
+        if kind in _TAKEN:
+            self._touch(fields["meter"]["id"])
         if kind == "reading":
             return self.of(fields["meter"]["id"]).read(n, fields)
         if kind == "meter":

@@ -64,11 +64,13 @@ def newer(path: Path, version: int) -> LedgerError:
 class LedgerReader:
     """Reads a ledger file, also while the agent writes it. Never changes it.
 
+    `still`: all that is read is of one moment, that of the first look. Not for long: the file's WAL grows meanwhile.
+
     Raises:
         LedgerError: there is no such file, it is no ledger, or it is of a newer meterseal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, still: bool = False) -> None:
         if not path.is_file():
             raise LedgerError(_("there is no ledger at {path}", path=path), _("Check --state, or run the agent once."))
         try:
@@ -80,6 +82,8 @@ class LedgerReader:
             version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
             if not self._database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone():
                 self._database.executescript(_NONE_GONE)  # a ledger of an older meterseal
+            if still:
+                self._database.execute("BEGIN")
         except sqlite3.Error as error:
             self.close()
             raise LedgerError(_("{path} cannot be read: {error}", path=path, error=error), damaged=is_damage(error)) from None

@@ -15,7 +15,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def open_log(path: Path) -> LedgerReader | Bundle:
-    """The log at a path; close it when done.
+    """The log at a path as it is now, whatever the agent seals or takes away meanwhile; close it when done.
 
     Raises:
         CannotCheck: there is nothing, or nothing that is a log.
@@ -25,7 +25,7 @@ def open_log(path: Path) -> LedgerReader | Bundle:
     begins = _beginning(path)
     if begins == _SQLITE:
         try:
-            return LedgerReader(path)
+            return LedgerReader(path, still=True)
         except LedgerError as error:
             raise CannotCheck(str(error)) from None
     if begins.startswith(_ZIP):

@@ -1,17 +1,24 @@
 """Retention: what is old or has no room goes by a signed record; what was not delivered goes last, and never silently."""
 
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agent.bundle import Bundle
+from agent.draft import prune
+from agent.export import export
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.ledger_room import Room
+from agent.log import Log
 from agent.record import parse
 from agent.retention import MONTH_MS, take_away
 from agent.room_left import room_left
+from agent.source import open_log
 from config.keep import Keep
-from tests.agent.both import verify
+from tests.agent.both import first, verify
 from tests.agent.gone_ledgers import clock_behind, long_gateway, on_disk
 from tests.agent.ledgers import GATEWAY
 
@@ -101,3 +108,41 @@ async def test_the_days_that_are_left_follow_from_what_the_newest_records_took(t
     assert left.days is not None
     assert abs(left.days - (64_000_000 * 0.8 - used) / a_day) < 3
     assert "then the oldest readings go" in left.text()
+
+
+class Interrupted:
+    """A log whose readings are taken away while somebody goes through it: right before, and right behind, its records."""
+
+    def __init__(self, log: Log, take_away: Callable[[], None]) -> None:
+        self._log, self._take_away = log, take_away
+        self.size, self.kept, self.checkpoints = log.size, log.kept, log.checkpoints
+        self.models, self.timestamps = log.models, log.timestamps
+
+    def payloads(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+        self._take_away()
+        yield from self._log.payloads(start, stop)
+        self._take_away()
+
+
+async def test_whoever_goes_through_a_ledger_sees_it_as_it_was_although_readings_go_meanwhile(tmp_path: Path) -> None:
+    path, clock, left = tmp_path / "ledger.sqlite", clock_behind(WEEK), [(768, 1024), (512, 768), (256, 512), (0, 256)]
+    on_disk(WEEK, path)
+    ledger = await Ledger.open(path, GATEWAY, WEEK.key, 0.0, Room(path, floor=0))
+
+    def take_away() -> None:
+        first, end = left.pop()
+        going = ledger.prune(first, end, lambda roots: prune(clock, first, end, roots, "age"))
+        asyncio.run_coroutine_threadsafe(going, loop).result(30)
+
+    def through() -> tuple[int, int]:
+        with closing(open_log(path)) as log:
+            checked = first.verify(Interrupted(log, take_away), key=WEEK.key_line)
+        with closing(open_log(path)) as log:
+            export(Interrupted(log, take_away), tmp_path / "log.zip")
+        with closing(Bundle(tmp_path / "log.zip")) as log:
+            exported = verify(log, key=WEEK.key_line)
+        return checked.exit_code, exported.exit_code
+
+    loop = asyncio.get_running_loop()
+    assert await asyncio.to_thread(through) == (0, 0)
+    await ledger.close()
