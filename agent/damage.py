@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.leaf_file import count_leaves
 from agent.ledger import Ledger
-from agent.ledger_file import LedgerError, LedgerReader
+from agent.ledger_file import LedgerError, LedgerReader, refuse_newer
 from agent.merkle import Frontier
 from agent.record import RecordError, leaf_hash, parse, parsed_body
 from agent.salvage import Salvaged, finish, public_keys, salvage
@@ -93,8 +93,9 @@ def begin(path: Path, now_ns: int) -> Salvaged | None:
     """Has a damaged ledger saved before it is opened; None where there is nothing to save.
 
     Raises:
-        LedgerError: it could not be saved; nothing was lost by trying.
+        LedgerError: it could not be saved, or is of a newer meterseal; nothing was lost by trying.
     """
+    refuse_newer(path)
     finish(path)
     cause = damage(path)
     return forced(path, cause, now_ns) if cause else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from config.language import _
 LEAVES = """SELECT n, leaf FROM record WHERE n >= ? AND n < ?
 UNION ALL SELECT first, hash FROM kept WHERE size = 1 AND first >= ? AND first < ? ORDER BY 1"""
 _NONE_GONE = "CREATE TEMP TABLE kept (first, size, hash); CREATE TEMP TABLE owed (one, loss);"
+_FORMATS = 1000  # a larger number than any ledger's form will have: there the file's head is damaged
 _OFTEN = ("reading", "gap")
 _RARE = "kind NOT IN ('reading', 'gap')"  # in the words of the index, or SQLite does not see that it is meant
 
@@ -59,6 +61,17 @@ def newer(path: Path, version: int) -> LedgerError:
         known=FORMAT,
     )
     return LedgerError(message, _("Install the newer version again; nothing was changed in the ledger."))
+
+
+def refuse_newer(path: Path) -> None:
+    """Raises LedgerError if the ledger at a path is of a newer meterseal: what is not understood there is no damage."""
+    if not path.is_file():
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True)) as database:
+        known = database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if known and FORMAT < version < _FORMATS:
+            raise newer(path, version)
 
 
 class LedgerReader:

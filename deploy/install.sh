@@ -32,7 +32,7 @@ done
 [ -n "$python" ] || { echo "install.sh: needs Python 3.11, 3.12 or 3.13; none was found" >&2; exit 1; }
 
 # A ledger of a newer meterseal is not touched: the same look as in the package (bytes 60 to 63 hold its format).
-known=$(sed -n 's/^FORMAT = \([0-9]*\).*/\1/p' "$source/agent/ledger_file.py")
+known=$("$python" "$source/deploy/ledger_format.py")
 ledger=$root/var/lib/meterseal/ledger.sqlite
 if [ -s "$ledger" ]; then
     written=$(od -An -tu1 -j60 -N4 "$ledger" | awk '{ print (($1 * 256 + $2) * 256 + $3) * 256 + $4 }')
@@ -67,6 +67,7 @@ mv "$new" "$root/opt/meterseal"
 install -d -m 755 "$root/etc/meterseal"
 install -D -m 755 "$source/deploy/program.sh" "$root/usr/local/bin/meterseal"
 for unit in $units; do install -D -m 644 "$source/deploy/systemd/$unit.service" "$root/etc/systemd/system/$unit.service"; done
+install -D -m 644 "$source/deploy/systemd/system-meterseal.slice" "$root/etc/systemd/system/system-meterseal.slice"
 install -D -m 644 "$source/deploy/systemd/60-meterseal.rules" "$root/etc/udev/rules.d/60-meterseal.rules"
 install -D -m 644 "$source/deploy/systemd/modules-load.conf" "$root/etc/modules-load.d/meterseal.conf"
 if [ -z "$root" ]; then

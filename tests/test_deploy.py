@@ -6,14 +6,17 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
 from agent.checkpoint import origin_of, verifier_key
+from agent.ledger_tables import FORMAT
 from config.beside import load_declared
 from config.check import load_site
 from config.collect import CollectFile
@@ -25,7 +28,7 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SCRIPTS = sorted([*DEPLOY.rglob("*.sh"), *(ROOT / "tests" / "system").glob("*.sh"), *(DEPLOY / "deb").glob("p*")])
 # Tenths. Without a running systemd the address lists are not seen, which counts 0.2 more than on the gateway (docs/install.md).
-MOST_EXPOSED = {"meterseal": 18, "meterseal-witness": 16, "meterseal-collect": 16}
+MOST_EXPOSED = {"meterseal": 17, "meterseal-witness": 16, "meterseal-collect": 16}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -52,6 +55,35 @@ def test_units_name_commands_that_the_program_has() -> None:
     for unit in UNITS:
         for verb in re.findall(r"^ExecStart=/opt/meterseal/bin/meterseal (\S+)", unit.read_text("utf-8"), re.MULTILINE):
             assert verb in main.commands
+
+
+def test_the_package_does_not_go_in_over_the_ledger_of_a_newer_meterseal(tmp_path: Path) -> None:
+    known = subprocess.run([sys.executable, str(DEPLOY / "ledger_format.py")], capture_output=True, text=True, check=True).stdout
+    assert known.strip() == str(FORMAT)
+    ledger = tmp_path / "ledger.sqlite"
+    text = (DEPLOY / "deb" / "preinst").read_text("utf-8").replace("@LEDGER_FORMAT@", known.strip())
+    (tmp_path / "preinst").write_text(text.replace("/var/lib/meterseal/ledger.sqlite", str(ledger)), "utf-8")
+    for version, code in ((FORMAT, 0), (FORMAT + 1, 1), (FORMAT + 1000, 1)):
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+        words = ["/bin/sh", str(tmp_path / "preinst"), "upgrade", "0.0.9"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, "newer meterseal" in done.stderr) == (code, bool(code)), done.stderr
+
+
+def test_the_installer_does_not_go_in_over_the_ledger_of_a_newer_meterseal(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("install.sh runs as root")
+    ledger = tmp_path / "var" / "lib" / "meterseal" / "ledger.sqlite"
+    ledger.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    words = [str(DEPLOY / "install.sh")]
+    environment = os.environ | {"DESTDIR": str(tmp_path), "PYTHON": sys.executable}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"(format {FORMAT + 1}; this one knows {FORMAT}). Nothing was changed." in done.stderr
+    assert not (tmp_path / "opt").exists()
 
 
 # --- the broker --------------------------------------------------------------------------------------------------

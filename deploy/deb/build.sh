@@ -32,6 +32,7 @@ install -D -m 755 "$source/deploy/program.sh" "$root/usr/bin/meterseal"
 for unit in meterseal meterseal-witness meterseal-collect meterseal-first-boot; do
     install -D -m 644 "$source/deploy/systemd/$unit.service" "$root/usr/lib/systemd/system/$unit.service"
 done
+install -D -m 644 "$source/deploy/systemd/system-meterseal.slice" "$root/usr/lib/systemd/system/system-meterseal.slice"
 install -D -m 644 "$source/deploy/systemd/sysusers.conf" "$root/usr/lib/sysusers.d/meterseal.conf"
 install -D -m 644 "$source/deploy/systemd/modules-load.conf" "$root/usr/lib/modules-load.d/meterseal.conf"
 install -D -m 644 "$source/deploy/systemd/60-meterseal.rules" "$root/usr/lib/udev/rules.d/60-meterseal.rules"
@@ -40,7 +41,7 @@ for page in "$source"/docs/*.md; do install -D -m 644 "$page" "$root/usr/share/d
 install -D -m 644 "$source/config/site.example.yaml" "$root/usr/share/doc/meterseal/site.example.yaml"
 
 mkdir -p "$root/DEBIAN"
-ledger=$(sed -n 's/^FORMAT = \([0-9]*\).*/\1/p' "$source/agent/ledger_file.py")
+ledger=$("$PYTHON" "$source/deploy/ledger_format.py")
 for script in preinst postinst prerm postrm; do
     sed "s/@LEDGER_FORMAT@/$ledger/; s/@PYTHON@/$python_version/" "$source/deploy/deb/$script" >"$root/DEBIAN/$script"
     chmod 755 "$root/DEBIAN/$script"
