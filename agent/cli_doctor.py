@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_RECORDS = 50_000
 _DAY_MS = 86_400_000
+_PATIENCE_S = 8.0
 
 
 @click.command(short_help="Look for what is wrong around the agent, with what to do.")
@@ -187,15 +188,31 @@ def _opened(loaded: SiteFile, settings: Any, missing: set[str]) -> Iterator[Find
 
 def _brokers(loaded: SiteFile, settings: Any) -> Iterator[Finding]:
     from agent.doctor import Finding, coded
-    from agent.doctor_broker import broker_findings
+    from agent.doctor_broker import broker_findings, told_by_agent
     from config.mistake import ConfigError
     from config.settings import mqtt_password
 
+    standing = _told_by_agent(settings.state)
     for broker in loaded.site.mqtt:
         try:
             secret = mqtt_password(settings, broker.name)
         except ConfigError as error:
             yield Finding("wrong", _("broker {name}", name=broker.name), str(error), code=error.code)
             continue
+        if broker.username and secret is None and broker.name in standing:
+            yield told_by_agent(broker, standing[broker.name])
+            continue
         found = broker_findings(broker, loaded.site.gateway, secret.get_secret_value() if secret else None)
         yield from coded("MS-502", found)
+
+
+def _told_by_agent(state: Path) -> dict[str, Any]:
+    """How delivery stands as the running agent tells it, by the broker's name."""
+    from agent.control import ControlError, ask
+
+    try:
+        answer = ask(state, {"do": "live"}, _PATIENCE_S) or {}
+    except ControlError:
+        return {}
+    brokers: dict[str, Any] = answer.get("brokers", {})
+    return brokers

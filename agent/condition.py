@@ -57,9 +57,14 @@ CODES = {
 }
 """The fault of each, as `meterseal fault` explains it; before the first round is over nothing is wrong yet."""
 
+NO_RECEIPT = N_(
+    "Run `meterseal collect status` on the collector's machine; let both users read and write `collector/` in the broker."
+)
+
 STALLED = ("writer_stalled", "polling_stalled")
 UNREACHED_S = 60.0
 BEHIND_S = 900.0
+RECEIPT_S = 30.0
 WRITER_PATIENCE_S = 30.0
 _FIRST_REFUSAL = 128  # MQTT 5.0, section 2.4
 _FEW_BYTES = 100 * 2**20
@@ -88,11 +93,14 @@ class Delivery:
     Attributes:
         broker: its name.
         connected: whether it has taken the connection.
-        waiting: how many records it has not acknowledged.
+        waiting: how many records do not count as delivered: it has not acknowledged them, or no receipt covers them.
         why, hint: what is in the way and what to do; empty while all is well.
         code: the MQTT reason code of that; 0 where there is none.
         away_s: for how many seconds it has not been connected.
-        behind_s: for how many seconds it has not had all records.
+        behind_s: for how many seconds the first of those that wait has waited, as far as was looked.
+        collector: whose receipts say what is delivered; empty where the broker's acknowledgements do.
+        untaken: how many records it has not acknowledged.
+        fault: the fault that is in the way.
     """
 
     broker: str
@@ -103,6 +111,14 @@ class Delivery:
     code: int = 0
     away_s: float = 0.0
     behind_s: float = 0.0
+    collector: str = ""
+    untaken: int = 0
+    fault: str = ""
+
+    @property
+    def lacks_receipts(self) -> bool:
+        """Whether the broker has taken records for which no receipt has come for half a minute."""
+        return bool(self.collector) and self.untaken < self.waiting and self.behind_s > RECEIPT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +259,7 @@ def _machine(seen: Seen) -> list[Ailment]:
 
 def _delivery(delivery: Delivery) -> Ailment | None:
     name = delivery.broker
-    why = f"{delivery.why}. {delivery.hint}".strip(". ") if delivery.why else _("it gives no reason")
+    why = _("{why}. {hint}", why=delivery.why, hint=delivery.hint.rstrip(".。")) if delivery.why else _("it gives no reason")
     if delivery.code >= _FIRST_REFUSAL:
         return Ailment(
             "broker_refuses",
@@ -256,6 +272,16 @@ def _delivery(delivery: Delivery) -> Ailment | None:
             _("broker {name}: {why}. {waiting} records wait.", name=name, why=why, waiting=delivery.waiting),
             name,
         )
+    if delivery.lacks_receipts and delivery.behind_s > BEHIND_S:
+        text = _(
+            "broker {name}: no receipt of {collector} for {waiting} records, the first for {behind_s:.0f} minutes. {hint}",
+            name=name,
+            collector=delivery.collector,
+            waiting=delivery.waiting,
+            behind_s=delivery.behind_s / 60,
+            hint=_(NO_RECEIPT),
+        )
+        return Ailment("delivery_behind", text, name)
     if delivery.waiting and delivery.behind_s > BEHIND_S:
         text = _(
             "broker {name}: {waiting} records wait for it, the first for {behind_s:.0f} minutes.",

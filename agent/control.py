@@ -2,7 +2,7 @@
 
 One line of JSON asks, one line answers:
 
-    {"do": "live"}                                     how every line and meter stands at this moment
+    {"do": "live"}                                     how every line, meter and broker stands at this moment
     {"do": "condition"}                                whether the agent is well, and what ails it (`agent.condition`)
     {"do": "read", "meter": "EM-1", "introduce": false}   one meter, read now, between the agent's own polls
     {"do": "spot", "meter": "EM-1", "nonce": "k3Jd8sPq", "who": "li.na"}   the same, and it is sealed
@@ -21,11 +21,13 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.book import Book
 from agent.by_person import account_of
+from agent.condition import Delivery
 from agent.faults import code_of_error
 from agent.polled import Polled
 from agent.progress import Progress
@@ -42,7 +44,16 @@ _CREDENTIALS = struct.Struct("3i")  # process, account, group (unix(7), SO_PEERC
 
 # Seals a person's record: its kind, its fields and the account that asks; what is told of it.
 Sealing = Callable[[object, object, str], Awaitable[dict[str, Any]]]
-Condition = Callable[[], dict[str, Any]]
+
+
+class Watching(Protocol):
+    """Who knows how the agent is."""
+
+    def condition(self) -> dict[str, Any]:
+        """Its condition, for whoever asks."""
+
+    def deliveries(self) -> Sequence[Delivery]:
+        """How delivery stands, for each broker."""
 
 
 class ControlError(Exception):
@@ -56,10 +67,10 @@ async def listening(
     meters: Mapping[str, Sequence[Polled]],
     sealing: Sealing,
     book: Book,
-    condition: Condition,
+    watch: Watching,
 ) -> AsyncIterator[None]:
     """Answers commands while the block lasts. `pollers`, `meters`: by the link's name."""
-    ear = _Ear(pollers, meters, sealing, book, condition)
+    ear = _Ear(pollers, meters, sealing, book, watch)
     with _reached(state) as path:
         path.unlink(missing_ok=True)  # left behind by an agent that was killed; the state's lock keeps a second one away
         server = await asyncio.start_unix_server(ear.hear, sock=_own_socket(path), limit=_LONGEST)
@@ -126,10 +137,10 @@ class _Ear:
         meters: Mapping[str, Sequence[Polled]],
         sealing: Sealing,
         book: Book,
-        condition: Condition,
+        watch: Watching,
     ) -> None:
         self._pollers = pollers
-        self._condition = condition
+        self._watch = watch
         self._meters = meters
         self._sealing = sealing
         self._book = book
@@ -158,9 +169,10 @@ class _Ear:
     async def _told(self, asked: dict[str, Any], account: str) -> dict[str, Any]:
         """What comes of a command, in the language of whoever asks."""
         if asked.get("do") == "live":
-            return {"links": {name: poller.live() for name, poller in self._pollers.items()}}
+            links = {name: poller.live() for name, poller in self._pollers.items()}
+            return {"links": links, "brokers": {each.broker: asdict(each) for each in self._watch.deliveries()}}
         if asked.get("do") == "condition":
-            return self._condition()
+            return self._watch.condition()
         if asked.get("do") == "read":
             return await self._read(str(asked.get("meter")), introduce=asked.get("introduce") is True)
         if asked.get("do") == "seal" and asked.keys() == {"do", "kind", "record"}:

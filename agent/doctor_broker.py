@@ -9,16 +9,21 @@ from __future__ import annotations
 import queue
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from agent.doctor import Finding, coded
 from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
 from agent.topics import TEXT, base_of
-from config.language import _
+from config.language import N_, _
 from config.site import Mqtt
 
 _SECONDS = 15.0
 _REFUSED = 128
+_NO_PASSWORD = N_(
+    "This command knows no password. Give it the agent's (METERSEAL_MQTT_PASSWORD, or a secrets folder), or start the agent "
+    "and ask again: then the agent tells."
+)
 
 
 def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: float = _SECONDS) -> Iterator[Finding]:
@@ -44,7 +49,8 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
         connection.open()
         met = _next(events, seconds)
         if isinstance(met, Lost):
-            yield Finding("wrong", place, _words(met), met.trouble.hint, met.trouble.fault)
+            unknown = broker.username and password is None and met.trouble.fault == "MS-503"
+            yield Finding("wrong", place, _words(met), _(_NO_PASSWORD) if unknown else met.trouble.hint, met.trouble.fault)
             return
         if not isinstance(met, Connected):
             yield Finding(
@@ -61,6 +67,16 @@ def broker_findings(broker: Mqtt, gateway: str, password: str | None, seconds: f
         yield from coded("MS-505", [_published(place, topic, _next(events, seconds))])
     finally:
         connection.drop()
+
+
+def told_by_agent(broker: Mqtt, told: Mapping[str, Any]) -> Finding:
+    """What the running agent tells of a broker whose password is not known here. `told`: an `agent.condition.Delivery`."""
+    place = _("broker {name}", name=broker.name)
+    if told["why"]:
+        return Finding("wrong", place, told["why"], told["hint"], told["fault"])
+    if not told["connected"]:
+        return Finding("look", place, _("the agent is just connecting"), _("Ask again in a minute."))
+    return Finding("ok", place, _("the agent is connected and sends; its password is not known here, so nothing was tried"))
 
 
 def _published(place: str, topic: str, answer: Event | None) -> Finding:

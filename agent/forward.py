@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 
 from agent import topics
 from agent.clock import Clock
-from agent.forward_words import Teller
+from agent.forward_words import State, Teller
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.mqtt import Acknowledged, Arrived, Connected, Connection, Event, Lost
@@ -42,28 +42,6 @@ _SHORTEST_SILENCE = 10.0
 _LONGEST_ANSWER = 5
 _LEAVE_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """How delivery to one broker stands.
-
-    Attributes:
-        connected: whether the broker has taken the connection.
-        next_n: the first record that it has not acknowledged.
-        why, hint: what is in the way at present and what to do; empty while all is well.
-        words: what the broker says about it itself; empty if it says nothing.
-        beyond: how many records behind that one it has acknowledged.
-        code: the MQTT reason code of what is in the way; 0 where there is none.
-    """
-
-    connected: bool
-    next_n: int
-    why: str
-    hint: str
-    words: str
-    beyond: int = 0
-    code: int = 0
 
 
 @dataclass(slots=True)
@@ -105,6 +83,8 @@ class Forwarder:
         self._wake = asyncio.Event()
         self._has = Ranges()
         self._recent = Recent()
+        self._collector = (destination.collector or "").split("+")[0]
+        self._received = 0
         self._told = self._has.cursor, self._has.ahead
         self._connected = False
         self._retains = True
@@ -119,7 +99,13 @@ class Forwarder:
     def state(self) -> State:
         """How delivery stands."""
         trouble = self._fault or self._refusal or Trouble("", "")
-        return State(self._connected, self._has.cursor, trouble.why, trouble.hint, trouble.words, self._has.beyond, trouble.code)
+        told = trouble.why, trouble.hint, trouble.words
+        return State(self._connected, self._has.cursor, *told, self._has.beyond, trouble.code, trouble.fault)
+
+    @property
+    def delivered(self) -> tuple[str, int]:
+        """Whose receipts say what is delivered, and up to which n they do; where nobody gives any, the broker's word counts."""
+        return self._collector, self._received if self._collector else self._has.cursor
 
     def hurry(self) -> None:
         """Sends what is being gathered for a batch, now and from now on."""
@@ -129,13 +115,13 @@ class Forwarder:
     def received(self, next_n: int) -> None:
         """The collector has stored every record before `next_n`, as a receipt says that was checked."""
         self._has.add(0, next_n)
+        self._received = max(self._received, next_n)
         self._ledger.delivered(self._destination.name, next_n)
 
     def again(self, first: int, end: int) -> int:
-        """Sends the records from `first` up to `end` once more, as far as the broker has taken them; the collector has not.
+        """Sends the records from `first` up to `end` once more, as far as the broker has taken them; how many it had taken.
 
         What was taken while the question was on its way to us is with the collector by now, and not sent again.
-        Returns how many were taken.
         """
         taken = self._has.remove(first, end)
         for n in self._recent.numbers(self._clock.monotonic()):
@@ -158,7 +144,8 @@ class Forwarder:
         pause = Pause()
         try:
             name = self._destination.name
-            self._has = Ranges(reader.cursors().get(name, 0), reader.delivered_ahead(name))
+            self._received = reader.cursors().get(name, 0)
+            self._has = Ranges(self._received, reader.delivered_ahead(name))
             self._tell.begin(self._password is not None)
             while True:
                 began, had = self._clock.monotonic(), (self._has.cursor, self._has.ahead)

@@ -1,6 +1,8 @@
-"""What delivery to one broker tells the journal, each thing once as long as it stays the same."""
+"""What delivery to one broker tells: how it stands, and to the journal each thing once as long as it stays the same."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
@@ -11,6 +13,30 @@ from agent.topics import Tree
 from agent.window import Parcel
 from config.language import _
 from config.site import Mqtt
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How delivery to one broker stands.
+
+    Attributes:
+        connected: whether the broker has taken the connection.
+        next_n: the first record that it has not acknowledged.
+        why, hint: what is in the way at present and what to do; empty while all is well.
+        words: what the broker says about it itself; empty if it says nothing.
+        beyond: how many records behind that one it has acknowledged.
+        code: the MQTT reason code of what is in the way; 0 where there is none.
+        fault: the fault that it is, where that is more than the kind of trouble tells; else empty.
+    """
+
+    connected: bool
+    next_n: int
+    why: str
+    hint: str
+    words: str
+    beyond: int = 0
+    code: int = 0
+    fault: str = ""
 
 
 class Teller:

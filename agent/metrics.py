@@ -23,7 +23,10 @@ METRICS = {
     "meterseal_link_overruns_total": ("counter", "Polls for which the link had no time, since the agent's start."),
     "meterseal_meter_failures": ("gauge", "Polls in a row without a usable answer; 0 while the meter answers."),
     "meterseal_delivery_connected": ("gauge", "1 while the broker has taken the connection."),
-    "meterseal_delivery_waiting_records": ("gauge", "Records that the broker has not acknowledged."),
+    "meterseal_delivery_waiting_records": (
+        "gauge",
+        "Records that are not delivered: not acknowledged by the broker, or where there is a collector not in its receipts.",
+    ),
     "meterseal_delivery_behind_seconds": ("gauge", "For how long records have been waiting for the broker."),
     "meterseal_clock_synchronised": ("gauge", "1 while the gateway's clock is kept by NTP, PTP or GPS."),
     "meterseal_clock_error_seconds": ("gauge", "The kernel's bound on the error of the gateway's clock."),

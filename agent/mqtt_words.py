@@ -20,8 +20,8 @@ _WRONG_VERSION = 132
 _NOT_AUTHORIZED = 135
 _LOG = N_("Look into the broker's log.")
 _LET_IN = (
-    N_("the broker does not accept the user name, the password or the certificate of this gateway"),
-    N_("Check `username` in site.yaml and the password given to the agent against the broker's users."),
+    N_("the broker does not accept the user name, the password or the certificate"),
+    N_("Check `username` under `mqtt:` and the password that is given here against the broker's users."),
 )
 _ANOTHER = N_("Ask whoever runs the broker for the address to use, and write it in site.yaml.")
 _REASONS = {
@@ -47,7 +47,7 @@ _REASONS = {
     141: (N_("the broker has heard nothing from this gateway for too long"), N_("Check the network between gateway and broker.")),
     142: (
         N_("another client has connected to the broker with this gateway's name"),
-        N_("Two agents have the same `gateway:` in their site.yaml, or one agent runs twice. Stop one of them."),
+        N_("Two agents have the same `gateway:`, or one agent or collector runs twice. Stop one of them."),
     ),
     143: (
         N_("the broker does not allow what is asked for here"),
@@ -173,7 +173,7 @@ def broker_closed(code: int, was_connected: bool, version: str = "5") -> Trouble
     if code == 141:
         return no_answer()
     if was_connected:
-        again = _("If it comes back again and again, two agents have the same `gateway:` in their site.yaml.")
+        again = _("If it comes back again and again, two agents have the same `gateway:`, or one collector runs twice.")
         return Trouble(_("the connection broke off"), _("Check the network and that the broker is running. {again}", again=again))
     return Trouble(
         _("the broker closed the connection without a word"),
@@ -216,7 +216,7 @@ def unreachable(error: Exception, host: str, port: int) -> Trouble:
         )
     if isinstance(error, ConnectionRefusedError):
         return Trouble(
-            _("nothing listens at {at}", at=at), _("Check that the broker is running, and host and port in site.yaml.")
+            _("nothing listens at {at}", at=at), _("Check that the broker is running, and `host` and `port` under `mqtt:`.")
         )
     if isinstance(error, ConnectionError):
         hint = _("Check that the port is the right one with or without `tls:`, and that the broker is not overloaded.")
@@ -228,7 +228,7 @@ def unreachable(error: Exception, host: str, port: int) -> Trouble:
     said = getattr(error, "strerror", None) or str(error)
     return Trouble(
         _("{at} cannot be reached: {said}", at=at, said=said),
-        _("Check the network cable or modem, and host and port in site.yaml."),
+        _("Check the network cable or modem, and `host` and `port` under `mqtt:`."),
     )
 
 

@@ -101,7 +101,7 @@ async def run_agent(site: SiteFile, state: Path, settings: Settings, log: Any, c
             brokers = len(site.site.mqtt)
             log.info("agent.started", meters=len(site.site.meters), links=len(ways), brokers=brokers, records=ledger.size)
             by_hand = sealing(past, clock, book.clock_was_set, by_person(book, ledger, past))
-            async with listening(state, parts.pollers, parts.meters, by_hand, book, watch.condition):
+            async with listening(state, parts.pollers, parts.meters, by_hand, book, watch):
                 for name, way in ways.items():
                     parts.poll(name, way, meters[name])
                 for destination in site.site.mqtt:

@@ -8,7 +8,8 @@ from typing import Any
 
 from agent.account import UNTOLD, interval
 from agent.columns import columns, filled
-from agent.faults import code_of_cause, with_code
+from agent.condition import NO_RECEIPT, Delivery
+from agent.faults import FAULTS, code_of_cause, with_code
 from agent.findings import printable
 from agent.status import MeterStatus, OpenGap, Status
 from config.cause_words import cause_words
@@ -138,8 +139,25 @@ def _agent(status: Status) -> list[str]:
         lines.append(f"{filled(_('room'), 11)} {status.room.text()}")
     for name, count in status.delivered.items():
         lines.append(f"{name:<11} {delivery_text(count, status.records)}")
-        lines += [f"{'':<11} {words}" for words in status.delivery.get(name, ())]
+        lines += [f"{'':<11} {words}" for words in (*status.delivery.get(name, ()), *_in_the_way(status, name))]
     return lines
+
+
+def _in_the_way(status: Status, broker: str) -> list[str]:
+    """What is in the way of the delivery to a broker, as the running agent tells it, and what to do."""
+    told = (status.live or {}).get("brokers", {}).get(broker)
+    if told is None:
+        return []
+    seen = Delivery(**told)
+    if seen.why:
+        what = _(FAULTS[seen.fault].title) if seen.fault in FAULTS else _("not delivered")
+        return [with_code(f"{what}: {seen.why}", seen.fault), *([f"-> {seen.hint}"] if seen.hint else [])]
+    if seen.lacks_receipts:
+        return [
+            _("no receipt for {waiting} records that the broker has taken", waiting=seen.waiting - seen.untaken),
+            f"-> {_(NO_RECEIPT)}",
+        ]
+    return []
 
 
 def _local(time: str, zone: tzinfo) -> datetime:

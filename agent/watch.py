@@ -25,6 +25,7 @@ from agent.notify import notify, status, watchdog_seconds
 
 _FIRST_ROUND_SECONDS = 20.0
 _OFTEN, _SELDOM = 0.2, 5.0
+_UNREACHED, _REFUSED = "MS-502", "MS-505"
 
 
 class Watch:
@@ -53,7 +54,7 @@ class Watch:
         self._log = log
         self._began = time.monotonic()
         self._connected_at: dict[str, float] = {}
-        self._level_at: dict[str, float] = {}
+        self._marks: dict[str, tuple[int, float]] = {}
         self._told = ""
         self._stalled = False
 
@@ -74,7 +75,6 @@ class Watch:
 
     def seen(self) -> Seen:
         """All that the condition is judged by, at this moment."""
-        now = time.monotonic()
         free, size = disk_of(self._state)
         return Seen(
             started=self._first_round_is_over(),
@@ -83,7 +83,7 @@ class Watch:
             writer_s=self._ledger.waited_s(),
             links={name: poller.live() for name, poller in self._pollers.items()},
             stalled={name: still_s for name, poller in self._pollers.items() if (still_s := poller.stalled_s())},
-            deliveries=[self._delivery(name, each, now) for name, each in self._forwarders.items()],
+            deliveries=self.deliveries(),
             trust=self._clock.trust(),
             state=self._state,
             free=free,
@@ -95,14 +95,31 @@ class Watch:
         return all(poller.progress.rounds for poller in self._pollers.values())
 
     def _delivery(self, name: str, forwarder: Forwarder, now: float) -> Delivery:
-        told = forwarder.state
-        waiting = max(0, self._ledger.size - told.next_n)
+        """How delivery to a broker stands. What is sealed at one look and not delivered at a later one has waited so long."""
+        told, size, (collector, delivered) = forwarder.state, self._ledger.size, forwarder.delivered
         if told.connected or name not in self._connected_at:
             self._connected_at[name] = now
-        if not waiting or name not in self._level_at:
-            self._level_at[name] = now
-        away_s, behind_s = now - self._connected_at[name], now - self._level_at[name]
-        return Delivery(name, told.connected, waiting, told.why, told.hint, told.code, away_s, behind_s)
+        mark = self._marks.get(name)
+        if mark is None or delivered >= mark[0]:
+            mark = self._marks[name] = size, now
+        return Delivery(
+            name,
+            told.connected,
+            max(0, size - delivered - (0 if collector else told.beyond)),
+            told.why,
+            told.hint,
+            told.code,
+            away_s=now - self._connected_at[name],
+            behind_s=now - mark[1],
+            collector=collector,
+            untaken=max(0, size - told.next_n - told.beyond),
+            fault=told.fault or (_REFUSED if told.connected else _UNREACHED) if told.why else "",
+        )
+
+    def deliveries(self) -> list[Delivery]:
+        """How delivery stands, for each broker."""
+        now = time.monotonic()
+        return [self._delivery(name, each, now) for name, each in self._forwarders.items()]
 
     def _look(self) -> None:
         seen = self.seen()

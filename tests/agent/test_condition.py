@@ -12,6 +12,7 @@ from agent.clock import Trust
 from agent.condition import AILMENTS, Delivery, Seen, ailments_of, disk_of, in_words, key_trouble
 from agent.keys import KeyFileError
 from agent.ledger_file import LedgerError
+from config.language import CHINESE, speaking
 
 ROOT = Path(__file__).parents[2]
 GB = 2**30
@@ -77,6 +78,25 @@ def test_a_silent_meter_among_others_is_told_and_is_no_ailment_of_the_agent() ->
 
 def test_a_broker_that_is_away_for_half_a_minute_is_no_ailment() -> None:
     assert ailments_of(of_broker(connected=False, why="nothing listens", away_s=30.0, behind_s=30.0)) == []
+
+
+def test_a_collector_without_receipts_is_told_though_the_broker_has_taken_everything() -> None:
+    lacking = {"collector": "plant-it/collector", "waiting": 7, "untaken": 0}
+    (found,) = ailments_of(of_broker(**lacking, behind_s=1000.0))
+    assert found.name == "delivery_behind"
+    assert "no receipt of plant-it/collector for 7 records" in found.text
+    assert "meterseal collect status" in found.text
+    assert ailments_of(of_broker(**lacking, behind_s=60.0)) == []
+    (found,) = ailments_of(of_broker(**(lacking | {"untaken": 7}), behind_s=1000.0))
+    assert "7 records wait for it" in found.text
+
+
+def test_a_reason_and_what_to_do_end_in_one_full_stop_in_each_language() -> None:
+    seen = of_broker(connected=False, why="not let in", hint="Check the password.", code=135)
+    assert "not let in. Check the password. 7 records wait." in in_words(seen, ailments_of(seen))
+    with speaking(CHINESE):
+        seen = of_broker(connected=False, why="不让进入", hint="请核对密码。", code=135)
+        assert "不让进入。请核对密码。7 条记录" in in_words(seen, ailments_of(seen))
 
 
 def test_a_small_disk_is_not_called_full_while_a_tenth_of_it_is_free() -> None:

@@ -7,13 +7,15 @@ import pty
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from agent.clock import Trust
+from agent.condition import Delivery
 from agent.doctor import Finding, clock_findings, disk_findings, port_findings, report, sqlite_findings, state_findings
-from agent.doctor_broker import broker_findings
+from agent.doctor_broker import broker_findings, told_by_agent
 from agent.doctor_line import Answers, line_findings
 from agent.keys import KEY_FILE, make_key
 from config.site import Mqtt
@@ -157,9 +159,21 @@ def test_a_login_that_is_refused_and_a_topic_that_may_not_be_published_to_are_to
         mine = Mqtt(host="127.0.0.1", port=broker.port, username="gw1")
         assert levels(broker_findings(mine, "plant/gw1", "right")) == ["ok", "ok"]
         assert levels(broker_findings(mine, "plant/gw1", "wrong")) == ["wrong"]
+        (found_without,) = broker_findings(mine, "plant/gw1", None)
+        assert "This command knows no password" in found_without.todo
         found = list(broker_findings(Mqtt(host="127.0.0.1", port=broker.port, username="gw2"), "plant/gw1", "right"))
         assert [each.level for each in found] == ["ok", "wrong"]
         assert "access list" in found[1].todo
+
+
+def test_where_only_the_running_agent_knows_the_password_its_word_is_told() -> None:
+    """A password that the service manager hands over is nowhere in the operator's shell."""
+    broker = Mqtt(host="127.0.0.1", username="gw1")
+    away = Delivery("broker", connected=False, waiting=3, why="the broker says no", hint="Ask it.", fault="MS-503")
+    found = told_by_agent(broker, asdict(away))
+    assert (found.level, found.words, found.todo, found.code) == ("wrong", "the broker says no", "Ask it.", "MS-503")
+    assert told_by_agent(broker, asdict(replace(away, why="", hint="", fault=""))).level == "look"
+    assert told_by_agent(broker, asdict(replace(away, connected=True, why="", hint="", fault=""))).level == "ok"
 
 
 def test_the_whole_says_what_is_wrong_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent import checkpoint
-from agent.forward import State
+from agent.forward_words import State
 from agent.ledger_file import LedgerReader
 from tests.agent.delivery import (
     BASE,

@@ -37,11 +37,9 @@ async def test_a_wrong_password_is_told_once_in_plain_words_and_a_corrected_one_
             running(plant.forwarder(line.port, username="gw1", password="wrong")) as forwarder,
         ):
             await until(lambda: line.accepted > 2)
-            assert (
-                forwarder.state.why == "the broker does not accept the user name, the password or the certificate of this gateway"
-            )
+            assert forwarder.state.why == "the broker does not accept the user name, the password or the certificate"
         assert len(plant.told("forward.cannot_connect")) == 1
-        assert "password given to the agent" in plant.told("forward.cannot_connect")[0]["hint"]
+        assert "`username` under `mqtt:`" in plant.told("forward.cannot_connect")[0]["hint"]
         heard.tells(plant.told("forward.cannot_connect")[0], "MS-503")
         async with running(plant.forwarder(broker.port, username="gw1", password="right")) as forwarder:
             await until(lambda: caught_up(forwarder, plant))

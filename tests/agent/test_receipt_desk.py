@@ -23,6 +23,7 @@ from agent.receipt_desk import ReceiptDesk
 from agent.salvage import salvage
 from agent.tiles import root_at
 from agent.topics import witness_id
+from agent.watch import Watch
 from config.site import Mqtt
 from tests.agent.delivery import BASE, FastClock, Plant, caught_up, has_all, numbers, planted, running
 from tests.agent.gateway import GATEWAY, begun
@@ -81,13 +82,19 @@ async def test_the_cursor_moves_by_receipts_and_not_by_acknowledgements(tmp_path
     with Mosquitto(tmp_path) as broker:
         async with planted(tmp_path) as plant, Subscriber(broker, f"{BASE}/#") as subscriber:
             forwarder = plant.forwarder(broker.port, collector=LINE)
+            watch = Watch(tmp_path, {}, {"broker": forwarder}, plant.ledger, plant.clock, plant.log)
             async with running(forwarder), desk(plant, forwarder, broker.port):
                 await plant.read(20)
                 await until(lambda: caught_up(forwarder, plant) and has_all(subscriber, plant) and listened_to(broker))
                 await plant.read(1)
                 assert kept(plant) == 0
+                await until(lambda: caught_up(forwarder, plant))
+                (standing,) = watch.deliveries()
+                assert (standing.waiting, standing.untaken, standing.collector) == (24, 0, NAME)
                 await say(broker, "receipt", receipt(plant, 10))
                 await until(lambda: bool(plant.told("receipt.taken")))
+                (standing,) = watch.deliveries()
+                assert (standing.waiting, standing.untaken) == (14, 0)
                 await plant.read(1)
                 assert kept(plant) == 10
             # Whoever starts again delivers what no receipt covers.

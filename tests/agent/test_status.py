@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import status as module
+from agent.condition import Delivery
+from agent.faults import FAULTS
 from agent.state import only_agent
 from agent.status import MeterStatus, Status, status_of
 from agent.status_text import as_text, notes
 from config.check import SiteFile, load_site
+from config.language import CHINESE, speaking
 from tests.agent.desk import EVERY_MS, FAST_MS, Desk
 from tests.agent.gateway import StillClock
 
@@ -221,6 +225,23 @@ async def test_what_is_delivered_is_told(office: Office) -> None:
     await office.desk.read(0)
     assert "cloud       up to record 2, 2 waiting" in as_text(office.status())
     assert "counted by the broker's acknowledgements" in as_text(office.status())
+
+
+async def test_what_is_in_the_way_of_the_delivery_is_told_with_what_to_do(office: Office) -> None:
+    def told(**what: Any) -> str:
+        return as_text(
+            office.status(live={"brokers": {"cloud": asdict(replace(Delivery("cloud", connected=True, waiting=4), **what))}})
+        )
+
+    refused = told(connected=False, why="the broker says no", hint="Ask it.", fault="MS-503")
+    assert "broker does not let us in: the broker says no [MS-503]" in refused
+    assert "            -> Ask it.\n" in f"{refused}\n"
+    with speaking(CHINESE):
+        assert f"{FAULTS['MS-503'].title}:" not in told(connected=False, why="the broker says no", hint="Ask it.", fault="MS-503")
+    late = {"collector": "plant-it/collector", "behind_s": 40.0}
+    assert "no receipt for 4 records that the broker has taken" in told(**late)
+    assert "->" not in told(**late, untaken=4)
+    assert "->" not in told()
 
 
 async def test_everything_is_well_when_the_agent_runs_and_every_meter_is_read(office: Office) -> None:
