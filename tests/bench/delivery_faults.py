@@ -242,12 +242,12 @@ async def soak(folder: Path, seed: int, minutes: float) -> str:
 
 
 def _flat(name: str, samples: list[tuple[int, int]]) -> str:
-    """Memory and descriptors at the beginning and at the end of what was sampled: a quarter of it each."""
-    quarter = len(samples) // 4
+    """Memory and descriptors in each quarter of what was sampled. The agent's newest records fill 4 MB first (`agent.newest`)."""
+    quarters = [samples[len(samples) * part // 4 : len(samples) * (part + 1) // 4] for part in range(4)]
     parts = []
     for at, unit in ((0, "KiB resident"), (1, "descriptors")):
-        first, last = (statistics.median(each[at] for each in part) for part in (samples[:quarter], samples[-quarter:]))
-        parts.append(f"{first:.0f} -> {last:.0f} {unit} (at most {max(each[at] for each in samples)})")
+        medians = " -> ".join(f"{statistics.median(each[at] for each in quarter):.0f}" for quarter in quarters)
+        parts.append(f"{medians} {unit} (at most {max(each[at] for each in samples)})")
     return f"  {name}: {', '.join(parts)}, {len(samples)} samples"
 
 
