@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 
 import click
 
+from agent.faults import with_code
 from agent.terminal import failure, told, until_stopped
 from config.language import _
 
@@ -77,6 +79,7 @@ def status(file: Path, state: Path) -> None:
     """Show how many records of each gateway in FILE are stored and checked, and which alarms stand; exit code 1 with an alarm."""
     from agent.collect import folder_of, known_gateways
     from agent.outside import Alarm
+    from agent.state import is_running
     from config.beside import load_declared
     from config.collect import CollectFile
 
@@ -84,29 +87,39 @@ def status(file: Path, state: Path) -> None:
     with told():
         declared = load_declared(CollectFile, file)
         for gateway in known_gateways(declared.gateways):
-            size = _in_database(declared.postgres, gateway) if declared.postgres else _in_copy(folder_of(state, gateway))
-            words = _("all up to record {n}", n=size - 1) if size else _("nothing yet")
+            size, sealed = _in_database(declared.postgres, gateway) if declared.postgres else _in_copy(folder_of(state, gateway))
+            words = _("all up to record {n}, sealed {sealed}", n=size - 1, sealed=sealed) if size else _("nothing yet")
             alarm = Alarm(folder_of(state, gateway).with_suffix(".alarm"))
             alarms = alarms or bool(alarm.text)
             click.echo(f"{gateway}: {words}" + (f"\n  {alarm.text}: {alarm.path}" if alarm.text else ""))
+        if not is_running(state):
+            click.echo(with_code(_("No collector runs on {state}: nothing new is stored. Start it.", state=state), "MS-902"))
     raise click.exceptions.Exit(1 if alarms else 0)
 
 
-def _in_copy(folder: Path) -> int:
-    """How many records a gateway's copy holds. Raises LedgerError."""
+def _in_copy(folder: Path) -> tuple[int, str]:
+    """How many records a gateway's copy holds, and when the newest was sealed. Raises LedgerError."""
     from contextlib import closing
 
     from agent.ledger_file import LedgerReader
     from agent.state import LEDGER_FILE
 
     if not (folder / LEDGER_FILE).exists():
-        return 0
+        return 0, ""
     with closing(LedgerReader(folder / LEDGER_FILE)) as reader:
-        return reader.tree()[0]
+        size = reader.tree()[0]
+        return size, _sealed(reader.payloads(size - 1, size)) if size else ""
 
 
-def _in_database(reached: str, gateway: str) -> int:
-    """How many of a gateway's records are settled in a database."""
+def _sealed(records: Iterable[tuple[int, bytes]]) -> str:
+    """The time of the last of some records."""
+    from agent.record import parse
+
+    return "".join(str(parse(payload)["time"]) for _unused, payload in records)
+
+
+def _in_database(reached: str, gateway: str) -> tuple[int, str]:
+    """How many of a gateway's records are settled in a database, and when the newest was sealed."""
     _only_with_psycopg()
     from agent.collect_copy import StoreError
     from agent.collect_postgres import Postgres
@@ -114,7 +127,8 @@ def _in_database(reached: str, gateway: str) -> int:
     store = Postgres(reached, gateway)
     try:
         with store.transaction():
-            return store.edge()[0].size
+            size = store.edge()[0].size
+            return size, _sealed(store.settled(size - 1, size)) if size else ""
     except StoreError as error:
         raise failure(f"{error}\n{error.hint}", "MS-825") from None
     finally:

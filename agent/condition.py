@@ -175,6 +175,11 @@ def in_words(seen: Seen, ailments: Sequence[Ailment]) -> str:
     return f"{'; '.join(ailment.text for ailment in ailments)} [{sealed}]"
 
 
+def without_receipts(delivery: Delivery) -> str:
+    """For how many records a receipt lacks, in words."""
+    return _("no receipt for {waiting} records that the broker has taken", waiting=delivery.waiting - delivery.untaken)
+
+
 def disk_of(state: Path) -> tuple[int, int]:
     """Free bytes, and the size, of the disk a directory lies on; both 0 where the disk does not even tell that."""
     try:

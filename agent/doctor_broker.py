@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agent.condition import NO_RECEIPT, Delivery, without_receipts
 from agent.doctor import Finding, coded
 from agent.mqtt import Acknowledged, Connected, Connection, Event, Lost, Message, on_this_machine, port_of
 from agent.topics import TEXT, base_of
@@ -76,6 +77,9 @@ def told_by_agent(broker: Mqtt, told: Mapping[str, Any]) -> Finding:
         return Finding("wrong", place, told["why"], told["hint"], told["fault"])
     if not told["connected"]:
         return Finding("look", place, _("the agent is just connecting"), _("Ask again in a minute."))
+    standing = Delivery(**told)
+    if standing.lacks_receipts:
+        return Finding("look", place, without_receipts(standing), _(NO_RECEIPT), "MS-511")
     return Finding("ok", place, _("the agent is connected and sends; its password is not known here, so nothing was tried"))
 
 

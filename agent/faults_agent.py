@@ -199,8 +199,9 @@ DELIVERY = (
             "The network is slower than what is sealed: read less often, or less.",
             "The broker takes records slowly: its disk, its limits.",
             "After a long absence the backlog is just being sent.",
+            "The collector does not run, or the broker's access list keeps its receipts back.",
         ),
-        "`meterseal status` twice, a minute apart.",
+        "`meterseal status` twice, a minute apart; `meterseal collect status` on the collector's machine.",
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.account import UNTOLD, interval
 from agent.columns import columns, filled
-from agent.condition import NO_RECEIPT, Delivery
+from agent.condition import NO_RECEIPT, Delivery, without_receipts
 from agent.faults import FAULTS, code_of_cause, with_code
 from agent.findings import printable
 from agent.status import MeterStatus, OpenGap, Status
@@ -153,10 +153,7 @@ def _in_the_way(status: Status, broker: str) -> list[str]:
         what = _(FAULTS[seen.fault].title) if seen.fault in FAULTS else _("not delivered")
         return [with_code(f"{what}: {seen.why}", seen.fault), *([f"-> {seen.hint}"] if seen.hint else [])]
     if seen.lacks_receipts:
-        return [
-            _("no receipt for {waiting} records that the broker has taken", waiting=seen.waiting - seen.untaken),
-            f"-> {_(NO_RECEIPT)}",
-        ]
+        return [with_code(without_receipts(seen), "MS-511"), f"-> {_(NO_RECEIPT)}"]
     return []
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from agent.cli import main
 from agent.ledger_file import LedgerReader
-from agent.state import LEDGER_FILE
+from agent.state import LEDGER_FILE, only_agent
 from config.site import Batch
 from tests.agent.collecting import Collecting
 from tests.agent.delivery import BASE, Plant, planted
-from tests.agent.gateway import begun, stop
+from tests.agent.gateway import GATEWAY, begun, stop
 from tests.agent.heard import Heard
 from tests.agent.ledgers import DIGEST, MODEL, good_gateway
 from tests.agent.test_receipt_desk import publish
@@ -237,6 +239,24 @@ async def test_records_that_are_gone_at_the_gateway_are_told_of_there(tmp_path: 
                     await until(lambda: bool(seen.told("receipt.gone")) and len(seen.stored()) == 5, PATIENCE)
             assert "251 of the records" in seen.told("receipt.gone")[0]["why"]
             heard.tells(seen.told("receipt.gone")[0], "MS-826")
+
+
+async def test_how_far_a_copy_has_got_and_whether_anybody_goes_on_with_it_is_told_at_the_command_line(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with collecting(tmp_path, broker) as (plant, seen):
+            declared = tmp_path / "collect.yaml"
+            declared.write_text(f"mqtt: {{host: 127.0.0.1, port: {broker.port}}}\ngateways:\n  - {seen.key_line}\n", "utf-8")
+
+            def status() -> str:
+                return CliRunner().invoke(main, ["collect", "status", str(declared), "--state", str(seen.state)]).output
+
+            assert status().startswith(f"{GATEWAY}: nothing yet\nNo collector runs on {seen.state}")
+            async with seen.collector(), seen.gateway():
+                await plant.read(10)
+                await all_there(seen)
+            newest = plant.ledger.size - 1
+            with only_agent(seen.state):
+                assert status() == f"{GATEWAY}: all up to record {newest}, sealed 2026-03-01T00:00:00.000Z\n"
 
 
 async def test_a_model_that_the_broker_keeps_back_is_told_and_the_records_are_stored(tmp_path: Path, heard: Heard) -> None:

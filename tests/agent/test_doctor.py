@@ -173,7 +173,10 @@ def test_where_only_the_running_agent_knows_the_password_its_word_is_told() -> N
     found = told_by_agent(broker, asdict(away))
     assert (found.level, found.words, found.todo, found.code) == ("wrong", "the broker says no", "Ask it.", "MS-503")
     assert told_by_agent(broker, asdict(replace(away, why="", hint="", fault=""))).level == "look"
-    assert told_by_agent(broker, asdict(replace(away, connected=True, why="", hint="", fault=""))).level == "ok"
+    well = replace(away, connected=True, why="", hint="", fault="")
+    assert told_by_agent(broker, asdict(well)).level == "ok"
+    unheard = replace(well, collector="plant-it/collector", behind_s=60.0)
+    assert told_by_agent(broker, asdict(unheard)).code == "MS-511"
 
 
 def test_the_whole_says_what_is_wrong_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
