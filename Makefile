@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system first-boot container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,6 +86,10 @@ deb: $(VENV)/test.stamp
 # The package on a real systemd, in a throw-away copy of this machine (root, systemd-container).
 system: $(VENV)/test.stamp
 	@tests/system/system.sh
+
+# A gateway that nobody logs in to: a stick with a site file, on a real systemd (the same).
+first-boot: $(VENV)/test.stamp
+	@tests/system/first_boot.sh
 
 # The image, built and run without a registry (root, buildah, podman, mmdebstrap).
 container: $(VENV)/test.stamp

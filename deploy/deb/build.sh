@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian package, for this Debian's Python and any of the two architectures; the same input gives the same bytes.
-#   deploy/deb/build.sh [--architecture amd64|arm64] [--python 3.11] [--version 0.1.0] [--out dist]
+#   deploy/deb/build.sh [--architecture amd64|arm64] [--python 3.11] [--version 0.1.0] [--out dist] [--compression xz]
 # Needs: dpkg-deb, and a Python with pip and hatchling (PYTHON=; else .venv/bin/python). Debian 12 has Python 3.11, Debian 13 3.13.
 set -eu
 umask 022
@@ -9,12 +9,14 @@ architecture=$(dpkg --print-architecture)
 python_version=3.11
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$source/pyproject.toml")
 out=$source/dist
+compression=xz # none is three times as large and made at once
 while [ $# -gt 0 ]; do
     case $1 in
     --architecture) architecture=$2 ;;
     --python) python_version=$2 ;;
     --version) version=$2 ;;
     --out) out=$2 ;;
+    --compression) compression=$2 ;;
     *) echo "build.sh: $1 is not known" >&2; exit 1 ;;
     esac
     shift 2
@@ -35,7 +37,9 @@ done
 install -D -m 644 "$source/deploy/systemd/system-meterseal.slice" "$root/usr/lib/systemd/system/system-meterseal.slice"
 install -D -m 644 "$source/deploy/systemd/sysusers.conf" "$root/usr/lib/sysusers.d/meterseal.conf"
 install -D -m 644 "$source/deploy/systemd/modules-load.conf" "$root/usr/lib/modules-load.d/meterseal.conf"
-install -D -m 644 "$source/deploy/systemd/60-meterseal.rules" "$root/usr/lib/udev/rules.d/60-meterseal.rules"
+for rules in 60-meterseal 70-meterseal-stick; do
+    install -D -m 644 "$source/deploy/systemd/$rules.rules" "$root/usr/lib/udev/rules.d/$rules.rules"
+done
 install -D -m 644 "$source/LICENSE" "$root/usr/share/doc/meterseal/copyright"
 for page in "$source"/docs/*.md; do install -D -m 644 "$page" "$root/usr/share/doc/meterseal/$(basename "$page")"; done
 install -D -m 644 "$source/config/site.example.yaml" "$root/usr/share/doc/meterseal/site.example.yaml"
@@ -66,5 +70,5 @@ CONTROL
 find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 mkdir -p "$out"
 package=$out/meterseal_${version}_$architecture.deb
-dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+dpkg-deb --root-owner-group -Z"$compression" --build "$root" "$package" >/dev/null
 echo "$package"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A throw-away Debian with a real systemd and journald: an overlay of this machine's own root, booted by systemd-nspawn in a
 # second. Nothing of it stays: the overlay lies in memory. To be sourced; needs root and systemd-container.
-#   machine_up NAME, machine_run COMMAND..., machine_down; MACHINE is its root directory.
+#   machine_up NAME [ROOT.tar], machine_run COMMAND..., machine_down; MACHINE is its root directory. With a tar file the machine is
+#   what lies in it, such as another release of Debian, in place of a copy of this one.
 set -u
 
 machine_up() {
@@ -10,7 +11,11 @@ machine_up() {
     mount -t tmpfs -o size=3G,mode=755 tmpfs "$machine_place"
     mkdir "$machine_place/upper" "$machine_place/work" "$machine_place/root"
     MACHINE=$machine_place/root
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$machine_place/upper,workdir=$machine_place/work" "$MACHINE"
+    if [ -n "${2:-}" ]; then
+        tar -x -C "$MACHINE" --exclude='./dev/*' -f "$2" || return 1
+    else
+        mount -t overlay overlay -o "lowerdir=/,upperdir=$machine_place/upper,workdir=$machine_place/work" "$MACHINE"
+    fi
     rm -f "$MACHINE/usr/sbin/policy-rc.d"
     rm -rf "$MACHINE/opt/meterseal" "$MACHINE/var/lib/meterseal" "$MACHINE/etc/meterseal" "$MACHINE/var/log/journal"
     mkdir -p "$MACHINE/var/log/journal"
@@ -51,7 +56,7 @@ machine_boot() {
 }
 
 machine_run() {
-    nsenter -t "$machine_leader" -m -u -i -n -p -C --root --wd=/ "$@"
+    nsenter -t "$machine_leader" -m -u -i -n -p -C --root env -C / "$@"
 }
 
 # Powers it off, as a person would.
