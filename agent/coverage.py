@@ -167,7 +167,7 @@ class Coverage:
             return
         if gap:
             self._close(schedule, every_ms, gap.since + gap.missed * every_ms)
-        if schedule.last_due is not None and not schedule.fresh:
+        if schedule.last_due is not None:
             left = max(0, (instant - schedule.last_due) // every_ms - 1)
             self._tell(every_ms, LOST, schedule.last_due + every_ms, left)
             schedule.last_due += left * every_ms

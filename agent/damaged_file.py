@@ -36,6 +36,7 @@ class DamagedFile:
                 self.pieces.append((first, size, kept))
         self.most = (numbers[0] or (path.stat().st_size // 100 if path.is_file() else 0)) + NEWEST
         self.size = max(number for number in numbers if number <= self.most)  # a number in a damaged page may be anything
+        self.pieces = [each for each in self.pieces if 0 <= each[0] <= self.size - each[1]]
 
     def rows(self, query: str, *values: int) -> Iterator[tuple[object, ...]]:
         """The rows of a query up to where the file is damaged."""

@@ -24,17 +24,22 @@ def writable(path: Path) -> sqlite3.Connection:
             raise newer(path, version)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        database.execute(AHEAD)  # a ledger begun by an older meterseal has none
         there = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if "block" not in there:
-            triggers = "DROP TRIGGER record_is_never_changed;DROP TRIGGER record_is_never_deleted;"
-            database.executescript(f"BEGIN;{'' if 'kept' in there else GONE}{triggers}{PACKED}COMMIT;")
-        if version < FORMAT:
-            database.execute(f"PRAGMA user_version = {FORMAT}")
+        if version < FORMAT or "block" not in there:
+            _bring_up(database, there)
     except (LedgerError, sqlite3.Error):
         database.close()
         raise
     return database
+
+
+def _bring_up(database: sqlite3.Connection, there: set[str]) -> None:
+    """Gives a ledger begun by an older meterseal the tables of this one, all of it or nothing. Raises sqlite3.Error."""
+    made = AHEAD + ("" if "kept" in there else GONE)
+    if "block" not in there:
+        triggers = "DROP TRIGGER IF EXISTS record_is_never_changed;DROP TRIGGER IF EXISTS record_is_never_deleted;"
+        made += triggers + PACKED
+    database.executescript(f"BEGIN IMMEDIATE;{made}PRAGMA user_version = {FORMAT};COMMIT;")
 
 
 def _make(path: Path) -> None:

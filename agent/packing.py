@@ -1,7 +1,7 @@
 """Which records are compressed at rest: those of closed months, once every destination has them.
 
  1. Whole blocks of 256 records go into `agent.block`, the oldest first, of months that are over where the plant is; the newest
-    two never. A block of which records are gone, or are not what was sealed, stays as it is.
+    two never. A block of which records are gone, or are not what was sealed, or that is of more than 8 MB, stays as it is.
  2. A block is read, held against its leaf hashes and compressed beside the work; the writing thread only puts it in, in a
     transaction of its own behind what is to be sealed. Then it waits four times as long as that took, and a second at least.
 
@@ -31,6 +31,7 @@ _STAY = 2 * BLOCK
 _LOOK_SECONDS = 600.0
 _LEAST_SECONDS = 1.0
 _TIMES = 4
+_LARGEST = 8_000_000  # bytes of payloads in one block: it is in memory several times over, and in each of its readers
 _OPEN = 8  # blocks of the month that is not closed, behind which nothing is looked for: a clock may have been wrong for a while
 
 
@@ -117,12 +118,14 @@ def _is_closed(reader: LedgerReader, first: int, closed_ms: int) -> bool:
 
 
 def _whole(reader: LedgerReader, first: int) -> Block | None:
-    """A block, if all of its records are there and have the hashes they were sealed with."""
-    leaves = reader.known_leaves(first, first + BLOCK)
-    payloads = [payload for n, payload in reader.payloads(first, first + BLOCK) if _leaf_of(payload) == leaves.get(n)]
-    if len(payloads) < BLOCK or any(b"\n" in payload for payload in payloads):
-        return None
-    return Block(first, pack(payloads), sum(map(len, payloads)))
+    """A block, if all of its records are there, have the hashes they were sealed with, and are not too large together."""
+    leaves, payloads, taken = reader.known_leaves(first, first + BLOCK), [], 0
+    for n, payload in reader.payloads(first, first + BLOCK):
+        taken += len(payload)
+        if _leaf_of(payload) != leaves.get(n) or b"\n" in payload or taken > _LARGEST:
+            return None
+        payloads.append(payload)
+    return Block(first, pack(payloads), taken) if len(payloads) == BLOCK else None
 
 
 def _leaf_of(payload: bytes) -> bytes:

@@ -41,6 +41,8 @@ async def keep_room(ledger: Ledger, site: Site, clock: Clock, log: Any) -> None:
                 pass
         except (LedgerError, ValueError) as error:
             log.warning("ledger.not_pruned", reason=str(error), hint=_("It is tried again in a minute."))
+            if isinstance(error, LedgerError):
+                ledger.found(error)  # else old readings never go, and one day there is no room for new ones
         await clock.sleep(_LOOK_SECONDS)
 
 

@@ -118,6 +118,8 @@ class _New:
         self._path = path
         self.leaves: list[bytes | None] = [old.leaf(n) for n in range(old.size)]
         self._there: set[int] = set()
+        self._away: set[int] = set()
+        self._pieces: list[tuple[int, int, bytes]] = []
         self._keys = set(public_keys(old.path))
         self._checks = thorough or old.size <= _MOST_CHECKED
 
@@ -128,13 +130,14 @@ class _New:
             database.execute("BEGIN")
             self._take_records(database, self._old.records())
             self._take_blocks(database, self._old.blocks())
-            gone = {n for first, size, _ in self._old.pieces for n in range(first, first + size)}
-            if len(self._there | gone) < max(1, self._old.size):
+            self._pieces = [each for each in self._old.pieces if self._there.isdisjoint(range(each[0], each[0] + each[1]))]
+            self._away = {n for first, size, _ in self._pieces for n in range(first, first + size)}
+            if len(self._there | self._away) < max(1, self._old.size):
                 self._take_records(database, carved(self._old.path))
                 self._take_blocks(database, carved_blocks(self._old.path))
             behind = self._behind()
             self.leaves += [None] * behind
-            there = sorted(self._there | gone)
+            there = sorted(self._there | self._away)
             lost = missing_ranges(there, len(self.leaves))
             unhashed = self._keep(database, lost)
             checkpoints_lost = self._copy(database)
@@ -171,8 +174,8 @@ class _New:
                 self._put(database, records)
 
     def _genuine(self, n: int, payload: bytes) -> Record | None:
-        """A record that is missing yet, if it is what was sealed."""
-        if n in self._there or not 0 <= n < self._old.most:
+        """A record that is missing yet, if it is what was sealed. What was taken away stays so, though its bytes may be there."""
+        if n in self._there or n in self._away or not 0 <= n < self._old.most:
             return None
         try:
             fields = parse(payload)
@@ -224,11 +227,10 @@ class _New:
     def _keep(self, database: sqlite3.Connection, lost: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Keeps the hashes of what is gone; the ranges of which none is known."""
         unknown = []
-        for first, size, kept in self._old.pieces:
-            if not any(n in self._there for n in range(first, first + size)):
-                database.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", (first, size, kept))
-                if size == 1:
-                    self.leaves[first] = kept
+        for first, size, kept in self._pieces:
+            database.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", (first, size, kept))
+            if size == 1:
+                self.leaves[first] = kept
         for first, end in lost:
             for n in range(first, end):
                 if self.leaves[n] is None:
@@ -260,7 +262,7 @@ class _New:
 
     def _tree(self, database: sqlite3.Connection) -> None:
         """Makes the tree's edge and the roots of its tiles anew."""
-        blocks = {first: kept for first, size, kept in self._old.pieces if size == TILE}
+        blocks = {first: kept for first, size, kept in self._pieces if size == TILE}
         edge, size = Frontier(), len(self.leaves)
         for start in range(0, size, TILE):
             leaves = [leaf or EMPTY_LEAF for leaf in self.leaves[start : start + TILE]]

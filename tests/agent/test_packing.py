@@ -314,9 +314,8 @@ async def test_a_collector_goes_on_with_a_copy_of_a_packed_ledger(tmp_path: Path
     store.close()
 
 
-async def test_a_ledger_of_an_older_meterseal_is_packed_after_it_was_opened(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    on_disk(LONG, path)
+def of_format_2(path: Path) -> None:
+    """Makes a ledger what the meterseal before packing wrote."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.executescript(
             "DROP TRIGGER record_is_never_changed; DROP TRIGGER record_is_never_deleted; DROP TRIGGER block_is_never_deleted;"
@@ -324,6 +323,12 @@ async def test_a_ledger_of_an_older_meterseal_is_packed_after_it_was_opened(tmp_
             "CREATE TRIGGER record_is_never_changed BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;"
             "CREATE TRIGGER record_is_never_deleted BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;"
         )
+
+
+async def test_a_ledger_of_an_older_meterseal_is_packed_after_it_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    on_disk(LONG, path)
+    of_format_2(path)
     with closing(LedgerReader(path)) as reader:
         assert (reader.packed(), reader.packed_end()) == ((0, 0), 0)
     ledger = await opened(path)

@@ -181,6 +181,16 @@ class Scene:
         )
         raise AssertionError(f"the ledger has {len(one)} records, the copy {len(other)}; the first {same} are the same")
 
+    def found(self) -> str:
+        """Where the agent was killed, as ledger and copy tell: what is committed, what is stored, what is known to be stored."""
+        with contextlib.suppress(LedgerError), closing(LedgerReader(self.ledger)) as reader:
+            size, known = reader.size(), reader.cursors().get("broker", 0)
+            stored = len(self.records(self.copy))
+            if size > stored:
+                return "killed between commit and the collector's disk"
+            return "killed between the collector's disk and the receipt" if size > known else "killed with all received"
+        return "killed before the first commit"
+
     def verified(self, path: Path) -> Any:
         """The report over a ledger file, held against the gateway's key."""
         with closing(open_log(path)) as log:
@@ -214,6 +224,21 @@ async def collector_killed(folder: Path, seed: int, kills: int) -> str:
         for _ in range(kills):
             await asyncio.sleep(made.chance.uniform(0.05, 1.5))
             await made.kill("collector")
+        return await _ended(made)
+
+
+async def agent_killed(folder: Path, seed: int, kills: int) -> str:
+    """The agent is killed so many times at random moments, the ledger compared each time; one line of what came of it."""
+    async with scene(folder, seed) as made:
+        before: list[bytes] = []
+        for _ in range(kills):
+            await asyncio.sleep(made.chance.uniform(0, 0.9))
+            await made.programs["agent"].end(signal.SIGKILL)
+            now = made.records(made.ledger)
+            assert now[: len(before)] == before, "what was committed is not there any more, or not what it was"
+            made.happened[made.found()] += 1
+            before = now
+            await made.programs["agent"].start()
         return await _ended(made)
 
 

@@ -29,10 +29,14 @@ from agent import damage, draft
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.ledger_room import Room
+from agent.packing import next_block
 from agent.record import parse
 from agent.retention import take_away
+from agent.verify import verify as audit
 from tests.agent.both import verify
+from tests.agent.gateway import GATEWAY
 from tests.bench import faults_writer
+from tests.bench.delivery_faults import agent_killed
 from tests.bench.faults_writer import KEY, KEY_LINE, Writer
 from tests.bench.power_cut import after_cut
 
@@ -198,6 +202,11 @@ def kills_while_packing(folder: Path, chance: random.Random, count: int) -> str:
     return f"{count} kills, {packed(folder)} records are packed, nothing is lost; {judged(folder)}"
 
 
+def kills_while_delivering(folder: Path, chance: random.Random, count: int) -> str:
+    """SIGKILL between commit, publish, PUBACK and receipt: an agent at a broker, with a collector that gives receipts."""
+    return asyncio.run(agent_killed(folder, chance.randrange(10**6), count))
+
+
 def packed(folder: Path) -> int:
     """How many records of a ledger are packed."""
     with contextlib.closing(LedgerReader(folder / "ledger.sqlite")) as reader:
@@ -263,13 +272,50 @@ def full_while_appending(folder: Path, chance: random.Random, count: int) -> str
         return f"went on by itself; {goes_on(state, before)}"
 
 
-def full_while_pruning(folder: Path, chance: random.Random, count: int) -> str:
+def full_while_pruning(folder: Path, chance: random.Random, count: int, *words: str) -> str:
     """The disk is full to the last byte: records are taken away all the same, a checkpoint is signed, sealing goes on."""
     with small_disk(folder) as state:
-        work = Work(state, 20)
+        work = Work(state, 300 if words else 20, *words)
         work.sealed(3000)
         work.kill()
-        return asyncio.run(_prune_on_full(state))
+        before = packed(state)
+        told = asyncio.run(_prune_on_full(state))
+        if words:
+            assert packed(state) < before, "no packed record was taken away"
+        return told
+
+
+def full_while_packing(folder: Path, chance: random.Random, count: int) -> str:
+    """The disk is full at some write of a block: its records stay as they are, and are packed when there is room."""
+    with small_disk(folder) as state:
+        work = Work(state, 50)
+        work.sealed(4000)
+        work.kill()
+        return asyncio.run(_pack_on_full(state, chance, count))
+
+
+async def _pack_on_full(state: Path, chance: random.Random, count: int) -> str:
+    ledger = await Ledger.open(state / "ledger.sqlite", GATEWAY, KEY, 0.0, Room(state / "ledger.sqlite", floor=0))
+    refused, ballast, before = 0, state / "ballast", content(state)
+    for _ in range(count):
+        block = next_block(ledger.path, 2**62, [], 0)
+        if block is None:
+            break
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        os.truncate(ballast, ballast.stat().st_size - 4096 * chance.randrange(80))
+        try:
+            await ledger.pack(block.first, block.data)
+        except LedgerError:
+            refused += 1
+        assert content(state) == before
+        ballast.unlink()
+    assert refused, "the disk was never full"
+    while block := next_block(ledger.path, 2**62, [], 0):
+        await ledger.pack(block.first, block.data)
+    await ledger.close()
+    return f"refused {refused} times, {packed(state)} records are packed; {goes_on(state, before)}"
 
 
 async def _prune_on_full(state: Path) -> str:
@@ -350,18 +396,13 @@ def read_only(folder: Path, chance: random.Random, count: int) -> str:
         return f"refused while read-only; {goes_on(state, before, acknowledged)}"
 
 
-def damaged(how: Callable[[Path, random.Random], None]) -> Callable[[Path, random.Random, int], str]:
-    """A row: a ledger of some hundred records is damaged on disk, several times anew."""
+def damaged(how: Callable[[Path, random.Random], None], *words: str) -> Callable[[Path, random.Random, int], str]:
+    """A row: a ledger of some hundred records, or of as many packed ones, is damaged on disk, several times anew."""
 
     def row(folder: Path, chance: random.Random, count: int) -> str:
         told = ""
         for number in range(min(count, 5)):
-            state = folder / str(number)
-            state.mkdir()
-            work = Work(state, 7)
-            acknowledged = work.sealed(400)
-            work.kill()
-            before = content(state)
+            state, before, acknowledged = _written(folder / str(number), *words)
             how(state / "ledger.sqlite", chance)
             told = goes_on(state, before, acknowledged)
         return f"{min(count, 5)} times, the last: {told}"
@@ -369,15 +410,56 @@ def damaged(how: Callable[[Path, random.Random], None]) -> Callable[[Path, rando
     return row
 
 
+def _written(state: Path, *words: str) -> tuple[Path, dict[int, bytes], int]:
+    """A ledger whose writer was killed: where it is, what it holds, and how many records were acknowledged."""
+    state.mkdir()
+    work = Work(state, 300 if words else 7, *words)
+    acknowledged = work.sealed(1500 if words else 400)
+    acknowledged = max(acknowledged, work.kill())
+    assert packed(state) or not words, "nothing was packed"
+    return state, content(state), acknowledged
+
+
+def flipped(*words: str) -> Callable[[Path, random.Random, int], str]:
+    """A row: bits are flipped in a ledger, several times anew; `verify` has to name what is not what was sealed."""
+
+    def row(folder: Path, chance: random.Random, count: int) -> str:
+        named, told = [], ""
+        for number in range(count):
+            state, before, acknowledged = _written(folder / str(number), *words)
+            flip_bits(state / "ledger.sqlite", chance)
+            named.append(finding(state, before))
+            if damage.begin(state / "ledger.sqlite", 0) is None:  # in the middle of the file a person has it saved
+                damage.forced(state / "ledger.sqlite", "damaged_pages", 0, thorough=True)
+            told = goes_on(state, before, acknowledged)
+        found = [each for each in named if each]
+        last = f' ("{found[-1]}")' if found else ""
+        unharmed = f", {len(named) - len(found)} times no record was hit" if len(found) < len(named) else ""
+        return f"named by verify {len(found)} of {count} times{last}{unharmed}; the last: {told}"
+
+    return row
+
+
+def finding(state: Path, before: dict[int, bytes]) -> str:
+    """What `verify` names in a ledger whose file was damaged; empty where every record is what it was."""
+    try:
+        with contextlib.closing(LedgerReader(state / "ledger.sqlite")) as reader:
+            report = audit(reader, key=KEY_LINE)
+    except LedgerError as error:
+        return str(error)
+    if report.exit_code:
+        return next(f"{name}, {each[0]}" for name, each in report.findings.kept.items())
+    assert content(state) == before, "verify finds nothing, and records are not what they were"
+    return ""
+
+
 def flip_bits(path: Path, chance: random.Random) -> None:
-    """Some bits in pages of readings."""
+    """Some bits in the second half of the file."""
     _settle(path)
     data = bytearray(path.read_bytes())
     for _ in range(8):
         data[chance.randrange(len(data) // 2, len(data))] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
-    if damage.begin(path, 0) is None:  # in the middle of the file only `verify` finds it, and a person has it saved
-        damage.forced(path, "damaged_pages", 0, thorough=True)
 
 
 def cut_wal(path: Path, chance: random.Random) -> None:
@@ -469,15 +551,21 @@ Row = Callable[[Path, random.Random, int], str]
 ROWS: dict[str, tuple[Row, str]] = {
     "kill -9": (kills, "kills"),
     "kill -9, packing": (kills_while_packing, "kills"),
+    "kill -9, delivering": (kills_while_delivering, "kills"),
     "power cut": (power_cuts, "cuts"),
     "power cut, packing": (lambda folder, chance, count: power_cuts(folder, chance, count, "packing", batch=300), "cuts"),
     "disk full, appending": (full_while_appending, "times"),
     "disk full, pruning": (full_while_pruning, "times"),
+    "disk full, packing": (full_while_packing, "cuts"),
+    "disk full, pruning packed": (lambda folder, chance, count: full_while_pruning(folder, chance, count, "packing"), "times"),
     "limit of pages": (full_at_the_limit, "times"),
     "turned read-only": (read_only, "times"),
-    "flipped bits": (damaged(flip_bits), "times"),
+    "flipped bits": (flipped(), "times"),
+    "flipped bits, packed": (flipped("packing"), "times"),
     "truncated WAL": (damaged(cut_wal), "times"),
+    "truncated WAL, packed": (damaged(cut_wal, "packing"), "times"),
     "truncated file": (damaged(cut_file), "times"),
+    "truncated file, packed": (damaged(cut_file, "packing"), "times"),
     "empty file": (damaged(empty), "times"),
     "directory instead": (damaged(folder_instead), "times"),
     "clock steps": (clock_steps, "cuts"),
@@ -500,7 +588,7 @@ def run(names: list[str], counts: dict[str, int], seed: int) -> bool:
             said = f"left out: {why}"
         except AssertionError as why:
             good, said = False, f"FAILED  {str(why)[:2000]}"
-        print(f"{name:<22}{time.monotonic() - began:7.1f} s  {said}", flush=True)
+        print(f"{name:<26}{time.monotonic() - began:7.1f} s  {said}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     return good
 

@@ -9,7 +9,7 @@ from tests.bench import faults
 from tests.bench.power_cut import SECTOR, after_cut
 
 
-@pytest.mark.parametrize("row", ["kill -9", "kill -9, packing", "clock steps", "no descriptors"])
+@pytest.mark.parametrize("row", ["kill -9", "kill -9, packing", "flipped bits, packed", "clock steps", "no descriptors"])
 def test_the_whole_ledger_is_in_order_after_the_fault(row: str, tmp_path: Path) -> None:
     assert "in order" in faults.ROWS[row][0](tmp_path, random.Random(3), 2)
 
