@@ -67,7 +67,7 @@ class Agents:
 
     async def _line(self) -> bytes:
         assert self._process.stdout
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return (await self._process.stdout.readline()).strip()
 
 

@@ -152,6 +152,16 @@ class Scene:
         except LedgerError:
             return []
 
+    def count(self, path: Path) -> int:
+        """How many records a ledger file holds; 0 where there is none yet."""
+        with contextlib.suppress(LedgerError), closing(LedgerReader(path)) as reader:
+            return reader.size()
+        return 0
+
+    async def seals_on(self, size: int) -> None:
+        """Returns when the ledger holds more than so many records."""
+        await until(lambda: self.count(self.ledger) > size, _PATIENCE, "the agent seals")
+
     @property
     def ledger(self) -> Path:
         return self.folder / "state" / LEDGER_FILE
@@ -184,8 +194,7 @@ class Scene:
     def found(self) -> str:
         """Where the agent was killed, as ledger and copy tell: what is committed, what is stored, what is known to be stored."""
         with contextlib.suppress(LedgerError), closing(LedgerReader(self.ledger)) as reader:
-            size, known = reader.size(), reader.cursors().get("broker", 0)
-            stored = len(self.records(self.copy))
+            size, known, stored = reader.size(), reader.cursors().get("broker", 0), self.count(self.copy)
             if size > stored:
                 return "killed between commit and the collector's disk"
             return "killed between the collector's disk and the receipt" if size > known else "killed with all received"
@@ -232,7 +241,9 @@ async def agent_killed(folder: Path, seed: int, kills: int) -> str:
     async with scene(folder, seed) as made:
         before: list[bytes] = []
         for _ in range(kills):
-            await asyncio.sleep(made.chance.uniform(0, 0.9))
+            if made.chance.random() < 0.8:  # else it is killed while it begins
+                await made.seals_on(len(before))
+            await asyncio.sleep(made.chance.uniform(0, 1.0))
             await made.programs["agent"].end(signal.SIGKILL)
             now = made.records(made.ledger)
             assert now[: len(before)] == before, "what was committed is not there any more, or not what it was"
