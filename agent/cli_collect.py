@@ -10,7 +10,6 @@ from secrets import token_hex
 
 import click
 
-from agent.faults import with_code
 from agent.terminal import failure, told, until_stopped
 from config.language import _
 
@@ -93,7 +92,7 @@ def status(file: Path, state: Path) -> None:
             alarms = alarms or bool(alarm.text)
             click.echo(f"{gateway}: {words}" + (f"\n  {alarm.text}: {alarm.path}" if alarm.text else ""))
         if not is_running(state):
-            click.echo(with_code(_("No collector runs on {state}: nothing new is stored. Start it.", state=state), "MS-902"))
+            click.echo(_("No collector runs on {state}: nothing new is stored. Start it.", state=state))
     raise click.exceptions.Exit(1 if alarms else 0)
 
 
