@@ -2,7 +2,7 @@
 
 What arrives is foreign: only the witnesses of the site file are answered, at most once a second each; a message is taken
 only if it has exactly its form; and all that can come of it is one more signature line beside the log, checked against
-the witness's key. No message reaches a record.
+the witness's key, and at most once a minute a checkpoint that is made for a question. No message reaches a record.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from config.language import N_, _
 from config.site import Mqtt
 
 _BETWEEN_ANSWERS = 1.0
+_BETWEEN_CHECKPOINTS = 60.0
 
 
 class WitnessDesk:
@@ -48,6 +49,7 @@ class WitnessDesk:
         self._base = topics.base_of(destination.topic, ledger.gateway)
         self._witnesses: dict[str, Witness] = {topics.witness_id(line): read_witness_key(line) for line in lines}
         self._answered: dict[str, float] = {}
+        self._checkpoint_at = float("-inf")
         asked = [f"{self._base}/witness/{each}/{leaf}" for each in self._witnesses for leaf in ("size", "cosignature")]
         client_id = f"meterseal-{ledger.gateway.replace('/', '-')}-{destination.name}-witness"
         self._listener = Listener(destination, client_id, password, asked, clock, self._tell_lost)
@@ -77,7 +79,9 @@ class WitnessDesk:
         if now - self._answered.get(name, now - _BETWEEN_ANSWERS) < _BETWEEN_ANSWERS:
             return
         self._answered[name] = now
-        await self._ledger.checkpoint()
+        if now - self._checkpoint_at >= _BETWEEN_CHECKPOINTS:  # a question is not signed: whoever asks must not wear the disk
+            self._checkpoint_at = now
+            await self._ledger.checkpoint()
         answer = await asyncio.to_thread(_proven, self._ledger.path, size)
         if answer is None:
             self._log.error("witness.ahead", witness=witness.name, seen=size, records=self._ledger.size, hint=_(_AHEAD))

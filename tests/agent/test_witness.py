@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import structlog
@@ -26,12 +27,14 @@ from agent.topics import witness_id
 from agent.witness import WitnessAtWork
 from agent.witness_desk import WitnessDesk
 from agent.witness_state import make_witness
+from agent.witness_word import write_question
 from config.site import Mqtt
 from config.witness import WitnessFile
 from tests.agent.both import verify
 from tests.agent.delivery import BASE, Plant, running
 from tests.agent.gateway import GATEWAY, begun, new_key, stop
 from tests.agent.heard import Heard
+from tests.agent.test_receipt_desk import publish
 from tests.brokers import Mosquitto, Subscriber, until
 
 ORIGIN = origin_of(GATEWAY)
@@ -127,6 +130,26 @@ async def test_a_cosignature_comes_back_is_exported_and_anchors_the_log(tmp_path
             assert (
                 verify(log, key=verifier_key(ORIGIN, seen.plant.key.public), outside=[kept], witnesses=[seen.line]).exit_code == 0
             )
+
+
+async def test_questions_that_anybody_may_ask_bring_a_checkpoint_a_minute_at_most(tmp_path: Path) -> None:
+    """A question is not signed: whoever may write on that topic can ask every second, and each checkpoint wears the disk."""
+    async with watched(tmp_path) as seen, Subscriber(seen.broker, f"{seen.base}/add/+") as answers, seen.desk():
+        await seen.grow()
+
+        async def answered(times: int) -> None:
+            async with asyncio.timeout(120):
+                while len(answers.seen) < times:
+                    await publish(seen.broker, f"{seen.base}/size", write_question(0, token_hex(8)))
+
+        await answered(1)
+        with closing(LedgerReader(seen.ledger.path)) as log:
+            before = len(list(log.checkpoints()))
+        for times in (2, 3):
+            await seen.ledger.append(stop(seen.clock))
+            await answered(times)
+        with closing(LedgerReader(seen.ledger.path)) as log:
+            assert len(list(log.checkpoints())) == before
 
 
 async def test_without_the_broker_both_sides_say_that_nothing_is_witnessed(tmp_path: Path, heard: Heard) -> None:
