@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system first-boot container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system first-boot install-script container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -90,6 +90,10 @@ system: $(VENV)/test.stamp
 # A gateway that nobody logs in to: a stick with a site file, on a real systemd (the same).
 first-boot: $(VENV)/test.stamp
 	@tests/system/first_boot.sh
+
+# deploy/install.sh on a real systemd (the same), its packages from the folder WHEELS; ROOT=trixie.tar for another release of Debian.
+install-script: $(VENV)/test.stamp
+	@tests/system/script.sh $(ROOT)
 
 # The image, built and run without a registry (root, buildah, podman, mmdebstrap).
 container: $(VENV)/test.stamp

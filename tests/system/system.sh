@@ -69,9 +69,9 @@ else
             "$built/source/deploy/deb/build.sh" --version 0.0.9 --out "$built" 2>"$built/told") || { cat "$built/told" >&2; exit 1; }
     else
         told "the history here does not go back to an older ledger: the upgrade is between two packages of the same source"
-        previous=$("$source/deploy/deb/build.sh" --version 0.0.9 --out "$built" 2>"$built/told") || { cat "$built/told" >&2; exit 1; }
+        previous=$("$source/deploy/deb/build.sh" --compression none --version 0.0.9 --out "$built" 2>"$built/told") || { cat "$built/told" >&2; exit 1; }
     fi
-    new=$("$source/deploy/deb/build.sh" --out "$built" 2>"$built/told") || { cat "$built/told" >&2; exit 1; }
+    new=$("$source/deploy/deb/build.sh" --compression none --out "$built" 2>"$built/told") || { cat "$built/told" >&2; exit 1; }
     told "built $(du -h "$new" | cut -f1) packages"
 fi
 known_to() { dpkg-deb --ctrl-tarfile "$1" | tar -xO ./preinst | sed -n 's/^known=//p'; }
