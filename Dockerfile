@@ -15,7 +15,7 @@ COPY config config
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation -w dist . && \
     /opt/meterseal/bin/pip install --no-cache-dir --no-deps dist/*.whl && \
     /opt/meterseal/bin/python -m compileall -q /opt/meterseal/lib && \
-    rm -rf /opt/meterseal/lib/python3*/site-packages/pip*
+    rm -rf /opt/meterseal/lib/python3*/site-packages/pip* /opt/meterseal/bin/pip*
 
 FROM python:3.13-slim
 # Serial ports belong to the group dialout (20 on Debian).

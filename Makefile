@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system first-boot install-script container arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
+.PHONY: demo test check format bench load load-opcua year mutations faults wear reload scan-cabinet deb system first-boot install-script container compose arm64 footprint sbom audit clean broker-faults backlog delivery-faults soak
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -95,9 +95,12 @@ first-boot: $(VENV)/test.stamp
 install-script: $(VENV)/test.stamp
 	@tests/system/script.sh $(ROOT)
 
-# The image, built and run without a registry (root, buildah, podman, mmdebstrap).
+# The image, and the plant of containers, as docs/container.md says, in a docker of their own (root, mmdebstrap). No registry is needed.
 container: $(VENV)/test.stamp
-	@tests/system/container.sh
+	@tests/system/docker.sh tests/system/container.sh
+
+compose: $(VENV)/test.stamp
+	@tests/system/docker.sh tests/system/compose.sh
 
 # The arm64 package's contents at work under emulation (qemu-user-static, mmdebstrap).
 arm64: $(VENV)/test.stamp

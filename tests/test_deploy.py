@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -36,7 +35,7 @@ def test_every_script_can_be_read_by_its_shell_and_run(script: Path) -> None:
     shell = script.read_text("utf-8").splitlines()[0].removeprefix("#!")
     assert shell in ("/bin/sh", "/bin/bash", "/usr/bin/env bash")
     subprocess.run([*shell.split(), "-n", str(script)], check=True)
-    assert script.name == "machine.sh" or os.access(script, os.X_OK)
+    assert script.name in ("checks.sh", "machine.sh") or os.access(script, os.X_OK)
 
 
 @pytest.mark.parametrize("unit", [each for each in UNITS if each.stem in MOST_EXPOSED], ids=lambda path: path.stem)
@@ -223,21 +222,3 @@ def test_the_image_runs_without_root_and_asks_the_agent_for_its_health() -> None
     assert re.search(r"^USER (?!root|0)\w+", last, re.MULTILINE)
     assert '["meterseal", "status", "--health"]' in last
     assert "requirements-all.txt" in text
-
-
-# --- what it is made of ------------------------------------------------------------------------------------------
-
-
-def test_the_bill_of_materials_names_every_locked_package_with_its_hashes(tmp_path: Path) -> None:
-    script = [sys.executable, str(DEPLOY / "sbom.py")]
-    for name in ("one", "two"):
-        subprocess.run([*script, str(tmp_path / name)], check=True, capture_output=True, timeout=60)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    bill = json.loads((tmp_path / "one").read_text("utf-8"))
-    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
-    lock = (DEPLOY / "requirements-all.txt").read_text("utf-8")
-    named = {(part["name"], part["version"]) for part in bill["components"]}
-    assert named == {(name.lower(), version) for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)}
-    hashes = [file["hashes"][0]["content"] for part in bill["components"] for file in part["externalReferences"]]
-    assert sorted(hashes) == sorted(re.findall(r"sha256:([0-9a-f]{64})", lock))
-    assert bill["dependencies"][0]["ref"] == bill["metadata"]["component"]["bom-ref"]

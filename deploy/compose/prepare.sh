@@ -1,8 +1,10 @@
 #!/bin/sh
 # Makes, once, what compose.yaml needs and nobody may copy from elsewhere: certificates, keys and a database password. As root, since
-# each key belongs to the account that uses it. Nothing that exists is made anew.  PROGRAM=: another way to run meterseal.
+# each key belongs to the account that uses it. Nothing that exists is made anew: called again it does what is left to do.
+#   COMPOSE=: another program for the same file, such as "podman compose"
 set -eu
 cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "prepare.sh: call it with sudo: it gives each key to the account that uses it." >&2; exit 1; }
 umask 077
 certificates=./mosquitto/certificates.sh
 [ -e pki/broker.crt ] || "$certificates" pki broker broker localhost 127.0.0.1
@@ -12,17 +14,26 @@ chmod 711 pki
 chown 1883 pki/broker.key
 chown 10001 pki/plant-1-gw1.key pki/collector.key
 [ -e .env ] || echo "DATABASE_PASSWORD=$(openssl rand -hex 24)" >.env
+# Whoever called sudo calls docker compose next, which reads this.
+[ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:${SUDO_GID:-}" .env
 
+meterseal() { ${COMPOSE:-docker compose} run --rm --no-deps -T "$@"; }
+# shows SERVICE FILE: a file of its volume, or nothing.
+shows() { meterseal --entrypoint sh "$1" -c "cat /var/lib/meterseal/$2 2>/dev/null || true" </dev/null; }
+# fills KEY-LINE'S-MARK KEY-LINE FILE
+fills() {
+    [ -n "$2" ] || { echo "prepare.sh: there is no key line for $3.yaml" >&2; exit 1; }
+    sed "s|$1|$2|" "compose/$3.template.yaml" >"compose/$3.yaml"
+    chmod 644 "compose/$3.yaml"
+}
+# The order matters: whatever is interrupted here is gone through again, and the last file says that all is done.
+[ -s compose/collect.yaml ] && exit 0
+# Where a file is missing that a container is given, docker makes a folder of that name.
+touch compose/site.yaml compose/collect.yaml
+${COMPOSE:-docker compose} build --quiet agent >/dev/null
+[ -n "$(shows collector collector.vkey)" ] || meterseal collector collect init plant-1/collector --state /var/lib/meterseal </dev/null >/dev/null
+fills @COLLECTOR@ "$(shows collector collector.vkey)" site
 # init: in the agent's volume; the site file is needed for the gateway's name only.
-meterseal() { docker compose run --rm --no-deps --quiet-pull -T "$@"; }
-if [ ! -e compose/site.yaml ]; then
-    docker compose build --quiet agent
-    collector=$(meterseal collector collect init plant-1/collector --state /var/lib/meterseal)
-    sed "s|@COLLECTOR@|$collector|" compose/site.template.yaml >compose/site.yaml
-    chmod 644 compose/site.yaml
-    meterseal agent init >compose/enrolment.txt
-    gateway=$(meterseal --entrypoint cat agent /var/lib/meterseal/key.vkey)
-    sed "s|@GATEWAY@|$gateway|" compose/collect.template.yaml >compose/collect.yaml
-    chmod 644 compose/collect.yaml
-    echo "deploy/compose/enrolment.txt holds the enrolment form: have it signed, and lock the recovery code in it away." >&2
-fi
+[ -n "$(shows agent key.vkey)" ] || meterseal agent init </dev/null >compose/enrolment.txt
+fills @GATEWAY@ "$(shows agent key.vkey)" collect
+echo "deploy/compose/enrolment.txt holds the enrolment form: have it signed, and lock the recovery code in it away." >&2
