@@ -76,7 +76,8 @@ names_broker() { docker compose exec -T agent meterseal status --health | grep "
 until_good "a broker that is gone is named by the agent's health" 240 names_broker
 shows docker compose exec -T agent meterseal status --health
 docker compose start broker >/dev/null 2>&1
-until_good "with the broker back the agent is healthy" 240 health healthy agent
+well() { docker compose exec -T agent meterseal status --health | grep "^healthy"; }
+until_good "with the broker back the agent is healthy" 240 well
 until_good "and what was sealed meanwhile is in PostgreSQL" 240 arrived 5
 
 # --- down and up -----------------------------------------------------------------------------------------------------
