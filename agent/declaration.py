@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from drivers import Driver, Request, Target
 from drivers.errors import NoValue
 
 Fields = Mapping[str, Any]
+_MOST_JUDGED = 1024  # a meter has a few requests; a log that somebody made up may hold any number
 
 
 def watches_of(model: MeterModel) -> tuple[Watch, ...]:
@@ -46,6 +47,8 @@ class Declaration:
         driver, target: None where the model is not usable.
         points: the declared quantities' points.
         serial: where the model keeps the serial number; None if it does not.
+
+    It remembers which requests its model prescribes: that depends on nothing but the declaration and the request's own bytes.
     """
 
     n: int
@@ -55,6 +58,7 @@ class Declaration:
     target: Target | None = None
     points: Mapping[str, Point] = field(default_factory=dict)
     serial: Watch | None = None
+    _judged: dict[tuple[str, bytes], bool] = field(default_factory=dict, repr=False, compare=False)
 
     def quantities(self, every_ms: int | None = None) -> list[str]:
         """What is declared to be read, or to be read at one interval."""
@@ -67,11 +71,11 @@ class Declaration:
 
     def reads(self, request: bytes) -> bool:
         """Whether a request without transaction number is one that fetches the meter's declared quantities."""
-        return self._prescribed(request, list(self.points.values()))
+        return self._judge("reads", request, self.points.values())
 
     def identifies(self, request: bytes) -> bool:
         """Whether it is one that fetches the meter's serial number."""
-        return self.serial is not None and self._prescribed(request, [self.serial])
+        return self.serial is not None and self._judge("identifies", request, [self.serial])
 
     def sets(self, request: bytes) -> bool:
         """Whether it is one that fetches a setting of the meter."""
@@ -111,6 +115,15 @@ class Declaration:
         if self.driver is None or self.target is None:
             return None
         return self.driver.frame_serial(self.target, frames.asked, frames.usable)
+
+    def _judge(self, purpose: str, request: bytes, points: Iterable[Point | Watch]) -> bool:
+        """`_prescribed`, remembered. `purpose`: stands for the points, which are always the same for it."""
+        known = self._judged.get((purpose, request))
+        if known is None:
+            if len(self._judged) >= _MOST_JUDGED:
+                self._judged.clear()
+            known = self._judged[purpose, request] = self._prescribed(request, list(points))
+        return known
 
     def _prescribed(self, request: bytes, points: Sequence[Point | Watch]) -> bool:
         return bool(self.driver and self.target and self.driver.prescribes(self.target, points, request))

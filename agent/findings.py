@@ -184,9 +184,10 @@ class Finding:
 
 
 class Findings:
-    """Findings as they are made: the first of each class, and how many there are."""
+    """Findings as they are made: the first of each class, and how many there are of each and in all."""
 
     def __init__(self) -> None:
+        self.total = 0
         self.counts: Counter[str] = Counter()
         self.kept: dict[str, list[Finding]] = {}
 
@@ -194,12 +195,8 @@ class Findings:
         """Notes a finding. `kind` is a name of `CLASSES`."""
         if kind not in CLASSES:
             raise KeyError(kind)
+        self.total += 1
         self.counts[kind] += 1
         kept = self.kept.setdefault(kind, [])
         if len(kept) < KEPT:
             kept.append(Finding(kind, n, meter, what))
-
-    @property
-    def total(self) -> int:
-        """How many there are in all."""
-        return self.counts.total()

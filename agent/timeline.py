@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from config.language import _
@@ -20,6 +21,7 @@ BACK_MS = 120_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=1024)  # meters that are read at one instant share it, and several checks ask for each
 def milliseconds(time: str) -> int:
     """Milliseconds since 1970 of a record's time, such as `2026-03-01T00:16:00.123Z`."""
     since = datetime.fromisoformat(time) - _EPOCH

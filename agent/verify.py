@@ -307,7 +307,7 @@ class _Audit:
 
     def _forged(self) -> int:
         """How many records so far are not what the key in force signed: what they say is nothing to reckon with."""
-        return sum(self.report.findings.counts[kind] for kind in ("SIGNATURE", "UNSIGNED", "KEY"))
+        return sum(count for kind, count in self.report.findings.counts.items() if kind in ("SIGNATURE", "UNSIGNED", "KEY"))
 
     def _life(self, n: int, fields: Fields) -> Iterator[tuple[str, str]]:
         if "meter" in fields:

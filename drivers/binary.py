@@ -9,6 +9,8 @@ from math import isfinite
 _EXACT = Context(prec=2000, Emax=999999, Emin=-999999)
 # The nearest decimal of so many digits, and the next one above: below a power of two the interval is the narrower one.
 _DIGITS = [Context(prec=digits, rounding=way) for digits in range(1, 10) for way in (ROUND_HALF_EVEN, ROUND_CEILING)]
+# A decimal of up to six digits that reads back as a normal number is the nearest of six digits (10^6 < 2^23).
+_DIGITS_OF_NORMAL = [context for context in _DIGITS if context.prec >= 6]
 
 
 def shortest_decimal(data: bytes) -> Decimal:
@@ -36,7 +38,7 @@ def _shortest_of_binary32(data: bytes, number: float) -> Decimal:
     exact = Decimal(number).copy_abs()
     low, high = (Decimal((abs(number) + abs(_neighbour(bits, step))) / 2) for step in (-1, 1))  # exact: 25 bits in 53
     closed = bits % 2 == 0  # halfway cases are read as the even one
-    for context in _DIGITS:
+    for context in _DIGITS_OF_NORMAL if bits & 0x7F800000 else _DIGITS:
         found = context.plus(exact)
         if low < found < high or (closed and found in (low, high)):
             return found.copy_sign(Decimal(number))
