@@ -31,6 +31,14 @@ def interval(every_ms: int) -> str:
     return f"{every_ms} ms"
 
 
+def age(seconds: int) -> str:
+    """How long ago something was, in the largest unit of which it is two: `12 s`, `3 min`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of some scheduled polls.

@@ -36,7 +36,7 @@ from config.protocols import PROTOCOLS
 FOLDER = Path("demo")
 _MARK = "made-by-meterseal-demo"
 _WATCHED_SECONDS = 30
-_READY_SECONDS = 20
+_READY_SECONDS = 120
 _TRACED = "active_energy_import"
 _GATEWAY = "demo-plant/gw1"
 
@@ -202,7 +202,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
 async def _watch(folder: Path, site: SiteFile) -> None:
     """Shows the table while the agent works: live on a terminal, else three times."""
     until = time.monotonic() + _WATCHED_SECONDS
-    reader = await _first_light(folder / "state" / LEDGER_FILE)
+    reader = await _first_light(folder)
     try:
         if sys.stdout.isatty():
             await _live(folder, site, reader, until)
@@ -214,15 +214,15 @@ async def _watch(folder: Path, site: SiteFile) -> None:
         reader.close()
 
 
-async def _first_light(ledger: Path) -> LedgerReader:
-    """The agent's ledger, as soon as the agent has made it."""
+async def _first_light(folder: Path) -> LedgerReader:
+    """The agent's ledger, as soon as the agent has made it. Raises OSError: it has made none for two minutes."""
     until = time.monotonic() + _READY_SECONDS
     while True:
         try:
-            return LedgerReader(ledger)
+            return LedgerReader(folder / "state" / LEDGER_FILE)
         except LedgerError:
             if time.monotonic() > until:
-                raise
+                raise OSError(None, _("the agent has not begun for two minutes"), str(folder / "agent.log")) from None
             await asyncio.sleep(0.1)
 
 

@@ -253,6 +253,11 @@ class LedgerReader:
         notes = self._values(str, "SELECT size, note FROM checkpoint ORDER BY size")
         return [note + "".join(lines.get(size, ())) for size, note in notes]
 
+    def cosignatures(self, witness: str) -> Iterator[tuple[int, str]]:
+        """A witness's lines, each with the size of the checkpoint that it stands under, the newest first."""
+        query = "SELECT size, line FROM cosignature WHERE witness = ? ORDER BY size DESC, time DESC"
+        yield from self._values(str, query, witness)
+
     def checkpoint(self, size: int) -> str | None:
         """The signed note over this many records, without witnesses' lines."""
         return next((note for _unused, note in self._values(str, "SELECT size, note FROM checkpoint WHERE size = ?", size)), None)

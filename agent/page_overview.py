@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
-from agent.account import interval
+from agent.account import age, interval
 from agent.faults import FAULTS, code_of_cause
 from agent.page_html import Html, element, joined
 from agent.page_words import LANGUAGES
@@ -104,10 +104,7 @@ def age_text(seconds: int | None) -> str:
     """How long ago something was: `12 s ago`."""
     if seconds is None:
         return _("never read")
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit} {_('ago')}"
-    return f"{seconds} s {_('ago')}"
+    return f"{age(seconds)} {_('ago')}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> Html:

@@ -30,6 +30,7 @@ from agent.schema import COUNTED
 from agent.state import LEDGER_FILE, is_running
 from agent.stretch import Stretch, account, newest, stretch
 from agent.timeline import milliseconds
+from agent.witnessed import Witnessed, witnessed
 from config.check import SiteFile
 from config.language import _
 from config.plate import certificate_words
@@ -134,6 +135,7 @@ class Status:
         delivery: what counts as delivered to a broker, and what else is to be said of it.
         zone: the site's; since, until: the time that `today` is about.
         cut: whether it begins later than midnight, because there are too many records.
+        witnessed: how far each witness of the site file has seen the log.
         papers: what to do about a meter's certificate, by the meter's id; none while it is valid for long.
         live: what the running agent tells of itself; None where it was not asked.
     """
@@ -150,6 +152,7 @@ class Status:
     lines: tuple[LineStatus, ...]
     papers: dict[str, str] = field(default_factory=dict)
     room: RoomLeft | None = None
+    witnessed: tuple[Witnessed, ...] = ()
     delivery: dict[str, list[str]] = field(default_factory=dict)
     live: Mapping[str, Any] | None = None
 
@@ -170,8 +173,7 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
     at, midnight = _window(reader, zone_of(site.site.timezone), now_ns // MILLISECOND)
     if running or not at.until:
         at = replace(at, until=stamp(now_ns))
-    until = milliseconds(at.until)
-    since = max(midnight, at.from_ms)
+    until, since = milliseconds(at.until), max(midnight, at.from_ms)
     busy: Counter[str] = Counter()
     meters = []
     for meter in site.site.meters:
@@ -195,6 +197,7 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
         lines=tuple(LineStatus(name, percent(min(busy[name], hour), hour)) for name in site.site.links),
         papers=_papers(site, now_ns),
         room=room_left(reader, state / LEDGER_FILE, site.site.keep),
+        witnessed=witnessed(reader, site.site.witnesses, now_ns // SECOND),
         delivery={broker.name: _delivery(reader, broker) for broker in site.site.mqtt},
         live=live,
     )
@@ -202,11 +205,8 @@ def status_of(reader: LedgerReader, site: SiteFile, state: Path, now_ns: int, li
 
 def _delivery(reader: LedgerReader, broker: Mqtt) -> list[str]:
     beyond = sum(stop - first for first, stop in reader.delivered_ahead(broker.name))
-    return (
-        [counted_by(broker)]
-        + ([_("{beyond} newer ones are there already: new records go first", beyond=beyond)] if beyond else [])
-        + broker_words(broker)
-    )
+    ahead = [_("{beyond} newer ones are there already: new records go first", beyond=beyond)] if beyond else []
+    return [counted_by(broker), *ahead, *broker_words(broker)]
 
 
 def _papers(site: SiteFile, now_ns: int) -> dict[str, str]:

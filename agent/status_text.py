@@ -137,6 +137,7 @@ def _agent(status: Status) -> list[str]:
     )
     if status.room:
         lines.append(f"{filled(_('room'), 11)} {status.room.text()}")
+    lines += [f"{filled(_('witness'), 11)} {each.text()}" for each in status.witnessed]
     for name, count in status.delivered.items():
         lines.append(f"{name:<11} {delivery_text(count, status.records)}")
         lines += [f"{'':<11} {words}" for words in (*status.delivery.get(name, ()), *_in_the_way(status, name))]

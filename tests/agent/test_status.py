@@ -12,6 +12,7 @@ import pytest
 
 from agent import status as module
 from agent.condition import Delivery
+from agent.cosignature import cosign, witness_key
 from agent.faults import FAULTS
 from agent.state import only_agent
 from agent.status import MeterStatus, Status, status_of
@@ -19,7 +20,7 @@ from agent.status_text import as_text, notes
 from config.check import SiteFile, load_site
 from config.language import CHINESE, speaking
 from tests.agent.desk import EVERY_MS, FAST_MS, Desk
-from tests.agent.gateway import StillClock
+from tests.agent.gateway import SECOND, StillClock, new_key
 
 SITE = """\
 gateway: plant/gw1
@@ -242,6 +243,34 @@ async def test_what_is_in_the_way_of_the_delivery_is_told_with_what_to_do(office
     assert "no receipt for 4 records that the broker has taken" in told(**late)
     assert "->" not in told(**late, untaken=4)
     assert "->" not in told()
+
+
+async def test_how_far_each_witness_has_seen_the_log_is_told(office: Office) -> None:
+    plant_it, office_line, stranger = new_key(), new_key(), new_key()
+    keys = (witness_key("plant-it", plant_it.public), witness_key("head-office", office_line.public))
+    declared = office.site.site.model_copy(update={"witnesses": keys})
+    office.site = replace(office.site, site=declared)
+    assert "witness     plant-it has cosigned nothing yet: all 4 records rest on the gateway's own key" in as_text(
+        office.status()
+    )
+    ledger, now = office.desk.ledger, office.desk.clock.wall_ns // SECOND
+    await ledger.checkpoint()
+    with office.desk.past() as past:
+        note = past.newest_checkpoint()
+    assert note
+    for key, seconds in ((plant_it, now), (plant_it, now + 30), (stranger, now + 60)):
+        await ledger.keep_cosignature(4, "plant-it", seconds, cosign(note, "plant-it", key, seconds))
+    await office.desk.read(4)
+    seen = office.status(minute=5)
+    told = as_text(seen)
+    assert [(each.witness, each.size, each.tail) for each in seen.witnessed] == [("plant-it", 4, 1), ("head-office", 0, 5)]
+    assert "plant-it has cosigned the first 4 records, 4 min ago; 1 behind them not yet" in told
+    assert "head-office has cosigned nothing yet" in told
+    assert seen.as_json()["witnessed"][0]["age_s"] == 270
+    with speaking(CHINESE):
+        assert "plant-it 已联署前 4 条记录（4 min 前）；其后 1 条尚未联署" in as_text(office.status(minute=5))
+    office.site = replace(office.site, site=declared.model_copy(update={"witnesses": ()}))
+    assert "witness " not in as_text(office.status(minute=5))
 
 
 async def test_everything_is_well_when_the_agent_runs_and_every_meter_is_read(office: Office) -> None:
