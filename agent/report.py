@@ -162,7 +162,9 @@ class Report:
         accounts = self.meters.values()
         gaps, still_open = sum(a.gaps for a in accounts), sum(a.gap_open for a in accounts)
         total = sum((account.total for account in accounts), Tally())
-        outside = _plural(self.outside, "checkpoint") if self.outside else _("no checkpoint")
+        outside = _("no checkpoint held elsewhere was given")
+        if self.outside:
+            outside = _("{outside} held elsewhere was given", outside=_plural(self.outside, "checkpoint"))
         confirmed = _("confirmed by --key") if self.confirmed else _("NOT CONFIRMED")
         rows = [
             ("gateway", self.gateway or _("unknown")),
@@ -186,7 +188,7 @@ class Report:
             *self._life_rows(),
             ("starts", _("{starts}, {crashes} of them after a crash", starts=self.starts, crashes=self.crashes)),
             ("checkpoint", self._checkpoint_text()),
-            ("outside", _("{outside} held elsewhere was given", outside=outside)),
+            ("outside", outside),
             *(("anchored", self._anchor_text(anchor)) for anchor in self.anchors.values()),
             (
                 "key",

@@ -55,28 +55,28 @@ def _judged(piece: Piece, same: bool | None) -> Piece:
 
 def _frame(frame: bytes) -> list[Piece]:
     cut = Cut(frame)
-    cut.take(len(frame) - len(frame.lstrip(b"\xfe")), "wake-up", _("for the meter's receiver"))
+    cut.take(len(frame) - len(frame.lstrip(b"\xfe")), N_("wake-up"), _("for the meter's receiver"))
     start = cut.at
-    cut.constant(b"\x68", "start")
+    cut.constant(b"\x68", N_("start"))
     kind = cut.peek(1)[0] if cut.left else 0
     cut.take(1, "type T", _TYPES.get(kind, _("a kind of the maker's own")))
     digits = cut.peek(7)[::-1].hex().upper()
     cut.take(
         7,
-        "address A0 to A6",
+        N_("address A0 to A6"),
         _("any meter") if digits == "AA" * 7 else _("meter {digits}, low digits first", digits=digits),
     )
     control = cut.peek(1)[0] if cut.left else 0
     words = _FUNCTIONS.get(control & 0x3F, _("function {function:02X}H", function=control & 0x3F))
     abnormal = _(", abnormal") if control & ABNORMAL else ""
-    cut.take(1, "control C", (_("answer to {words}", words=words) if control & ANSWER else words) + abnormal)
+    cut.take(1, N_("control C"), (_("answer to {words}", words=_(words)) if control & ANSWER else _(words)) + abnormal)
     if not cut.left:
         return cut.pieces
     length, there = cut.peek(1)[0], len(frame) - start - _OVERHEAD
     right = length == there
     cut.take(
         1,
-        "length L",
+        N_("length L"),
         _("{length} bytes of data", length=length) + ("" if right else _(", {max} are there", max=max(there, 0))),
         right=right,
     )
@@ -87,9 +87,9 @@ def _frame(frame: bytes) -> list[Piece]:
     else:
         cut.take(min(2, data - cut.at), _("data identifier DI"), _("block {upper} as sent", upper=cut.peek(2).hex().upper()))
         cut.take(min(1, data - cut.at), _("sequence SER"), _("number {number}", number=cut.peek(1)[0]) if cut.at < data else "")
-        cut.take(data - cut.at, "data")
+        cut.take(data - cut.at, N_("data"))
     if length > data - start - 11:
         return cut.pieces
     cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), _("checksum CS"))
-    cut.constant(b"\x16", "end")
-    return cut.rest("surplus", _("behind the end of the frame"), right=False)
+    cut.constant(b"\x16", N_("end"))
+    return cut.rest(N_("surplus"), _("behind the end of the frame"), right=False)

@@ -52,7 +52,7 @@ def request(frame: bytes, framing: str = "own") -> list[Piece]:
 def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
     """An answer's pieces; the request tells which meter was meant."""
     pieces, meant = _frame(frame), asked_in(asked)
-    told = next((piece for piece in pieces if piece.field == "address A0 to A5" and len(piece.data) == 6), None)
+    told = next((piece for piece in pieces if piece.field == _("address A0 to A5") and len(piece.data) == 6), None)
     if meant is None or told is None:
         return pieces
     right = is_meant(meant.address, told.data)
@@ -64,13 +64,13 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 def _frame(frame: bytes) -> list[Piece]:
     cut = Cut(frame)
     waking = len(frame) - len(frame.lstrip(bytes([WAKE])))
-    cut.take(waking, "wake-up", _("for the meter's receiver"))
+    cut.take(waking, N_("wake-up"), _("for the meter's receiver"))
     start = cut.at
-    cut.constant(b"\x68", "start")
-    cut.take(6, "address A0 to A5", _address(cut.peek(6)))
-    cut.constant(b"\x68", "start")
+    cut.constant(b"\x68", N_("start"))
+    cut.take(6, N_("address A0 to A5"), _address(cut.peek(6)))
+    cut.constant(b"\x68", N_("start"))
     control = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "control C", _control(control))
+    cut.take(1, N_("control C"), _control(control))
     if not cut.left:
         return cut.pieces
     length = cut.peek(1)[0]
@@ -78,16 +78,16 @@ def _frame(frame: bytes) -> list[Piece]:
     right = length == there
     cut.take(
         1,
-        "length L",
+        N_("length L"),
         _("{length} bytes of data", length=length) + ("" if right else _(", {max} are there", max=max(there, 0))),
         right=right,
     )
     _data(cut, control, min(length, cut.left))
     if length > cut.at - start - HEAD:
-        return cut.rest("surplus", "", right=False)
+        return cut.rest(N_("surplus"), "", right=False)
     cut.checked(bytes([sum(frame[start : cut.at]) & 0xFF]), _("checksum CS"))
-    cut.constant(b"\x16", "end")
-    return cut.rest("surplus", _("behind the end of the frame"), right=False)
+    cut.constant(b"\x16", N_("end"))
+    return cut.rest(N_("surplus"), _("behind the end of the frame"), right=False)
 
 
 def _address(data: bytes) -> str:
@@ -101,7 +101,7 @@ def _address(data: bytes) -> str:
 
 def _control(control: int) -> str:
     function = _FUNCTIONS.get(control & FUNCTION, _("function {function:02X}H", function=control & FUNCTION))
-    words = [_("answer to {function}", function=function) if control & ANSWER else function]
+    words = [_("answer to {function}", function=_(function)) if control & ANSWER else _(function)]
     words += [_("abnormal")] * bool(control & ABNORMAL) + [_("more frames follow")] * bool(control & MORE)
     return ", ".join(words)
 
@@ -128,6 +128,6 @@ def _data(cut: Cut, control: int, length: int) -> None:
             plain=plain[:count],
         )
     sequence = control & FUNCTION == READ_ON and end > cut.at
-    cut.take(end - cut.at - sequence, "data", _LESS, plain=plain[count : length - sequence])
+    cut.take(end - cut.at - sequence, N_("data"), _LESS, plain=plain[count : length - sequence])
     if sequence:
         cut.take(1, _("sequence SEQ"), _("frame {number}", number=plain[-1]), plain=plain[-1:])

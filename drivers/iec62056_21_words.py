@@ -53,7 +53,7 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
 
 def _message(frame: bytes) -> list[Piece]:
     cut, data = Cut(frame), stripped(frame)
-    cut.take(len(data) - len(data.lstrip(b"\0")), "wake-up", _("for a meter with a battery"))
+    cut.take(len(data) - len(data.lstrip(b"\0")), N_("wake-up"), _("for a meter with a battery"))
     started = inside = False
     begun = told = cut.at
     named = signing = False
@@ -111,8 +111,8 @@ def _plain(cut: Cut, name: str, token: bytes) -> None:
 
 def _identified(cut: Cut, token: bytes) -> None:
     """`/`, the maker's letters and the character of speed and mode (6.3.2)."""
-    cut.take(1, "start")
-    cut.take(3, "manufacturer", token[1:4].decode("latin-1"))
+    cut.take(1, N_("start"))
+    cut.take(3, N_("manufacturer"), token[1:4].decode("latin-1"))
     speed = token[4:5].decode("latin-1")
     if speed in SPEEDS_C:
         says = _("mode C, up to {speeds_c} baud", speeds_c=SPEEDS_C[speed])
@@ -129,7 +129,7 @@ def _end(cut: Cut, token: bytes, check: int | None) -> None:
     if check is not None:
         stated = token[1:-2].decode("latin-1").upper()
         right = stated == f"{check:04X}"
-        cut.take(len(token) - 3, "CRC-16", "right" if right else _("{check:04X} would be right", check=check), right=right)
+        cut.take(len(token) - 3, "CRC-16", N_("right") if right else _("{check:04X} would be right", check=check), right=right)
     cut.take(2, _("end of line"))
 
 

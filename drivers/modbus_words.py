@@ -42,7 +42,7 @@ def _framed(frame: bytes, framing: str, asked: Asked | None, *, asks: bool) -> l
     _content(cut, asked, tail, asks=asks)
     if tail:
         cut.checked(crc(frame[: cut.at]), "CRC-16")
-    return cut.rest("surplus", _("behind the end of the frame"), right=False)
+    return cut.rest(N_("surplus"), _("behind the end of the frame"), right=False)
 
 
 def _tcp_head(cut: Cut) -> None:
@@ -62,7 +62,7 @@ def _tcp_head(cut: Cut) -> None:
 def _ascii(frame: bytes, asked: Asked | None, *, asks: bool) -> list[Piece]:
     """Colon, two hexadecimal digits for each byte, line end (Serial Line V1.02, 2.5.2)."""
     cut = Cut(frame)
-    cut.constant(b":", "start", "colon")
+    cut.constant(b":", N_("start"), N_("colon"))
     text = frame[1:-2] if frame.endswith(b"\r\n") else frame[1:]
     try:
         data = bytes.fromhex(text.decode("ascii")) if not text.strip(b"0123456789ABCDEFabcdef") else None
@@ -77,8 +77,8 @@ def _ascii(frame: bytes, asked: Asked | None, *, asks: bool) -> list[Piece]:
         start, end = 1 + 2 * piece.start, 1 + 2 * piece.end
         cut.pieces.append(replace(piece, start=start, data=frame[start:end], plain=b"", width=2 * piece.width))
         cut.at = end
-    cut.constant(b"\r\n", "end", _("CR LF"))
-    return cut.rest("surplus", _("behind the end of the frame"), right=False)
+    cut.constant(b"\r\n", N_("end"), _("CR LF"))
+    return cut.rest(N_("surplus"), _("behind the end of the frame"), right=False)
 
 
 def _content(cut: Cut, asked: Asked | None, tail: int, *, asks: bool) -> None:
@@ -101,7 +101,7 @@ def _content(cut: Cut, asked: Asked | None, tail: int, *, asks: bool) -> None:
     elif function in _WHAT:
         _asked(cut, function) if asks else _told(cut, function, asked)
     else:
-        cut.take(cut.left - tail, "data")
+        cut.take(cut.left - tail, N_("data"))
 
 
 def _mark(cut: Cut, right: bool | None, words: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from config.language import _
+from config.language import N_, _
 
 State = Literal["", "right", "wrong"]
 
@@ -108,7 +108,7 @@ class Cut:
     def checked(self, right: bytes, field: str) -> None:
         """Takes a checksum, which is right if it is these bytes."""
         same = self.peek(len(right)) == right
-        self.take(len(right), field, "right" if same else _("{right} would be right", right=right.hex(" ")), right=same)
+        self.take(len(right), field, N_("right") if same else _("{right} would be right", right=right.hex(" ")), right=same)
 
     def rest(self, field: str, says: str = "", right: bool | None = None) -> list[Piece]:
         """Takes what is left; all pieces."""
@@ -128,8 +128,8 @@ def arrived(request: bytes, answer: bytes, span: tuple[int, int] | None) -> tupl
     """
     cut = Cut(answer)
     if request and answer.startswith(request):
-        cut.take(len(request), "echo", _("the request's own bytes, come back"))
+        cut.take(len(request), N_("echo"), _("the request's own bytes, come back"))
     start, end = span if span and span[0] >= cut.at else (cut.at, len(answer))
     if start > cut.at:
-        cut.take(start - cut.at, "noise", _("belongs to no answer"))
+        cut.take(start - cut.at, N_("noise"), _("belongs to no answer"))
     return cut.pieces, start, end
