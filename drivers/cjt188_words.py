@@ -19,6 +19,8 @@ _TYPES = {
 _FUNCTIONS = {0x01: N_("read data"), 0x03: N_("read address")}  # those that write have no name in this program
 _OVERHEAD = 13
 
+_TYPE, _ADDRESS, _SEQUENCE, _IDENTIFIER = N_("type T"), N_("address A0 to A6"), N_("sequence SER"), N_("data identifier DI")
+
 
 def request(frame: bytes, framing: str = "own") -> list[Piece]:
     """A request's pieces."""
@@ -31,15 +33,14 @@ def answer(asked: bytes, frame: bytes, framing: str = "own") -> list[Piece]:
     pieces = _frame(frame)
     if meant is None:
         return pieces
-    by_field = {piece.field: piece for piece in pieces}
-    kind, address = by_field.get("type T"), by_field.get("address A0 to A6")
+    by_field = {piece.field: piece.data for piece in pieces}
+    kind, address = by_field.get(_(_TYPE), b""), by_field.get(_(_ADDRESS), b"")
     same: dict[str, bool] = {}
-    if kind and address and len(address.data) == 7:
-        same["address A0 to A6"] = answers_to(meant, kind.data + address.data)
-    if "sequence SER" in by_field:
-        same["sequence SER"] = by_field["sequence SER"].data == meant.sequence
-    if "data identifier DI" in by_field:
-        same["data identifier DI"] = by_field["data identifier DI"].data == meant.identifier
+    if kind and len(address) == 7:
+        same[_(_ADDRESS)] = answers_to(meant, kind + address)
+    for field, right in ((_(_SEQUENCE), meant.sequence), (_(_IDENTIFIER), meant.identifier)):
+        if field in by_field:
+            same[field] = by_field[field] == right
     return [_judged(piece, same.get(piece.field)) for piece in pieces]
 
 
@@ -59,11 +60,11 @@ def _frame(frame: bytes) -> list[Piece]:
     start = cut.at
     cut.constant(b"\x68", N_("start"))
     kind = cut.peek(1)[0] if cut.left else 0
-    cut.take(1, "type T", _TYPES.get(kind, _("a kind of the maker's own")))
+    cut.take(1, _TYPE, _TYPES.get(kind, _("a kind of the maker's own")))
     digits = cut.peek(7)[::-1].hex().upper()
     cut.take(
         7,
-        N_("address A0 to A6"),
+        _ADDRESS,
         _("any meter") if digits == "AA" * 7 else _("meter {digits}, low digits first", digits=digits),
     )
     control = cut.peek(1)[0] if cut.left else 0
@@ -82,11 +83,11 @@ def _frame(frame: bytes) -> list[Piece]:
     )
     data = cut.at + min(length, cut.left)
     if abnormal:
-        cut.take(min(1, data - cut.at), _("sequence SER"))
+        cut.take(min(1, data - cut.at), _SEQUENCE)
         cut.take(data - cut.at, _("status ST"), _("the meter's own reason"))
     else:
-        cut.take(min(2, data - cut.at), _("data identifier DI"), _("block {upper} as sent", upper=cut.peek(2).hex().upper()))
-        cut.take(min(1, data - cut.at), _("sequence SER"), _("number {number}", number=cut.peek(1)[0]) if cut.at < data else "")
+        cut.take(min(2, data - cut.at), _IDENTIFIER, _("block {upper} as sent", upper=cut.peek(2).hex().upper()))
+        cut.take(min(1, data - cut.at), _SEQUENCE, _("number {number}", number=cut.peek(1)[0]) if cut.at < data else "")
         cut.take(data - cut.at, N_("data"))
     if length > data - start - 11:
         return cut.pieces

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.explain import pieces_of
+from config.language import CHINESE, speaking
 from drivers import PROTOCOLS
 from drivers.opcua_binary import NodeId
 from drivers.opcua_read import portable, resolved
@@ -204,3 +205,26 @@ def test_opc_ua_tells_each_nodes_value_status_and_times() -> None:
     assert ("value", struct.pack("<d", 184223.57).hex(" "), "") in found
     assert ("StatusCode", "00 00 90 40", "uncertain last usable value") in found
     assert told("opcua", OPCUA_REQUEST, b"")[-4][2] == "ns=1;s=Press1.Energy"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_right_and_wrong_in_a_frame_is_the_same_in_both_languages(protocol: str) -> None:
+    framing = "rtu" if protocol == "modbus" else "own"
+
+    def judged() -> list[tuple[bytes, str]]:
+        pairs = ((asked, came) for asked in FRAMES[protocol] for came in FRAMES[protocol])
+        told = (piece for asked, came in pairs for pieces in pieces_of(protocol, framing, asked, came, "") for piece in pieces)
+        return [(piece.data, piece.state) for piece in told]
+
+    english = judged()
+    with speaking(CHINESE):
+        assert judged() == english
+
+
+def test_the_pieces_of_an_answer_to_another_question_are_wrong_in_chinese_too() -> None:
+    asked = bytes.fromhex("6810000704153388880103901f000016")
+    came = bytes.fromhex("68100007041533888881030a81010016")
+    asked, came = (frame[:-2] + bytes([sum(frame[:-2]) & 0xFF]) + frame[-1:] for frame in (asked, came))
+    with speaking(CHINESE):
+        wrong = [(piece.field, piece.data) for piece in pieces_of("cjt188", "own", asked, came, "")[1] if piece.state == "wrong"]
+    assert wrong == [("数据标识 DI", b"\x0a\x81"), ("序号 SER", b"\x01")]
