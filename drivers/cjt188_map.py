@@ -32,6 +32,7 @@ from config.model import Point, Watch
 from drivers import Target
 from drivers.cjt188_frame import BLOCK
 from drivers.errors import NoValue
+from drivers.factor import times
 from drivers.formula import plain
 
 
@@ -106,7 +107,7 @@ def formula_of(target: Target, point: Point | Watch, index: int, answer: bytes) 
         return _watched(cast("Cjt188Watch", point), index, block)
     scales = [point.scale, *(part.scale for part in point.plus)]
     terms = [
-        _source(at, index) + _decimals(at) + _factor(at, point.unit, block) + _times(plain(scale))
+        _source(at, index) + _decimals(at) + _factor(at, point.unit, block) + times(plain(scale))
         for at, scale in zip(fields, scales, strict=True)
     ]
     return "+".join(terms)
@@ -116,7 +117,7 @@ def _watched(watch: Cjt188Watch, index: int, block: bytes) -> str:
     at = watch.at
     if at.type == "clock" and block and not _is_time(at, block):
         raise NoValue("not_available")
-    return _source(at, index) + _decimals(at) + _times(plain(watch.scale))
+    return _source(at, index) + _decimals(at) + times(plain(watch.scale))
 
 
 # --- the block as a whole -----------------------------------------------------------------------------------
@@ -178,10 +179,6 @@ def _encoding(at: Cjt188Place) -> str:
 
 def _decimals(at: Cjt188Place) -> str:
     return f"*0.{'1'.zfill(at.decimals)}" if at.decimals else ""
-
-
-def _times(factor: str) -> str:
-    return "" if factor == "1" else f"*{factor}"
 
 
 def _factor(at: Cjt188Place, unit: str, block: bytes) -> str:

@@ -37,6 +37,7 @@ from drivers.dlt645_frame import (
     wire_address,
 )
 from drivers.errors import NoValue
+from drivers.factor import times
 from drivers.formula import plain
 
 _SEPARATOR = 0xDD  # AAH plus 33H: some meters of the edition of 1997 send it behind a block
@@ -175,7 +176,7 @@ def formula_of(target: Target, requests: Sequence[bytes], point: Point | Watch, 
             continue
         if terms:
             factors = [plain(point.scale), *target.ratios(point)]
-            return "+".join(source + _times(*more, *factors) for source, *more in terms)
+            return "+".join(source + times(*more, *factors) for source, *more in terms)
     if causes:
         raise NoValue(causes[0])
     raise KeyError(_("no request reads {id}", id=at.id))
@@ -237,7 +238,3 @@ def _pieces(data: _Data, start: int, count: int) -> Iterator[tuple[int, int, int
         if first < end:
             yield part.answer, part.first + first - at, end - first
         at += part.count
-
-
-def _times(*factors: str) -> str:
-    return "".join(f"*{factor}" for factor in factors if factor != "1")

@@ -26,6 +26,7 @@ from config.iec62056_21_units import OtherKind, worth
 from config.model import MeterModel, Point, Watch
 from drivers import Target
 from drivers.errors import NoValue
+from drivers.factor import times_exactly
 from drivers.formula import plain
 from drivers.iec62056_21_frame import DataSet, Message, stripped
 
@@ -129,7 +130,7 @@ def formula_of(target: Target, index: int, answer: bytes, found: Message, point:
     factor = _factor(value.unit or at.unit, point.unit)
     tail = "".join(f"*{ratio}" for ratio in target.ratios(point))
     scale = "" if point.scale == 1 else f"*{plain(point.scale)}"
-    return _source(index, found, value, "dec", _LONGEST_NUMBER) + _times(factor) + scale + tail
+    return _source(index, found, value, "dec", _LONGEST_NUMBER) + times_exactly(factor) + scale + tail
 
 
 def _source(index: int, found: Message, value: _Value, encoding: str, longest: int) -> str:
@@ -151,20 +152,6 @@ def _factor(unit: str | None, wanted: str) -> Fraction:
         raise NoValue("unknown_unit") from None
     except OtherKind:
         raise NoValue("other_unit") from None
-
-
-def _times(factor: Fraction) -> str:
-    """A factor as a formula has it: a decimal where it ends, else a fraction."""
-    if factor == 1:
-        return ""
-    digits = 0
-    while (factor * 10**digits).denominator != 1 and digits < 20:
-        digits += 1
-    whole = factor * 10**digits
-    if whole.denominator != 1:
-        return f"*{factor.numerator}/{factor.denominator}" if factor.numerator != 1 else f"/{factor.denominator}"
-    text = f"{int(whole):0{digits + 1}d}"
-    return f"*{text[:-digits]}.{text[-digits:]}" if digits else f"*{text}"
 
 
 def number_of(target: Target, index: int, answer: bytes, found: Message) -> str | None:

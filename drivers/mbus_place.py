@@ -21,6 +21,7 @@ from config.mbus import MbusAt, MbusModel, MbusPoint, MbusWatch
 from config.model import Point, Watch
 from drivers import Target
 from drivers.errors import NoValue
+from drivers.factor import times_exactly
 from drivers.mbus_frame import FIRST_DATA_REQUEST, asked_in, toggled
 from drivers.mbus_record import FIRST_DATA, FIRST_RECORD, FIXED_STRUCTURE, Header, Record, Telegram, is_telegram, read_telegram
 from drivers.mbus_vif import worth
@@ -33,7 +34,6 @@ _HEADER_FIELDS = {
     "header_status": (10, "u8"),
 }
 _FIXED_FIELDS = {"header_number": (1, "digits4le"), "header_status": (6, "u8")}
-_DIGITS = 20  # a formula's numbers have at most so many in front of and behind the point
 
 Told = tuple[int, bytes]
 Found = tuple[int, Record]
@@ -177,22 +177,7 @@ def _watched(record: Record, watch: MbusWatch) -> str:
 
 
 def _times(factor: Fraction) -> str:
-    """A factor as a formula has it: nothing for 1, a decimal where it has an end, else a fraction.
-
-    Raises NoValue where its digits have no room in a formula.
-    """
-    if factor == 1:
-        return ""
-    places = next((n for n in range(_DIGITS + 1) if (factor * 10**n).denominator == 1), None)
-    if places is None:
-        up, down = factor.numerator, factor.denominator
-        text = (f"*{up}" if up != 1 else "") + f"/{down}"
-        digits = max(len(str(abs(up))), len(str(down)))
-    else:
-        number = abs(factor * 10**places).numerator
-        whole, rest = divmod(number, 10**places)
-        text = f"*{'-' if factor < 0 else ''}{whole}" + (f".{rest:0{places}d}" if places else "")
-        digits = len(str(whole))
-    if digits > _DIGITS:
-        raise NoValue("unknown_unit")
-    return text
+    try:
+        return times_exactly(factor)
+    except ValueError:
+        raise NoValue("unknown_unit") from None

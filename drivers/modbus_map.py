@@ -15,6 +15,7 @@ from config.language import _
 from config.modbus import At, ModbusLimits, ModbusModel, ModbusPoint, ModbusWatch, Span
 from config.model import Point, Watch
 from drivers import Target
+from drivers.factor import times
 from drivers.formula import plain
 
 _WORDS = {"u8": 1, "i8": 1, "u16": 1, "i16": 1, "bit": 1, "u32": 2, "i32": 2, "f32": 2, "u48": 3, "u64": 4, "i64": 4, "f64": 4}
@@ -225,15 +226,11 @@ def formula_of(target: Target, reads: Sequence[Read | None], point: Point | Watc
         return _source(at, limits, reads, first_byte, hexadecimal)
 
     if not isinstance(point, ModbusPoint):
-        return source(cast("ModbusWatch", point).at) + _times(plain(point.scale))
-    tail = "".join(_times(ratio) for ratio in target.ratios(point))
+        return source(cast("ModbusWatch", point).at) + times(plain(point.scale))
+    tail = times(*target.ratios(point))
     if point.exponent:
         shift = f"{point.exponent.offset:+d}" if point.exponent.offset else ""
         tail = f"*10^({source(point.exponent.at)}{shift}){tail}"
-    terms = [source(point.at) + _times(plain(point.scale)) + tail]
-    terms += [source(part.at) + _times(plain(part.scale)) + tail for part in point.plus]
+    terms = [source(point.at) + times(plain(point.scale)) + tail]
+    terms += [source(part.at) + times(plain(part.scale)) + tail for part in point.plus]
     return "+".join(terms)
-
-
-def _times(factor: str) -> str:
-    return "" if factor == "1" else f"*{factor}"

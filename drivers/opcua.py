@@ -27,6 +27,7 @@ from config.model import Point, Watch
 from config.opcua import NodeName, OpcuaAt, OpcuaModel, OpcuaPoint, node_name
 from drivers import Request, Target
 from drivers.errors import BadFrame, NoValue
+from drivers.factor import times
 from drivers.formula import plain
 from drivers.opcua_binary import STRING, TYPES, DataValue, Malformed, NodeId, Reader, Variant
 from drivers.opcua_read import TABLES, namespaces_in, nodes_of, places_in, portable, server_in, values_in
@@ -182,7 +183,7 @@ def formula_of(target: Target, point: Point | Watch, index: int, answer: bytes, 
         raise NoValue(cause_of(value.status))
     if value.value is None or value.value.type == 0:
         raise NoValue("no_value")
-    tail = "".join(f"*{factor}" for factor in (plain(point.scale), *target.ratios(point)) if factor != "1")
+    tail = times(plain(point.scale), *target.ratios(point))
     return f"{index}@{_source(answer, value.value, _at(point), isinstance(point, Watch))}{tail}"
 
 
