@@ -32,6 +32,7 @@ from agent.schedule import MILLISECOND, newest_due
 from agent.seal import base64url
 from agent.standing import Standing, standing_in
 from config.language import _
+from config.plate import same_serial
 from drivers import Exchange, Instant
 
 __all__ = ["AGENT_STOPPED", "OVERRUN", "Book"]
@@ -196,7 +197,7 @@ class Book(Entries):
         number beside it, that one stays.
         """
         source = self._meters[meter].source
-        if source["serial"] and not draft.same_serial(source["serial"], found) and draft.same_serial(found, address):
+        if source["serial"] and not same_serial(source["serial"], found) and same_serial(found, address):
             return True
         return await self.identified(meter, found, formula, exchanges, "frame")
 
@@ -247,7 +248,7 @@ class Book(Entries):
         await meter.settled()
         name = meter.source["id"]
         expected = meter.source["serial"] or meter.accepted
-        match = not expected or draft.same_serial(expected, found)
+        match = not expected or same_serial(expected, found)
         if found != meter.told:
             record = draft.identity(self._clock, meter.source, expected, found, formula, exchanges)
             before, meter.told = meter.told, found

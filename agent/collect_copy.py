@@ -197,7 +197,7 @@ class Copy:
             row = self._database.execute("SELECT size, hashes FROM tree").fetchone()
             if row is None:
                 return Frontier(), Frontier().root()
-            return edge_of(*row), self._one("SELECT leaf FROM record WHERE n = ?", row[0] - 1)
+            return Frontier.stored(*row), self._one("SELECT leaf FROM record WHERE n = ?", row[0] - 1)
         except sqlite3.Error as error:
             raise self._error(error) from None
 
@@ -277,8 +277,3 @@ class Copy:
 
     def _column(self, query: str, *values: int) -> list[bytes]:
         return [row[0] for row in self._database.execute(query, values)]
-
-
-def edge_of(size: int, hashes: bytes) -> Frontier:
-    """The tree's edge as it is stored: 32 bytes each, largest subtree first."""
-    return Frontier(size, tuple(hashes[at : at + 32] for at in range(0, len(hashes), 32)))

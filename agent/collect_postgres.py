@@ -18,7 +18,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from agent.collect_check import REPLAYED, Row
-from agent.collect_copy import StoreError, edge_of
+from agent.collect_copy import StoreError
 from agent.merkle import Frontier, root_of
 from agent.tiles import TILE, root_at
 from config.language import _
@@ -119,7 +119,7 @@ class Postgres:
         """The tree's edge of what is settled, and the newest leaf hash."""
         for size, hashes in self._rows("SELECT size, hashes FROM tree WHERE gateway = %s", self._gateway):
             if size:
-                return edge_of(size, hashes), self.leaves(size - 1, size)[0]
+                return Frontier.stored(size, hashes), self.leaves(size - 1, size)[0]
         return Frontier(), Frontier().root()
 
     def replayed(self) -> Iterator[bytes]:

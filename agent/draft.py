@@ -9,6 +9,7 @@ from agent.clock import Clock, stamp
 from agent.reading import Reading, frame_fields
 from agent.seal import Key, base64url, rotation_statement
 from config.model import MeterModel, ModelFile, ratio_applied
+from config.plate import same_serial
 from config.site import Link, Meter
 from drivers import Exchange, Instant
 
@@ -230,8 +231,3 @@ def identity(clock: Clock, source: Fields, expected: str, found: str, formula: s
         "formula": formula,
         "frames": frame_fields(exchanges),
     }
-
-
-def same_serial(one: str, other: str) -> bool:
-    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
-    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()

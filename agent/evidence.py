@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent.declaration import Declaration, Fields, Frames, frames_of
 from agent.evidence_changes import wrong_changes
-from agent.evidence_value import Problem, evaluated, own_number, same_serial, stated_problems, unit_problems
+from agent.evidence_value import Problem, evaluated, own_number, stated_problems, unit_problems
 from agent.settings import wrong_settings
 from config.language import _
 from config.mistake import ConfigError
 from config.model import MeterModel, ModelFile, Point, Watch, ratio_applied
+from config.plate import same_serial
 from drivers import Driver, Target
 from drivers.errors import MeterError
 

@@ -11,16 +11,12 @@ from decimal import Decimal
 from agent.declaration import Declaration, Fields, Frames
 from config.language import _
 from config.model import Point
+from config.plate import same_serial
 from config.quantity import quantity_of
 from drivers.errors import FormulaError
 from drivers.formula import Outcome, evaluate
 
 Problem = tuple[str, str]
-
-
-def same_serial(one: str, other: str) -> bool:
-    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
-    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()
 
 
 def own_number(declaration: Declaration, frames: Frames, stated: str) -> Iterator[Problem]:

@@ -115,8 +115,7 @@ def _uncovered(reader: LedgerReader, size: int) -> Rhythm:
 
 
 def _frontier_of(reader: LedgerReader, size: int) -> Frontier:
-    stored_size, hashes = reader.tree()
-    frontier = Frontier(stored_size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
+    frontier = Frontier.stored(*reader.tree())
     if frontier.size != size or len(frontier.hashes) != size.bit_count():
         raise LedgerError(
             _("the ledger holds {size} records, its tree {size_2}", size=size, size_2=frontier.size),

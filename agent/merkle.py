@@ -25,6 +25,11 @@ class Frontier:
     size: int = 0
     hashes: tuple[bytes, ...] = ()
 
+    @classmethod
+    def stored(cls, size: int, hashes: bytes) -> Frontier:
+        """One as it is kept on disk: its hashes one behind the other, 32 bytes each."""
+        return cls(size, tuple(hashes[at : at + 32] for at in range(0, len(hashes), 32)))
+
     def append(self, leaf: bytes) -> Frontier:
         """The frontier with one more leaf."""
         hashes = list(self.hashes)

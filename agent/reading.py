@@ -82,10 +82,15 @@ class Reading:
     changes: Sealed | None = None
 
 
+def masked(exchanges: Sequence[Exchange]) -> tuple[list[bytes], list[bytes]]:
+    """Requests and answers of exchanges, as drivers take them: of a failed one both are empty."""
+    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
+    return asked, [b"" if exchange.error else exchange.answer for exchange in exchanges]
+
+
 def meter_number(driver: Driver, target: Target, exchanges: Sequence[Exchange]) -> tuple[str, str]:
     """The meter's own number in its answers, and its formula; empty where the protocol has none. Zero is no number."""
-    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    asked, answers = masked(exchanges)
     formula = driver.frame_serial(target, asked, answers)
     found = evaluate(formula, answers).value or "" if formula else ""
     return (found, formula or "") if found.strip("0 ") else ("", "")
@@ -93,8 +98,7 @@ def meter_number(driver: Driver, target: Target, exchanges: Sequence[Exchange]) 
 
 def tells(driver: Driver, target: Target, points: Sequence[Point], exchanges: Sequence[Exchange]) -> bool:
     """Whether any of the points was asked for and answered, be it that the answer holds no value of it."""
-    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    asked, answers = masked(exchanges)
     for point in points:
         try:
             driver.locate(target, asked, point, answers)
@@ -108,8 +112,7 @@ def tells(driver: Driver, target: Target, points: Sequence[Point], exchanges: Se
 
 def serial_in(driver: Driver, target: Target, watch: Watch, exchanges: Sequence[Exchange]) -> tuple[str, str]:
     """The serial number that exchanges brought, and its formula; empty where they hold none. Zero is no serial number."""
-    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    asked, answers = masked(exchanges)
     try:
         formula = driver.locate(target, asked, watch, answers)
     except (KeyError, NoValue):
@@ -129,8 +132,7 @@ def values_of(
 
     `left_out`: quantities that were not asked for, because the meter has refused them before.
     """
-    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    asked, answers = masked(exchanges)
     return tuple(_value(driver, target, point, asked, answers, exchanges, left_out) for point in points)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agent.by_hand import Asked
 from agent.polled import Polled
+from agent.reading import masked
 from config.modbus import At, ModbusPoint
 from drivers import Exchange
 from drivers.errors import Refused
@@ -44,8 +45,7 @@ def _register(address: int, function: int) -> ModbusPoint:
 
 
 def _value(meter: Polled, point: ModbusPoint, made: list[Exchange]) -> int | None:
-    asked = [b"" if exchange.error else exchange.request for exchange in made]
-    answers = [b"" if exchange.error else exchange.answer for exchange in made]
+    asked, answers = masked(made)
     try:
         found = evaluate(meter.driver.locate(meter.target, asked, point, answers), answers).value
     except KeyError:

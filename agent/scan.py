@@ -103,7 +103,6 @@ class Scan:
         self._rounds = rounds
         self._models = models
         self._tell = tell
-        self._titles: tuple[str, int] = ("", 0)
         self._generic = {
             model.protocol: model for model in models if model.model in ("generic-modbus", "iec62056-21-electricity")
         }

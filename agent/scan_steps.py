@@ -69,11 +69,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A question. `open_end`: all that arrives until the line is silent is wanted, not one frame."""
+    """A question, and who takes its answer for one."""
 
     driver: Driver
     request: Request
-    open_end: bool = False
 
 
 Steps = Generator[Probe, Exchange, Heard]
@@ -102,7 +101,7 @@ def _set(here: Round, data: bytes, longest: int, timeout_s: float | None = None)
 
 
 def _open(here: Round, data: bytes, longest: int = 300) -> Probe:
-    return Probe(anything.driver(), _set(here, data, longest), open_end=True)
+    return Probe(anything.driver(), _set(here, data, longest))
 
 
 # --- Modbus ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.declaration import Declaration, Frames, watches_of
+from agent.reading import masked
 from config.language import _
 from config.model import MeterModel, Watch
 from drivers import Driver, Exchange, Target
@@ -31,8 +32,7 @@ def codes(model: MeterModel) -> frozenset[str]:
 
 def settings_in(driver: Driver, target: Target, exchanges: Sequence[Exchange]) -> list[dict[str, str]]:
     """The settings that a meter told in exchanges, as records have them: each with its value, or why it has none."""
-    asked = [b"" if exchange.error else exchange.request for exchange in exchanges]
-    answers = [b"" if exchange.error else exchange.answer for exchange in exchanges]
+    asked, answers = masked(exchanges)
     failed = [exchange.error.cause for exchange in exchanges if exchange.error]
     return [{"name": watch.name, **_told(driver, target, watch, asked, answers, failed)} for watch in watches_of(target.model)]
 

@@ -22,9 +22,9 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any, Protocol
 
-from agent.draft import same_serial
 from agent.record import parse
 from config.language import _
+from config.plate import same_serial
 from config.quantity import quantity_of
 
 Fields = Mapping[str, Any]

@@ -24,7 +24,6 @@ LONGEST = 16_384
 _MOST_HASHES = 63
 _QUESTION = re.compile(rb"(0|[1-9][0-9]{0,15})\n([0-9a-f]{16})\n")
 _ANSWER = re.compile(r"old (0|[1-9][0-9]{0,15})\n((?:[A-Za-z0-9+/]{43}=\n){0,63})\n(.+)", re.DOTALL)
-NONCE = re.compile(r"[0-9a-f]{16}")
 
 
 class Refused(Exception):

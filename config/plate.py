@@ -52,6 +52,11 @@ class Certificate(Declared):
     """The last day on which it is valid, such as 2027-06-30."""
 
 
+def same_serial(one: str, other: str) -> bool:
+    """Whether two writings name one serial number: letters' case and leading zeros do not count."""
+    return one.strip().lstrip("0").casefold() == other.strip().lstrip("0").casefold()
+
+
 def certificate_words(certificate: Certificate | None, today: date) -> str:
     """What a person should do about a certificate on a day; empty while it is valid for more than 30 days."""
     if certificate is None:
