@@ -51,26 +51,9 @@ class Book(Entries):
 
     # --- the beginning ----------------------------------------------------------------------------------------
 
-    def enter(
-        self,
-        meter: str,
-        serial: str,
-        declared: str,
-        intervals_ms: Sequence[int],
-        past: LedgerReader,
-        standing: Standing | None = None,
-    ) -> None:
-        """Opens a meter's pages where the ledger left off.
-
-        Args:
-            meter: its id.
-            serial: as on its plate, empty if not known.
-            declared: leaf hash of its declaration, base64url.
-            intervals_ms: how often it is read, in milliseconds, one for each of its schedules.
-            past: the ledger as it is on disk, the start of the agent and the meter's declaration in it.
-            standing: what else the ledger says of it, with what its model watches.
-        """
-        self._meters[meter] = self.resumed(meter, serial, declared, intervals_ms, past, standing)
+    def enter(self, meter: str, entered: EnteredMeter) -> None:
+        """Opens a meter's pages where the ledger left off, as `resumed` found them."""
+        self._meters[meter] = entered
 
     def resumed(
         self,
@@ -81,7 +64,16 @@ class Book(Entries):
         past: LedgerReader,
         standing: Standing | None = None,
     ) -> EnteredMeter:
-        """A meter as `enter` enters it, and not entered yet: it only reads, and may do so in another thread."""
+        """A meter as it is entered; nothing is yet. It only reads, and may do so in another thread.
+
+        Args:
+            meter: its id.
+            serial: as on its plate, empty if not known.
+            declared: leaf hash of its declaration, base64url.
+            intervals_ms: how often it is read, in milliseconds, one for each of its schedules.
+            past: the ledger as it is on disk, the start of the agent and the meter's declaration in it.
+            standing: what else the ledger says of it, with what its model watches.
+        """
         source = {"id": meter, "serial": serial, "serial_from": "plate", "declared": declared}
         entered = EnteredMeter(source, resumed(past, meter, intervals_ms, self._restart(past)))
         standing = standing or Standing()
@@ -129,11 +121,6 @@ class Book(Entries):
             source = entered.source if entered else _source(past, meter, *declared[0])
             for page in resumed(past, meter, left_over, restart).values():
                 yield source, page
-
-    def serial_of(self, meter: str) -> str:
-        """The number by which a meter is known: declared, else told before; empty if neither."""
-        entered = self._meters[meter]
-        return entered.source["serial"] or entered.accepted
 
     # --- the site file is another -----------------------------------------------------------------------------
 
@@ -205,7 +192,7 @@ class Book(Entries):
         """Whether what was asked when the clock had been set so often can still be told; deals with a clock that was set."""
         if self.steps.pending():
             await self.clock_was_set()
-        return epoch == self.steps.count
+        return epoch == self.steps.count and self.steps.pending() is None
 
     async def _taken(self, meter: EnteredMeter, reading: Reading) -> bool:
         await meter.settled()
@@ -275,7 +262,8 @@ class Book(Entries):
     # --- the wall clock was set -------------------------------------------------------------------------------
 
     async def clock_was_set(self) -> bool:
-        """Deals with a wall clock that was set: closes all pages, seals it, begins them anew. Whether it was."""
+        """Deals with a wall clock that was set: closes all pages, seals it, begins them anew. Where it returns False and the
+        disk refused, all is as before, and the next call tries again."""
         if self.steps.pending():
             for meter in self._meters.values():
                 await meter.settled()
@@ -284,15 +272,22 @@ class Book(Entries):
             return False
         before, after = step
         drafts: list[draft.Fields] = []
-        for meter in self._meters.values():
-            for page in meter.pages.values():
-                drafts += self._gaps(meter.source, page, page.end(before.wall_ns), moment=before)
-                page.begin_anew(after.wall_ns)
+        turned = [(meter, page.turned()) for meter in self._meters.values() for page in meter.pages.values()]
+        for meter, page in turned:
+            drafts += self._gaps(meter.source, page, page.end(before.wall_ns), moment=before)
+            page.begin_anew(after.wall_ns)
+            meter.pages[page.every_ms] = page
         drafts.append(draft.clock_set(self._clock, before, after))
         self.steps.accept(after)
+        if not await self._append(None, "", drafts, [page.chain for _unused, page in turned]):
+            self.steps.take_back(before)
+            for meter, page in turned:
+                self._turn_back(meter, page)
+            return False
+        for _unused, page in turned:
+            page.before = None
         step_ms = (after.wall_ns - before.wall_ns) // MILLISECOND
         self._log.warning("clock.set", seconds=step_ms / 1000, hint=_("All meters are read by the new time from now on."))
-        await self._append(None, "", drafts)
         return True
 
     # --- records ----------------------------------------------------------------------------------------------
@@ -325,13 +320,18 @@ class Book(Entries):
     async def _append_page(self, meter: EnteredMeter, page: Page, drafts: Sequence[draft.Fields]) -> bool:
         """The same for records that turn a page, which is turned at once: polls may be told faster than the disk takes them."""
         meter.pages[page.every_ms] = page
-        if await self._append(page, meter.source["id"], drafts):
+        if await self._append(page, meter.source["id"], drafts, [page.chain]):
             page.before = None
             return True
-        page.failed = True
-        if meter.pages[page.every_ms] is page:
-            meter.pages[page.every_ms] = page.turned_back()
+        self._turn_back(meter, page)
         return False
+
+    def _turn_back(self, meter: EnteredMeter, page: Page) -> None:
+        """What turned a page never came to disk, and so nothing will that was told behind it: all of that is still to be told."""
+        page.failed = True
+        newest = meter.pages.get(page.every_ms)
+        if newest and newest.chain is page.chain:
+            meter.pages[page.every_ms] = page.turned_back()
 
 
 def _source(past: LedgerReader, meter: str, n: int, declaration: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from agent.book_page import Page
 from agent.clock import Clock
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError
+from agent.ledger_writing import Chain
 from agent.reading import Reading
 from agent.record import RecordError
 from agent.seal import Record, base64url
@@ -118,14 +119,16 @@ class Entries:
             iter(await self._append(None, reading.meter, [draft.spot(self._clock, entered.named(), reading, asked)])), None
         )
 
-    async def _append(self, page: Page | None, meter: str, drafts: Sequence[draft.Fields]) -> list[Record]:
+    async def _append(
+        self, page: Page | None, meter: str, drafts: Sequence[draft.Fields], chains: Sequence[Chain] = ()
+    ) -> list[Record]:
         """The records, which are on disk. If there are none, the instant stays unaccounted and becomes part of a gap.
 
         They are in the ledger's queue when this first gives way to others: what is told is written in that order.
         """
         told = {"meter": meter} if meter else {}
         try:
-            return await self._ledger.append(*drafts)
+            return await self._ledger.append(*drafts, chains=chains)
         except LedgerError as error:
             if page is None or page.before is None or page.before.hole != LEDGER_FAILED:
                 self._log.critical("ledger.failed", **told, reason=str(error), hint=error.hint)

@@ -20,6 +20,7 @@ from agent.by_person import is_by_person
 from agent.clock import from_stamp
 from agent.coverage import TAKEN_OUT
 from agent.ledger_file import LedgerReader
+from agent.ledger_writing import Chain
 from agent.record import parse
 from agent.schedule import MILLISECOND, first_due, instants_between, newest_due
 from drivers import Instant
@@ -118,6 +119,7 @@ class Page:
         owed: what must be sealed before anything else: the end of a gap that was found open.
         before: the page that this one was turned from, until what turned it is on disk.
         failed: whether that never came to disk.
+        chain: what is told of it builds upon what was told before, which may still be refused.
     """
 
     every_ms: int
@@ -128,6 +130,7 @@ class Page:
     owed: list[Gap] = field(default_factory=list)
     before: Page | None = None
     failed: bool = False
+    chain: Chain = field(default_factory=Chain)
 
     def turned(self) -> Page:
         """A page to go on with, that knows this one."""
@@ -138,7 +141,7 @@ class Page:
         page = self
         while page.failed and page.before is not None:
             page = page.before
-        page.hole = self.hole
+        page.hole, page.chain = self.hole, Chain()
         return page
 
     @property

@@ -114,6 +114,10 @@ class ClockSteps:
         self._offset_ns = _offset_ns(after)
         self.count += 1
 
+    def take_back(self, before: Instant) -> None:
+        """It could not be dealt with: it is pending again. `before`: the clock as it was."""
+        self._offset_ns = _offset_ns(before)
+
 
 def _offset_ns(moment: Instant) -> int:
     return moment.wall_ns - moment.uptime_ns

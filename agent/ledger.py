@@ -33,7 +33,7 @@ from agent.ledger_connection import writable
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.ledger_head import Head, head_of
 from agent.ledger_room import Room, Use, refused
-from agent.ledger_writing import Delivered, Draft, Follow, Job, Memory, Writing
+from agent.ledger_writing import Chain, Delivered, Draft, Follow, Job, Memory, Writing
 from agent.merkle import Frontier
 from agent.newest import Newest
 from agent.ranges import Span
@@ -98,16 +98,17 @@ class Ledger:
         """Why nothing is sealed at this time; None while all is well."""
         return self._error
 
-    async def append(self, *drafts: Draft, successor: Key | None = None) -> list[Record]:
+    async def append(self, *drafts: Draft, successor: Key | None = None, chains: Sequence[Chain] = ()) -> list[Record]:
         """Seals drafts, in this order and in one transaction. When it returns, the records are on disk.
 
-        `successor`: the key that signs whatever comes after them, where they bring it into force.
+        `successor`: the key that signs whatever comes after them, where they bring it into force. `chains`: what they build
+        upon: they are refused where anything was that came before them in one of these.
 
         Raises:
             RecordError: a draft is no record; none of them was sealed.
             LedgerError: the disk refused; none of them was sealed.
         """
-        job = await self._do(Job(self._loop.create_future(), drafts=drafts, successor=successor))
+        job = await self._do(Job(self._loop.create_future(), drafts=drafts, successor=successor, chains=chains))
         return job.result
 
     async def append_made(self, make: Callable[[], Sequence[Draft]]) -> list[Record]:
@@ -325,7 +326,7 @@ class Ledger:
         self._refuse(jobs, self._error)
 
     def _refuse(self, jobs: list[Job], error: LedgerError) -> None:
-        self._answer([(job.done, None if job.stop else error, job) for job in jobs])
+        self._answer([(job.done, None if job.stop else job.refuse(error), job) for job in jobs])
 
     def _answer(self, answers: list[_Answer]) -> None:
         """Tells all who wait, by one call into their loop however many they are."""

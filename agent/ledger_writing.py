@@ -31,6 +31,13 @@ Delivered = tuple[int, tuple[Span, ...]]
 Follow = Callable[[Record], Sequence[Draft]]
 
 
+@dataclass(slots=True, eq=False)
+class Chain:
+    """Drafts that build upon one another over several calls; `refused`: why one was not sealed, and so none behind it is."""
+
+    refused: Exception | None = None
+
+
 class Memory(Protocol):
     """What `follow` keeps in mind of the records it was asked about: it must forget those that never come to disk."""
 
@@ -51,6 +58,7 @@ Row = tuple[str, tuple[str | int | bytes, ...]]
 class Job:
     """Something for the writing thread: drafts to seal or to make, rows to keep beside the log, a checkpoint, records to go.
 
+    `chains`: what it builds upon.
     `pack`: a block that the records from n = its number on are put into.
     `asks`: what the ledger takes of its disk is put into `use`.
     """
@@ -58,6 +66,7 @@ class Job:
     done: asyncio.Future[Any]
     drafts: tuple[Draft, ...] = ()
     successor: Key | None = None
+    chains: Sequence[Chain] = ()
     make: Callable[[], Sequence[Draft]] | None = None
     kept: Row | None = None
     checkpoint: bool = False
@@ -68,6 +77,12 @@ class Job:
     use: Use | None = None
     stop: bool = False
     result: list[Record] = field(default_factory=list)
+
+    def refuse(self, error: Exception) -> Exception:
+        """Takes why it was not done."""
+        for chain in self.chains:
+            chain.refused = chain.refused or error
+        return error
 
 
 class Writing:
@@ -99,9 +114,13 @@ class Writing:
 
     def take(self, job: Job) -> Exception | None:
         """Does one job; what it returns is why it was refused without harm to the others."""
+        if broken := next((chain.refused for chain in job.chains if chain.refused), None):
+            return job.refuse(broken)
         before = (self._frontier, self._prev, dict(self._counts), self._boot, self._state, self._offset_ms, self._rhythm)
         count, notes = len(self.sealed), len(self._notes)
         mark = self._memory.mark() if self._memory else 0
+        if job.prune:
+            self._database.execute("SAVEPOINT pruning")
         try:
             for draft in self._drafts(job):
                 job.result.append(self._append(draft))
@@ -113,25 +132,26 @@ class Writing:
             del self.sealed[count:], self._notes[notes:]
             if self._memory:
                 self._memory.take_back(mark)
+            if job.prune:
+                self._database.execute("ROLLBACK TO pruning")  # nothing goes without a record of it
             job.result.clear()
-            return error if isinstance(error, RecordError) else RecordError(_("no record: {error!r}", error=error))
+            return job.refuse(error if isinstance(error, RecordError) else RecordError(_("no record: {error!r}", error=error)))
         self.key = job.successor or self.key
+        self._beside(job)
+        return None
+
+    def _beside(self, job: Job) -> None:
+        """Keeps what goes beside the records, and signs a checkpoint where one is asked for."""
         if job.kept:
             table, values = job.kept
             places = ", ".join("?" * len(values))
             self._database.execute(f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING", values)  # noqa: S608  our own words
         if job.checkpoint or job.stop:
             self._sign_checkpoint()
-        return None
 
     def _drafts(self, job: Job) -> Sequence[Draft]:
         if job.prune and job.make_prune:
-            self._database.execute("SAVEPOINT pruning")
-            try:
-                return [job.make_prune(take_away(self._database, *job.prune))]
-            except ValueError:
-                self._database.execute("ROLLBACK TO pruning")
-                raise
+            return [job.make_prune(take_away(self._database, *job.prune))]
         return job.make() if job.make else job.drafts
 
     @property

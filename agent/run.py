@@ -155,7 +155,7 @@ async def _begin(site: SiteFile, ledger: Ledger, past: LedgerReader, enrolment: 
         intervals = [every_ms for every_ms, _unused in site.schedules_of(meter)]
         each = meters[meter.id]
         leaf = base64url(leaves[meter.id] or b"")
-        book.enter(meter.id, each.fields["serial"], leaf, intervals, past, each.standing)
+        book.enter(meter.id, book.resumed(meter.id, each.fields["serial"], leaf, intervals, past, each.standing))
     await book.begin(past)
     return book
 

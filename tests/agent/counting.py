@@ -112,7 +112,7 @@ class Plant:
             self.book = Book(self.ledger, self.clock, log)
             for plate in self.plates:
                 leaf = await self._declare(plate, past)
-                self.book.enter(plate.id, plate.serial, base64url(leaf), [QUARTER_MS], past)
+                self.book.enter(plate.id, self.book.resumed(plate.id, plate.serial, base64url(leaf), [QUARTER_MS], past))
             await self.book.begin(past)
         self.closing = Closing(self.courses, self.ledger, self.clock, [plate.id for plate in self.plates], self.zone)
         await self.closing.close()

@@ -56,7 +56,7 @@ class Desk:
             self.book = Book(self.ledger, self.clock, log)
             for meter, intervals in each.items():
                 leaf = await self._declare(meter, serial, intervals, past)
-                self.book.enter(meter, serial, base64url(leaf), intervals, past)
+                self.book.enter(meter, self.book.resumed(meter, serial, base64url(leaf), intervals, past))
             if begin:
                 await self.book.begin(past)
         return self

@@ -543,7 +543,6 @@ async def test_the_first_serial_number_read_is_taken_and_another_one_is_not(desk
     )
     assert [event["event"] for event in desk.told].count("meter.exchanged") == 1
     assert len([fields for fields in desk.records() if fields["kind"] == "identity"]) == 2
-    assert desk.book.serial_of("EM-1") == "21012345"
 
 
 async def test_a_number_that_stands_in_every_frame_is_stated_so(desk: Desk) -> None:

@@ -72,7 +72,7 @@ class Gateway:
         schedules = [(self.every_ms, [point.quantity for point in points])]
         fields = draft.declaration(declared, model, self.settings.framing, schedules)
         leaf = (await self.ledger.append(draft.declared(self.clock, fields)))[0].leaf
-        book.enter(meter, self.plates[meter], base64url(leaf), [self.every_ms], self.past)
+        book.enter(meter, book.resumed(meter, self.plates[meter], base64url(leaf), [self.every_ms], self.past))
         return Polled(
             meter, load("modbus"), Target(model.declared, str(simulated.address), self.settings.framing), points, self.every_ms
         )

@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ import pytest
 from agent.closing import Closing
 from agent.ledger import Ledger
 from agent.ledger_file import LedgerError, LedgerReader
+from agent.record import parse
 from agent.seal import Record
 from tests.agent.both import verify
-from tests.agent.counting import Plant, Plate
+from tests.agent.counting import QUARTER_MS, Plant, Plate
 from tests.agent.gateway import START, FastClock, StillClock, begun, new_key, stop
 
 HOUR_NS = 3_600_000_000_000
@@ -141,3 +143,42 @@ async def test_what_is_asked_of_a_ledger_that_is_closing_is_refused_not_left_wai
     with pytest.raises(LedgerError, match="closed"):
         async with asyncio.timeout(30):
             await late
+
+
+async def test_polls_missed_before_a_step_of_the_clock_that_the_disk_refused_are_sealed_later(tmp_path: Path) -> None:
+    plant = await plant_at(tmp_path / "ledger.sqlite", START)
+    await plant.quarter(7)
+    plant.clock.move(4 * 900)  # nobody tells of these polls
+    plant.clock.step(5 * 3600)
+    with refusing(plant.path):
+        await plant.book.clock_was_set()
+    await taken_again(plant.ledger)
+    await plant.quarter(7)  # asked before the step was sealed: not sealed either
+    await plant.quarter(7)
+    await plant.end()
+    with plant.past() as past:
+        gaps = [parse(payload) for _, payload in past.kind_records("gap", newest_first=False)]
+    # By the clock as it was, up to when the step could be sealed.
+    assert [(gap["state"], gap["missed"]) for gap in gaps[:2]] == [("opened", 5), ("closed", 5)]
+    assert len(plant.records("clock")) == 1
+    assert findings(plant) == {}
+
+
+async def test_polls_told_behind_one_that_was_refused_do_not_stand_as_if_it_had_been_sealed(tmp_path: Path) -> None:
+    """A meter that is read faster than the disk writes: the next poll is told before it is known what became of this one."""
+    plant = await plant_at(tmp_path / "ledger.sqlite", START)
+    await plant.quarter(7)
+    told = []
+    for place in range(3):
+        plant.to_next()
+        due_ns = plant.clock.wall_ns // (QUARTER_MS * 1_000_000) * QUARTER_MS * 1_000_000
+        reading = plant.reading(plant.plates[0], due_ns)
+        if place == 0:
+            reading = replace(reading, values=(reading.values[0]._replace(cause="no word", quality="bad"),))
+        told.append(asyncio.create_task(plant.book.taken(reading)))
+        await asyncio.sleep(0)
+    assert not (await asyncio.gather(*told))[0]
+    await plant.quarter(7)
+    await plant.quarter(7)
+    await plant.end()
+    assert findings(plant) == {}

@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.bundle import Bundle
 from agent.draft import prune
 from agent.export import export
@@ -13,7 +15,7 @@ from agent.ledger import Ledger
 from agent.ledger_file import LedgerReader
 from agent.ledger_room import Room
 from agent.log import Log
-from agent.record import parse
+from agent.record import RecordError, parse
 from agent.retention import MONTH_MS, take_away
 from agent.room_left import room_left
 from agent.source import open_log
@@ -108,6 +110,17 @@ async def test_the_days_that_are_left_follow_from_what_the_newest_records_took(t
     assert left.days is not None
     assert abs(left.days - (64_000_000 * 0.8 - used) / a_day) < 3
     assert "then the oldest readings go" in left.text()
+
+
+async def test_nothing_goes_where_the_record_of_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    on_disk(WEEK, path)
+    ledger = await Ledger.open(path, GATEWAY, WEEK.key, 0.0, Room(path, floor=0))
+    with pytest.raises(RecordError):
+        await ledger.prune(0, 256, lambda roots: {"kind": "prune"})
+    await ledger.close()
+    with closing(LedgerReader(path)) as reader:
+        assert (reader.count(), reader.kept()) == (SIZE, [])
 
 
 class Interrupted:
