@@ -51,7 +51,7 @@ for each in distributions(): print(each.name.lower().replace("_", "-") + "==" + 
     good "it holds what the bill of materials names, and nothing else" python3 -c 'import json, sys
 bill = json.load(open(sys.argv[1]))
 named = {part["name"] + "==" + part["version"] for part in [*bill["components"], bill["metadata"]["component"]] if part["name"] != "wait-for2"}
-sys.exit(", ".join(named ^ set(open(sys.argv[2]).read().split())))' "$work/bill.json" "$work/held"
+sys.exit(", ".join(named ^ set(open(sys.argv[2]).read().split())) or 0)' "$work/bill.json" "$work/held"
 fi
 
 # --- key, agent, health ----------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ docker run -d --name $mine-full --entrypoint sh $hardened --health-interval 1s -
 until_good "an agent on a small disk is healthy" 60 health healthy $mine-full
 docker exec $mine-full sh -c 'cat /dev/zero >/var/lib/meterseal/filler' 2>/dev/null || true
 until_good "with its disk full its health names the ledger" 60 sh -c "docker exec $mine-full meterseal status --health | grep ^ledger_failed"
-good "docker calls it unhealthy" health unhealthy $mine-full
+until_good "docker calls it unhealthy" 60 health unhealthy $mine-full
 shows said $mine-full
 docker exec $mine-full rm /var/lib/meterseal/filler
 until_good "with room on the disk it is well again" 90 health healthy $mine-full
