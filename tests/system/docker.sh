@@ -36,6 +36,8 @@ if [ "${1:-}" = --inside ]; then
             docker rmi stand-in >/dev/null 2>&1 || true
             rm "$each/root.tar"
         done
+        # What a cgroup was made for ends with the namespaces; the cgroup itself does not.
+        trap "kill %1; wait; find /sys/fs/cgroup/docker -depth -type d -exec rmdir {} +" EXIT
         cd /source
         for script; do echo "--- $script"; "./$script" || exit 1; done' bash "$@"
 fi
