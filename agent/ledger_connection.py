@@ -40,6 +40,7 @@ def _bring_up(database: sqlite3.Connection, there: set[str]) -> None:
         triggers = "DROP TRIGGER IF EXISTS record_is_never_changed;DROP TRIGGER IF EXISTS record_is_never_deleted;"
         made += triggers + PACKED
     database.executescript(f"BEGIN IMMEDIATE;{made}PRAGMA user_version = {FORMAT};COMMIT;")
+    database.execute("PRAGMA wal_checkpoint(PASSIVE)")  # an older package looks at the head of the file itself
 
 
 def _make(path: Path) -> None:

@@ -61,6 +61,7 @@ async def test_an_older_ledger_goes_on_and_says_so_to_older_programs(tmp_path: P
     await (await begun(path, key, clock)).close()
     version(path, FORMAT - 1)
     ledger = await begun(path, key, clock)
+    assert int.from_bytes(path.read_bytes()[60:64], "big") == FORMAT  # where an installer looks, while the agent runs
     await ledger.append(stop(clock))
     await ledger.close()
     assert version(path) == FORMAT
