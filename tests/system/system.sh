@@ -198,7 +198,7 @@ good "one of the Internet cannot" sh -c "! bash /root/inside.sh net /usr/bin/pyt
 mkdir -p "$MACHINE/etc/systemd/system/system-meterseal.slice.d"
 printf '[Slice]\nIPAddressAllow=203.0.113.7\n' >"$MACHINE/etc/systemd/system/system-meterseal.slice.d/internet.conf"
 machine_run systemctl daemon-reload
-good "unless system-meterseal.slice names it" bash /root/inside.sh net /usr/bin/python3 -c "$reach" 203.0.113.7
+until_good "unless system-meterseal.slice names it" bash /root/inside.sh net /usr/bin/python3 -c "$reach" 203.0.113.7
 good "what the agent could write it could not run" sh -c 'for folder in /var/lib/meterseal /tmp /var/tmp /dev/shm; do bash /root/inside.sh files sh -c "cp /usr/bin/true $folder/try; $folder/try; [ \$? = 126 ] && rm $folder/try" || exit 1; done'
 good "and it can write nothing else" sh -c 'for folder in /etc /usr /opt/meterseal /var/log; do bash /root/inside.sh files sh -c "touch $folder/try" && exit 1; done; true'
 
