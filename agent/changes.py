@@ -65,7 +65,7 @@ def change_value(target: Target, point: Point, request: bytes, answer: bytes, pl
     outcome = evaluate(formula, [answer])
     if outcome.value is None:
         return Value(point.quantity, point.unit, None, formula, "bad", outcome.cause)
-    cause = doubt or ("" if in_range(point, outcome.value) else "out_of_range")
+    cause = doubt or target.doubt(point) or ("" if in_range(point, outcome.value) else "out_of_range")
     return Value(point.quantity, point.unit, outcome.value, formula, "uncertain" if cause else "good", cause)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +41,9 @@ from agent.cli_witness import witness
 from agent.faults import with_code
 from agent.terminal import failure, read_settings, site_options, told
 from config.language import _
+
+if TYPE_CHECKING:
+    from config.check import SiteFile
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -71,18 +75,14 @@ def _only_our_packages() -> None:
 def check(site: Path | None, state: Path | None) -> None:
     """Check the site file: every mistake at once, with line and column."""
     with told():
-        from datetime import datetime
-
         from agent.broker_words import broker_words
         from agent.forecast import described, line_times
         from agent.page_site import check_page
         from agent.polled import polled_meters
         from agent.server_way import described_server
         from config.check import load_site
-        from config.plate import certificate_words
         from config.protocols import spoken
         from config.settings import unused_passwords
-        from config.zone import zone_of
         from drivers.adapter import adapter_of
 
         settings = read_settings(site, state)
@@ -94,13 +94,12 @@ def check(site: Path | None, state: Path | None) -> None:
         for mistake in unused_passwords([broker.name for broker in loaded.site.mqtt], users):
             click.echo(str(mistake), err=True)
     plan = loaded.site
-    today = datetime.now(zone_of(plan.timezone)).date()
     click.echo(_("{site}: no mistakes.", site=settings.site))
     for name, link in plan.links.items():
         meters = [meter.id for meter in plan.meters if meter.link == name]
         where = link.opcua or link.tcp or " ".join([str(link.serial), *map(str, loaded.serial_settings(name))])
         titles = dict.fromkeys(spoken(loaded.models[meter].declared.protocol, link.frames) for meter in meters)
-        click.echo(f"  {name} ({', '.join([where, *titles])}): {', '.join(meters) or 'no meters'}")
+        click.echo(f"  {name} ({', '.join([where, *titles])}): {', '.join(meters) or _('no meters')}")
         lasting = adapter_of(link.serial) if link.serial else None
         if lasting and str(lasting) != link.serial:
             advice = _(
@@ -109,13 +108,7 @@ def check(site: Path | None, state: Path | None) -> None:
                 serial=link.serial,
             )
             click.echo(f"  {name}: {advice}")
-    for meter in plan.meters:
-        model = loaded.model_of(meter).declared
-        if model.trust.level in "CD":
-            map_trust = _("the register map of {model} is trust level {level}", model=model.model, level=model.trust.level)
-            click.echo(_("  {id}: {map_trust}: compare its display: `meterseal pair {id}`.", id=meter.id, map_trust=map_trust))
-        if words := certificate_words(meter.certificate, today):
-            click.echo(f"  {meter.id}: {words}")
+    click.echo("".join(f"  {each}\n" for each in _looked_at(loaded)), nl=False)
     for line in lines:
         click.echo("\n".join(described(line)))
     click.echo("".join(f"  {each}.\n" for each in page), nl=False)
@@ -123,6 +116,27 @@ def check(site: Path | None, state: Path | None) -> None:
         click.echo("".join(f"  {broker.name}: {words}\n" for words in broker_words(broker)), nl=False)
     for name in (name for name, link in plan.links.items() if link.opcua):
         click.echo("\n".join(described_server(loaded, name, meters_of[name], settings.state, settings)))
+
+
+def _looked_at(loaded: SiteFile) -> Iterator[str]:
+    """What is right in a site file and yet worth a person's look, meter by meter."""
+    from datetime import datetime
+
+    from config.plate import certificate_words
+    from config.ratio import ratio_advice, unknown_words
+    from config.zone import zone_of
+
+    today = datetime.now(zone_of(loaded.site.timezone)).date()
+    for meter in loaded.site.meters:
+        model = loaded.model_of(meter).declared
+        if words := unknown_words(meter):
+            yield f"{meter.id}: {with_code(words, 'MS-105')}"
+            yield f"    -> {ratio_advice(meter)}"
+        if model.trust.level in "CD":
+            map_trust = _("the register map of {model} is trust level {level}", model=model.model, level=model.trust.level)
+            yield _("{id}: {map_trust}: compare its display: `meterseal pair {id}`.", id=meter.id, map_trust=map_trust)
+        if words := certificate_words(meter.certificate, today):
+            yield f"{meter.id}: {words}"
 
 
 @main.command(short_help="Run the agent until stopped.")

@@ -1,7 +1,7 @@
 """The verbs of commissioning: `commission` compares meter by meter with the displays and writes the signed report; and
 `verify-report` checks one.
 
-Exit codes: 0 all meters agree; 1 some do not, or were left out; 2 it could not be done.
+Exit codes: 0 all meters agree; 1 some do not, were left out, or have transformers of unknown ratio; 2 it could not be done.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 from agent.cli_life import compare, read_now
 from agent.cli_person import who_option
 from agent.terminal import failure, read_settings, site_options, told
+from config.cause_words import cause_words
 from config.language import _
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def commission(meters: tuple[str, ...], target: Path | None, who: str, site: Pat
     """
     with told():
         from agent.commissioning import AGREES
+        from agent.faults import with_code
         from agent.key_change import key_in_force
         from config.check import load_site
         from config.mistake import did_you_mean
+        from config.ratio import unknown_ratios
 
         settings = read_settings(site, state)
         loaded = load_site(settings.site)
@@ -67,12 +70,19 @@ def commission(meters: tuple[str, ...], target: Path | None, who: str, site: Pat
             page=page,
         )
     )
-    if agreeing < len(rows):
+    unknown = [meter.id for meter in chosen if unknown_ratios(meter)]
+    if unknown:
+        click.echo(
+            with_code(_("Not finished: the transformers' ratio of {meters} is unknown.", meters=", ".join(unknown)), "MS-105")
+        )
+    if agreeing < len(rows) or unknown:
         raise click.exceptions.Exit(1)
 
 
 def _walk(chosen: list[Meter], who: str, site: Path | None, state: Path | None) -> list[Compared]:
     from agent.commissioning import LEFT_OUT, NOT_READ
+    from agent.faults import with_code
+    from config.ratio import ratio_advice, unknown_words
 
     rows: list[Compared] = []
     ended = False
@@ -80,9 +90,10 @@ def _walk(chosen: list[Meter], who: str, site: Path | None, state: Path | None) 
         if ended:
             rows.append(_row(meter, outcome=LEFT_OUT))
             continue
-        click.echo(
-            f"\n{number}/{len(chosen)}  {meter.id}  {meter.model}, {meter.address} on {meter.link}  {meter.place}".rstrip()
-        )
+        where = _("address {address} on {link}", address=meter.address or _("(none)"), link=meter.link)
+        click.echo(f"\n{number}/{len(chosen)}  {meter.id}  {meter.model}, {where}  {meter.place}".rstrip())
+        if words := unknown_words(meter):
+            click.echo(f"      {with_code(words, 'MS-105')}\n      -> {ratio_advice(meter)}")
         try:
             made = _one(meter, who, site, state)
         except click.exceptions.Exit:
@@ -100,8 +111,9 @@ def _one(meter: Meter, who: str, site: Path | None, state: Path | None) -> Compa
     read = read_now(meter.id, who, site, state)
     begun = time.monotonic()
     for value in read["values"][:6]:
-        cause = str(value.get("cause", "")).replace("_", " ")
-        shown = f"{value['value']} {value['unit']}" if "value" in value else _("no value: {cause}", cause=cause)
+        cause = cause_words(str(value.get("cause", "")))
+        doubt = f" ({cause})" if cause else ""
+        shown = f"{value['value']} {value['unit']}{doubt}" if "value" in value else _("no value: {cause}", cause=cause)
         click.echo(f"      {value['quantity']:<28}{shown}")
     main = next((value["quantity"] for value in read["values"] if "value" in value), None)
     if main is None:
@@ -183,7 +195,7 @@ def _write(page: Path, loaded: Any, key: Any, who: str, rows: list[Compared]) ->
 def verify_report(page: Path, line: str | None) -> None:
     """Check that the commissioning report PAGE is what the gateway signed. Needs no gateway and no network."""
     from agent.checkpoint import CheckpointError, origin_of, read_verifier_key
-    from agent.commissioning import ReportError, checked, line_in, rows_of
+    from agent.commissioning import OUTCOMES, ReportError, checked, line_in, rows_of
     from agent.findings import printable
 
     try:
@@ -199,7 +211,7 @@ def verify_report(page: Path, line: str | None) -> None:
     head = f"{content['gateway']}, {content['made_at']}"
     click.echo(printable(_("{head}, compared by {who}; signed by key {key}", head=head, who=content["who"], key=found.key)))
     for row in rows_of(content):
-        click.echo(printable("  " + "  ".join(cell for cell in row if cell)))
+        click.echo(printable("  " + "  ".join(_(cell) if cell in OUTCOMES else cell for cell in row if cell)))
     if not found.same_page:
         raise failure(_("The page shows something else than what was signed; what was signed stands above."), "MS-404")
     if line is None:

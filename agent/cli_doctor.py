@@ -62,6 +62,8 @@ def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
             else _("{site} has {count} mistakes", site=settings.site, count=count)
         )
         yield Finding("wrong", _("site file"), words, _("`meterseal check` tells all of them."), "MS-102")
+    if loaded:
+        yield from _ratios(loaded)
     running = is_running(settings.state)
     todo = "" if running else _("Start it: systemctl start meterseal")
     yield Finding(
@@ -87,6 +89,16 @@ def findings_of(settings: Any, *, offline: bool) -> Iterator[Finding]:
         yield from _site(loaded, settings, reader, opening=not running and not offline, brokers=not offline)
     if reader:
         reader.close()
+
+
+def _ratios(loaded: SiteFile) -> Iterator[Finding]:
+    """Meters whose transformers' ratio nobody has written down yet: their values are not to be believed."""
+    from agent.doctor import Finding
+    from config.ratio import ratio_advice, unknown_words
+
+    for meter in loaded.site.meters:
+        if words := unknown_words(meter):
+            yield Finding("wrong", _("meter {id}", id=meter.id), words, ratio_advice(meter), "MS-105")
 
 
 def _site(loaded: SiteFile, settings: Any, reader: LedgerReader | None, *, opening: bool, brokers: bool) -> Iterator[Finding]:

@@ -156,8 +156,8 @@ def compare(
             _(
                 "{meter} told no {name} just now. It told {known}: give one of them as --quantity.",
                 meter=meter,
-                name=name or "value",
-                known=known or "nothing",
+                name=name or _("value"),
+                known=known or _("nothing"),
             )
         )
     decoded = stated[name]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,13 @@ def scan(link: str | None, port: str | None, endpoint: str | None, framing: str 
     ends it and keeps what was found. Exit code 1 if nobody answers.
     """
     with told():
+        from agent.scan_file import write
         from agent.scan_plan import Wanted
         from agent.scan_write import Place
 
         settings = read_settings(site, state)
         place = _place_of(link, port, endpoint, framing, settings)
+        _refuse_mistyped(place, asked["formats"], target)
         _refuse_held(place, settings)
         modbus = place.framing or ("tcp" if place.tcp else "rtu")
         chosen = {"formats": tuple(asked["formats"])} if asked["formats"] else {}
@@ -66,7 +68,7 @@ def scan(link: str | None, port: str | None, endpoint: str | None, framing: str 
     click.echo("\n".join(_told_of(found)), err=True)
     if any(each.model for each in found.meters):
         with told():
-            _write(target, Place(place.link, place.serial, place.tcp, place.framing), found, known)
+            write(target, Place(place.link, place.serial, place.tcp, place.framing), found, known)
     if not found.meters:
         raise click.exceptions.Exit(1)
 
@@ -89,6 +91,22 @@ def _place_of(link: str | None, port: str | None, endpoint: str | None, framing:
     if links[link].opcua:
         raise failure(_("{link} is an OPC UA server: `meterseal browse {link}` shows what it has.", link=link))
     return Place(link, links[link].serial, links[link].tcp, framing or links[link].framing)
+
+
+def _refuse_mistyped(place: Place, formats: Iterable[str], target: Path | None) -> None:
+    """What could not be written in the end is told before the search, not after it."""
+    from agent.scan_file import check_target
+    from config.site import Link
+    from config.text import Document
+    from config.typed import typed
+
+    where = {"serial": place.serial} if place.serial else {"tcp": place.tcp or ""}
+    for words in (where, *({**where, "format": each} for each in formats)):
+        _unused, mistakes = typed(Link, Document("", {**words}))
+        if mistakes:
+            raise failure(mistakes[0].message)
+    if target is not None:
+        check_target(target)
 
 
 def _refuse_held(place: Place, settings: Any) -> None:
@@ -239,7 +257,7 @@ def _told_of(found: Found) -> list[str]:
         lines += [f"    {why}" for why in each.why]
         lines += [_("    fits as well: {others}", others=", ".join(each.others))] if each.others else []
         lines += [f"    {', '.join(each.shown)}"] if each.shown else []
-    lines += [f"LOOK: {doubt}" for doubt in found.doubts]
+    lines += [_("LOOK: {doubt}", doubt=doubt) for doubt in found.doubts]
     if not found.meters:
         lines.append(_("Nobody answers. Check the meters' power, A and B of the pair, and that the port is the line's."))
     if found.least_s < _WORTH_TELLING_S:
@@ -258,61 +276,3 @@ def _figures(found: Found) -> dict[str, float]:
     times = found.took_s / max(found.least_s, 0.001)
     meters, questions = len(found.meters), found.questions
     return {"meters": meters, "questions": questions, "took_s": found.took_s, "least_s": found.least_s, "times": times}
-
-
-def _write(target: Path | None, place: Place, found: Found, known: Any) -> None:
-    from agent.scan_write import added, new_site
-    from config.text import read_text
-
-    gateway = f"my-plant/{_host()}"
-    if target is None:
-        click.echo(new_site(gateway, place, found.meters, known), nl=False)
-        return
-    if not target.exists():
-        checked_in_place(new_site(gateway, place, found.meters, known), target)
-        click.echo(_("Wrote {target}. Change its first lines, then: meterseal check --site {target}", target=target), err=True)
-        return
-    data = target.read_bytes()
-    try:
-        text, count = added(data.decode("utf-8"), read_text(data, str(target)), place, found.meters, known)
-    except ValueError as error:
-        click.echo(new_site(gateway, place, found.meters, known), nl=False)
-        raise failure(_("{target} was left as it is: {error}. The lines stand above.", target=target, error=error)) from None
-    if not count:
-        click.echo(_("{target} has all of them already and was left as it is.", target=target), err=True)
-        return
-    checked_in_place(text, target)
-    click.echo(
-        _(
-            "Added {count} meters to {target}; nothing else in it was changed. Now: meterseal check --site {target}",
-            count=count,
-            target=target,
-        ),
-        err=True,
-    )
-
-
-def checked_in_place(text: str, target: Path) -> None:
-    """Puts a text in a file's place once it is a site file without mistakes; else it is shown, and the file stays as it was."""
-    import os
-
-    from config.check import load_site
-    from config.mistake import ConfigError
-
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    with draft.open("x", encoding="utf-8") as file:
-        file.write(text)
-    try:
-        load_site(draft)
-    except ConfigError:
-        draft.unlink()
-        click.echo(text, nl=False)
-        raise
-    if target.exists():
-        draft.chmod(target.stat().st_mode & 0o777)
-    draft.replace(target)
-
-
-def _host() -> str:
-    name = "".join(each if each.isascii() and each.isalnum() else "-" for each in socket.gethostname().lower()).strip("-")
-    return name[:40].strip("-") or "gateway-1"

@@ -18,10 +18,10 @@ from typing import Any
 
 from agent.record import RecordError, canonical, parse
 from agent.seal import Key, base64url, key_name, pre_authentication, signed
-from config.language import _
+from config.language import N_, _
 
 TYPE = "application/vnd.meterseal.commissioning.v1+json"
-AGREES, DIFFERS, NOT_READ, LEFT_OUT = "agrees", "does not agree", "not read", "left out"
+AGREES, DIFFERS, NOT_READ, LEFT_OUT = OUTCOMES = N_("agrees"), N_("does not agree"), N_("not read"), N_("left out")
 _CONTENT = re.compile(r"<pre id='content'>([A-Za-z0-9+/=]+)</pre>")
 _SIGNATURE = re.compile(r"<code id='signature'>([A-Za-z0-9_-]+)</code>")
 _KEY = re.compile(r"<code id='key'>([^<]{1,300})</code>")

@@ -134,7 +134,7 @@ def _day(fields: Fields, course: Course) -> Iterator[Problem]:
                 "{day}: closes {stated}, declared are {given}",
                 day=fields["day"],
                 stated=", ".join(stated) or _("no counter"),
-                given=", ".join(given) or "none",
+                given=", ".join(given) or _("none"),
             ),
         )
     for quantity in sorted(stated.keys() & given.keys()):

@@ -102,11 +102,11 @@ class Declaration:
             return None, ""
 
     def doubted(self, frames: Frames, point: Point) -> str:
-        """What the answers themselves say against a value of a point; empty where nothing, or where there is none."""
+        """What the answers, or else the declaration, say against a value of a point; empty: nothing, or there is none."""
         if self.driver is None or self.target is None:
             return ""
         try:
-            return self.driver.doubt(self.target, frames.asked, point, frames.usable)
+            return self.driver.doubt(self.target, frames.asked, point, frames.usable) or self.target.doubt(point)
         except (KeyError, NoValue):
             return ""
 

@@ -10,6 +10,7 @@ from agent.reading import Reading, frame_fields
 from agent.seal import Key, base64url, rotation_statement
 from config.model import MeterModel, ModelFile, ratio_applied
 from config.plate import same_serial
+from config.ratio import known_ratios
 from config.site import Link, Meter
 from drivers import Exchange, Instant
 
@@ -96,7 +97,6 @@ def declaration(
         schedules: intervals in milliseconds, each with the quantities that are read at it.
         link: the link it hangs on; None where it is no OPC UA server.
     """
-    ratios = {name: ratio for name, ratio in (("ct", meter.ct), ("vt", meter.vt)) if ratio}
     return {
         "id": meter.id,
         "serial": meter.serial,
@@ -112,7 +112,7 @@ def declaration(
         "product": meter.product or model.declared.product,
         "medium": meter.medium or model.declared.medium,
         "schedules": [{"every_ms": every_ms, "quantities": list(quantities)} for every_ms, quantities in schedules],
-        **ratios,
+        **known_ratios(meter),
         **_server(link),
         **_papers(meter),
         **_applied(model.declared, {name for _, quantities in schedules for name in quantities}),

@@ -137,7 +137,7 @@ class Evidence:
         if declared and stated != declared:
             yield (
                 "DECLARATION",
-                _("states serial number {stated}, declared is {declared}", stated=stated or "none", declared=declared),
+                _("states serial number {stated}, declared is {declared}", stated=stated or _("none"), declared=declared),
             )
         if fields["kind"] not in ("reading", "spot"):
             return
@@ -149,7 +149,7 @@ class Evidence:
                 told = _("the meter told {found}", found=found) if found else _("no record shows that the meter told it")
                 yield (
                     "DECLARATION",
-                    _("states serial number {stated} as read from the meter, but {told}", stated=stated or "none", told=told),
+                    _("states serial number {stated} as read from the meter, but {told}", stated=stated or _("none"), told=told),
                 )
         elif found_under == declaration.leaf and stated and not same_serial(stated, found):
             yield (
@@ -216,7 +216,7 @@ class Evidence:
             yield from self._frames(declaration, frames, declaration.asks if declaration.tells_number else declaration.identifies)
             prescribed = (self._formula(declaration, frames, declaration.serial), declaration.number_formula(frames))
             if fields["formula"] not in prescribed:
-                right = " or ".join(filter(None, prescribed)) or "none"
+                right = _(" or ").join(filter(None, prescribed)) or _("none")
                 yield "FORMULA", _("states {stated}, the model gives {right}", stated=fields["formula"], right=right)
         outcome = evaluated(fields["formula"], frames.usable)
         if isinstance(outcome, str):
@@ -224,7 +224,7 @@ class Evidence:
         elif outcome.value != found:
             yield (
                 "VALUE",
-                _("states serial number {found}, the bytes give {value}", found=found, value=outcome.value or "none"),
+                _("states serial number {found}, the bytes give {value}", found=found, value=outcome.value or _("none")),
             )
         if fields["match"] != (not fields["expected"] or same_serial(fields["expected"], found)):
             match, differ = _("says that {found} and {expected} match"), _("says that {found} and {expected} do not match")
@@ -292,7 +292,7 @@ class Evidence:
                 "FORMULA",
                 _(
                     "states formula {stated}, the model gives {formula}",
-                    stated=stated or "none",
+                    stated=stated or _("none"),
                     formula=formula or _("none: no good frame holds it"),
                 ),
             )

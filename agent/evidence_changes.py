@@ -139,6 +139,6 @@ def _by_themselves(changes: Fields, answer: bytes) -> Iterator[Problem]:
                     "change {place}: states {stated}, the bytes give {value}",
                     place=place,
                     stated=stated.get("value", _("no value")),
-                    value=outcome.value or "none",
+                    value=outcome.value or _("none"),
                 ),
             )

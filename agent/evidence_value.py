@@ -31,7 +31,7 @@ def own_number(declaration: Declaration, frames: Frames, stated: str) -> Iterato
             "DECLARATION",
             _(
                 "states serial number {stated} as carried by its frames: {found}",
-                stated=stated or "none",
+                stated=stated or _("none"),
                 found=found or _("they carry none"),
             ),
         )
@@ -59,12 +59,12 @@ def unit_problems(name: str, value: Fields) -> Iterator[Problem]:
 
 
 def stated_problems(value: Fields, outcome: Outcome, point: Point | None, doubt: str) -> Iterator[Problem]:
-    """Problems with a value whose bytes are there. `doubt`: what its answer says against it."""
+    """Problems with a value whose bytes are there. `doubt`: what its answer or its declaration says against it."""
     stated = value.get("value")
     if stated != outcome.value:
         yield (
             "VALUE",
-            _("states {stated}, the bytes give {value}", stated=stated or _("no value"), value=outcome.value or "none"),
+            _("states {stated}, the bytes give {value}", stated=stated or _("no value"), value=outcome.value or _("none")),
         )
         return
     quality = (value.get("quality", ""), value.get("cause", ""))
@@ -81,7 +81,7 @@ def stated_problems(value: Fields, outcome: Outcome, point: Point | None, doubt:
             "QUALITY",
             _(
                 "is marked {filter}, it follows {filter_2}",
-                filter=" ".join(filter(None, quality)) or "good",
-                filter_2=" ".join(filter(None, right)) or "good",
+                filter=" ".join(filter(None, quality)) or _("good"),
+                filter_2=" ".join(filter(None, right)) or _("good"),
             ),
         )

@@ -55,6 +55,18 @@ SITE = (
         ),
         "`meterseal check` tells how long one round of each line takes.",
     ),
+    Fault(
+        "MS-105",
+        "transformer ratio unknown",
+        "Write the ratio on the transformer's plate into site.yaml (`ct: 400/5`, `vt: 10000/100`; `1` without transformer).",
+        "The meter counts the secondary side of transformers whose ratio site.yaml calls unknown: its values are sealed as they "
+        "are on that side, marked uncertain, and not counted.",
+        (
+            "`meterseal scan` wrote the meter: no meter tells the ratio of its transformers.",
+            "Somebody wrote `unknown` to go on, and nobody has looked at the plate since.",
+        ),
+        "The plates of the transformers; the primary current of a clamp meter divided by the current that the meter shows.",
+    ),
 )
 
 LINE = (

@@ -51,7 +51,7 @@ def make_key(state: Path, gateway: str) -> Key:
     Raises:
         KeyFileError: there is a key already.
     """
-    state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)  # `meterseal doctor` asks for it
     key = new_key_file(state / KEY_FILE)
     (state / PUBLIC_FILE).write_text(verifier_key(origin_of(gateway), key.public) + "\n", "utf-8")
     return key

@@ -140,7 +140,7 @@ def _scale(pick: Pick, seen: Seen) -> tuple[Decimal, str]:
     try:
         return scale_into(seen.unit_id, pick.quantity), f"    # {shown} to {unit}"
     except ValueError as error:
-        fitting = ", ".join(quantities_in(seen.unit_id)) or "none"
+        fitting = ", ".join(quantities_in(seen.unit_id)) or _("none")
         message = _(
             "{node} is in {shown}: {error}. Quantities that fit: {fitting}",
             node=one_line(seen.node),

@@ -68,7 +68,7 @@ def _values(seen: MeterSeen, zone: tzinfo, language: str) -> list[Html]:
             shown = value.get("value", cause_words(value.get("cause", "")))
             link = element("a", shown, href=f"/record/{n}/{value['quantity']}?lang={language}")
             unit = value.get("unit", "")
-            doubt = f": {value['cause'].replace('_', ' ')}" if "value" in value and "cause" in value else ""
+            doubt = f": {cause_words(value['cause'])}" if "value" in value and "cause" in value else ""
             quality = value.get("quality", "good")
             judged = element("span", _(quality) + doubt, class_="good" if quality == "good" else "bad")
             rows.append([value["quantity"], link, "" if unit == "1" else unit, judged])

@@ -15,7 +15,7 @@ from agent.faults import FAULTS, code_of_cause
 from agent.page_html import Html, element, joined
 from agent.page_words import LANGUAGES
 from agent.status import MeterStatus, Status
-from agent.status_text import delivery_text
+from agent.status_text import delivery_text, value_words
 from config.cause_words import cause_words
 from config.language import _
 from config.zone import zone_of
@@ -83,7 +83,7 @@ def overview(seen: Seen, language: str) -> Html:
     """The page."""
     status, troubles = seen.status, list(_troubles(seen))
     count = len(troubles)
-    state = _("All meters are read.") if not count else f"{count} {_('needs attention' if count == 1 else 'need attention')}"
+    state = _("All meters are read.") if not count else f"{count} {_('needs attention') if count == 1 else _('need attention')}"
     return document(
         seen.gateway,
         language,
@@ -126,7 +126,7 @@ def _section(title: str, *inner: str) -> Html:
 def _card(meter: MeterStatus, seen: Seen, language: str) -> Html:
     """A meter: name, place, its newest values, how old they are, how complete the day is."""
     lang, day = f"?lang={language}", meter.today
-    values = [element("span", value) for value in meter.values] or [element("span", _("nothing read yet"))]
+    values = [element("span", value_words(value)) for value in meter.values] or [element("span", _("nothing read yet"))]
     shown = element("a", *values, href=f"/record/{meter.n}{lang}", class_="values") if meter.n is not None else joined(*values)
     share = f"{_('today')} {day.completeness_percent} % {_('complete')}" if day.completeness_percent else ""
     rest = [age_text(meter.age_s), share, _("not evidence grade") if meter.doubt else ""]
@@ -152,7 +152,7 @@ def _troubles(seen: Seen) -> Iterator[Html]:
             what = f"{_('no reading since')} {since}{every}: {cause}, {gap.missed} {_('polls missed')}"
             yield _trouble(meter.meter, what, code_of_cause(gap.cause))
         if meter.doubt:
-            yield _trouble(meter.meter, f"{_('not evidence grade')}: {meter.doubt.replace('_', ' ')}", "")
+            yield _trouble(meter.meter, f"{_('not evidence grade')}: {cause_words(meter.doubt)}", "")
         if paper := status.papers.get(meter.meter):
             yield _trouble(meter.meter, paper, "")
 
@@ -174,7 +174,7 @@ def _lines(seen: Seen) -> Html:
     rows = []
     for line in seen.status.lines:
         live = seen.live.links.get(line.line, {})
-        is_open = _("yes" if live["open"] else "no") if "open" in live else ""
+        is_open = (_("yes") if live["open"] else _("no")) if "open" in live else ""
         told = [is_open, f"{line.busy_percent} %", str(live.get("waiting", "")), str(live.get("overruns", ""))]
         rows.append([line.line, *told])
     busy = f"{_('busy')} ({_('last hour')})"

@@ -10,6 +10,7 @@ from config.check import SiteFile
 from config.language import _
 from config.mistake import ConfigError, Mistake
 from config.model import Point, Watch
+from config.ratio import known_ratios
 from config.site import Changes, Meter
 from drivers import Driver, Target, load
 from drivers.errors import NoValue
@@ -68,7 +69,7 @@ def target_of(site: SiteFile, meter: Meter) -> Target:
     model = site.model_of(meter).declared
     link = site.link_of(meter)
     framing = link.frames if model.protocol == "modbus" else "own"
-    return Target(model, meter.address, framing, ct=meter.ct, vt=meter.vt, server=link.server)
+    return Target(model, meter.address, framing, **known_ratios(meter), server=link.server)
 
 
 def _polled(site: SiteFile, meter: Meter) -> list[Polled]:

@@ -45,7 +45,7 @@ async def read_meter(ask: Asked, meter: Polled, introduce: bool = False) -> tupl
         shown = (
             f"{value.value} {value.unit}" if value.value is not None else _("no value: {cause}", cause=cause_words(value.cause))
         )
-        doubt = f"   ({value.quality}: {value.cause.replace('_', ' ')})" if value.value is not None and value.cause else ""
+        doubt = f"   ({_(value.quality)}: {cause_words(value.cause)})" if value.value is not None and value.cause else ""
         lines.append(f"{value.quantity:<{width}}  {shown:<22}  {value.formula}{doubt}".rstrip())
     at, took = stamp(exchanges[0].sent.wall_ns), sum(exchange.ms for exchange in exchanges)
     lines += ["", _("read at {at}, {questions} questions, {took} ms", at=at, questions=len(exchanges), took=took)]

@@ -160,7 +160,7 @@ def _value(
         raise FormulaError(
             _("{quantity} of {model} is text, not a number", quantity=point.quantity, model=target.model.model)
         ) from None
-    cause = driver.doubt(target, asked, point, answers) or ("" if plausible else "out_of_range")
+    cause = driver.doubt(target, asked, point, answers) or target.doubt(point) or ("" if plausible else "out_of_range")
     return Value(point.quantity, point.unit, outcome.value, formula, "uncertain" if cause else "good", cause)
 
 

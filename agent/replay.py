@@ -106,7 +106,7 @@ def _frames(fields: Mapping[str, Any], driver: Driver, framing: str, done: Repla
         now = _fault(driver, request, answer, framing)
         if now != then:
             yield Difference(
-                fields["n"], fields["meter"]["id"], _("frame {number}", number=number), then or "taken", now or "taken"
+                fields["n"], fields["meter"]["id"], _("frame {number}", number=number), then or _("taken"), now or _("taken")
             )
 
 

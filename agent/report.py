@@ -9,12 +9,13 @@ What this file does not know: how anything is checked.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.account import MeterAccount, Tally, interval
 from agent.anchors import Anchor
-from agent.columns import filled
+from agent.columns import columns, filled
 from agent.findings import CLASSES, Findings, printable
 from config.language import N_, _
 
@@ -277,7 +278,7 @@ class Report:
         )
 
     def _completeness_text(self) -> str:
-        lines = [line for account in self.meters.values() for line in _account_lines(account)]
+        lines = _account_lines(self.meters.values())
         return "" if self.fast or not lines else "\n".join([_("COMPLETENESS"), *lines])
 
     def _limits_text(self) -> str:
@@ -316,26 +317,31 @@ def _serial(account: MeterAccount) -> str:
     return _("serial {serial}, {model}", serial=account.serial or _("not known"), model=account.model)
 
 
-def _account_lines(account: MeterAccount) -> list[str]:
-    """A meter's line; below it one for each schedule where it has several."""
-    total = account.total
-    read = _(
-        "{read}/{expected} polls read, {completeness} %",
-        read=total.read,
-        expected=total.expected,
-        completeness=total.completeness,
-    )
-    lines = [f"{account.id:<12}{read}   {_serial(account)}"]
-    if len(account.schedules) > 1:
-        lines += [
-            " " * 12
-            + _(
-                "  every {span}: {read}/{expected}, {percent} %",
-                span=interval(every_ms),
-                read=tally.read,
-                expected=tally.expected,
-                percent=tally.completeness,
-            )
-            for every_ms, tally in sorted(account.schedules.items())
-        ]
-    return lines
+def _account_lines(accounts: Iterable[MeterAccount]) -> list[str]:
+    """A line for each meter; below it one for each schedule where it has several."""
+    rows: list[tuple[str, str, str]] = []
+    for each in accounts:
+        total = each.total
+        read = _(
+            "{read}/{expected} polls read, {completeness} %",
+            read=total.read,
+            expected=total.expected,
+            completeness=total.completeness,
+        )
+        rows.append((each.id, read, _serial(each)))
+        if len(each.schedules) > 1:
+            rows += [
+                (
+                    "",
+                    _(
+                        "  every {span}: {read}/{expected}, {percent} %",
+                        span=interval(every_ms),
+                        read=tally.read,
+                        expected=tally.expected,
+                        percent=tally.completeness,
+                    ),
+                    "",
+                )
+                for every_ms, tally in sorted(each.schedules.items())
+            ]
+    return columns(rows) if rows else []

@@ -7,19 +7,22 @@ from another soonest, then all values of the few that fit. Answers are kept: man
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.by_hand import Asked, together
 from agent.polled import Polled
 from agent.reading import Value, meter_number, serial_in, values_of
-from agent.scan_name import Fit, Named, candidates, fit_of, named, signature, weight
+from agent.scan_name import Fit, Named, candidates, doubted, fit_of, named, signature, weight
 from agent.scan_steps import Met
 from config.model import MeterModel, Point
 from drivers import Driver, Exchange, Request, Target, load
-from drivers.errors import FormulaError, NoAnswer
+from drivers.errors import FormulaError, NoAnswer, Refused
 
 _FINALISTS = 5
 _SHOWN = 4
+_TRIES = 3  # answers get lost on a disturbed line, and a model whose registers seem to be missing is passed over
+_MOST_FRUITLESS = 20  # some meters are silent where others refuse: those are not asked everything three times
 
 
 class Meeting:
@@ -33,6 +36,7 @@ class Meeting:
         self._generic = generic
         self._port = (met.baud, met.character) if met.baud and met.character else None
         self._kept: dict[tuple[bytes, ...], list[Exchange]] = {}
+        self._lost = self._fruitless = 0
 
     async def name(self, models: Sequence[MeterModel]) -> Named:
         """The model that it is likely to be. Raises LinkDown."""
@@ -51,7 +55,8 @@ class Meeting:
             numbers[model.model] = number or str(identity.get("serial") or identity.get("meter_number") or "")
         made = named(met, fits, "", shown)
         number = numbers.get(made.model, "")
-        return Named(made.met, made.model, made.sure, made.why, made.others, number if number.strip("0 ") else "", made.shown)
+        made = replace(made, serial=number if number.strip("0 ") else "")
+        return doubted(made, self._lost) if self._lost and met.protocol == "modbus" else made
 
     async def _introduced(self) -> Met:
         """Who it says it is (function 43/14); most meters do not know the question."""
@@ -116,8 +121,20 @@ class Meeting:
         key = tuple(request.data for request in requests)
         if key not in self._kept:
             polled = Polled("", self._driver, self._target(model), (), 60_000, self._port)
-            self._kept[key] = await self._ask(polled, requests)
+            made = await self._ask(polled, requests)
+            for _again in range(_TRIES - 1):
+                if self._fruitless > _MOST_FRUITLESS or not _is_lost(made):
+                    break
+                made = await self._ask(polled, requests)
+                self._fruitless += _is_lost(made)
+            self._lost += _is_lost(made)
+            self._kept[key] = made
         return self._kept[key]
+
+
+def _is_lost(exchanges: Sequence[Exchange]) -> bool:
+    """Whether a conversation ended in silence or damage: a refusal is an answer."""
+    return bool(exchanges) and exchanges[-1].error is not None and not isinstance(exchanges[-1].error, Refused)
 
 
 def _needs(model: MeterModel, key: str) -> bool:

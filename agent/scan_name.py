@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
 from agent.reading import Value
@@ -23,7 +23,7 @@ from config.mbus import MbusModel
 from config.model import MeterModel, Point
 from config.quantity import quantity_of
 
-CERTAIN, LIKELY, SEVERAL, UNKNOWN = "certain", "likely", N_("one of several"), "unknown"
+CERTAIN, LIKELY, SEVERAL, UNKNOWN = N_("certain"), N_("likely"), N_("one of several"), N_("unknown")
 _SAYS_SO, _PROVES, _MAKER, _CONTRADICTS, _PORT = 20.0, 12.0, 4.0, -20.0, 0.5
 _LEAD = 1.5
 _LEAST_SHARE = 0.5  # of what a model's values could weigh; below, it is none
@@ -240,3 +240,11 @@ def named(met: Met, fits: Iterable[Fit], serial: str = "", shown: Mapping[str, t
     near = tuple(fit.model for fit in ranked[1:] if best.score - fit.score < _LEAD)
     sure = CERTAIN if best.proven and not near else SEVERAL if near else LIKELY
     return Named(met, best.model, sure, best.why, near[:4], serial, (shown or {}).get(best.model, ()))
+
+
+def doubted(made: Named, lost: int) -> Named:
+    """The same where so many questions stayed without an answer: what seems to fit best may only have lost the fewest answers."""
+    words = _("{lost} questions stayed without an answer: search again on a quiet line", lost=lost)
+    if made.sure != LIKELY:
+        return made
+    return replace(made, sure=SEVERAL, why=(*made.why, words))

@@ -1,4 +1,4 @@
-"""What a search found, as lines of a site file; and a site file with such lines added. Pure.
+"""What a search found, as lines of a site file; and a site file with such lines added.
 
 Nothing that stands in a file is changed or taken out: lines are added at the end of its links and of its meters, and
 what hangs on the same link at the same address already is left out.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os.path import realpath
 
 from agent.scan_meet import address_in
 from agent.scan_name import Named
 from agent.scan_steps import Met
 from config.language import _
 from config.model import MeterModel
+from config.ratio import UNKNOWN
 from config.text import Document
 
 _PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -83,15 +85,12 @@ def meter_lines(
         own = each.met.baud and place.serial and (each.met.baud, each.met.character) != speed
         keys |= {"baud": str(each.met.baud), "format": str(each.met.character)} if own else {}
         ratios = [key for key in ("ct", "vt") if any(point.ratio in (key, "ct_vt") for point in model.points if point.default)]
-        keys |= dict.fromkeys(ratios, "1")
+        keys |= dict.fromkeys(ratios, UNKNOWN)
         text = ", ".join(f"{key}: {_written(value)}" for key, value in keys.items())
         made.append(
             f"  - {{{text}}}"
             + (
-                _(
-                    "   # write the plate's ratio: {ratios} 1 is only for a meter without transformers",
-                    ratios=" and ".join(ratios),
-                )
+                _("   # write the ratio on the transformers' plates, such as 400/5; 1 for a meter without transformers")
                 if ratios
                 else ""
             )
@@ -147,6 +146,26 @@ def new_site(gateway: str, place: Place, found: Sequence[Named], models: Mapping
             "",
         ]
     )
+
+
+def place_in(document: Document, place: Place) -> Place:
+    """The place under the name that its port has in a site file; where another port has its name, under one that is free."""
+    top = document.value if isinstance(document.value, dict) else {}
+    named = top.get("links")
+    links = named if isinstance(named, dict) else {}
+    own = [name for name, link in links.items() if isinstance(link, dict) and _same_port(link, place)]
+    if own:
+        return replace(place, link=place.link if place.link in own else own[0])
+    if place.link not in links:
+        return place
+    base = place.link.rstrip("0123456789") or place.link
+    return replace(place, link=next(name for number in range(2, 1000) if (name := f"{base}{number}") not in links))
+
+
+def _same_port(link: Mapping[str, object], place: Place) -> bool:
+    if place.tcp:
+        return link.get("tcp") == place.tcp
+    return realpath(str(link.get("serial", ""))) == realpath(str(place.serial))
 
 
 def added(

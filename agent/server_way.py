@@ -79,7 +79,7 @@ def _asked(polled: Sequence[Polled]) -> Iterator[str]:
         yield _(
             "  {asked} {asked_2} in one request every {every_ms:g} s",
             asked=len(asked),
-            asked_2="node" if len(asked) == 1 else "nodes",
+            asked_2=_("node") if len(asked) == 1 else _("nodes"),
             every_ms=every_ms / 1000,
         )
 

@@ -64,7 +64,7 @@ def wrong_settings(declaration: Declaration, frames: Frames, stated: Sequence[Fi
         yield _(
             "states {by_name}, its model watches {watches}",
             by_name=", ".join(sorted(by_name)) or _("no settings"),
-            watches=", ".join(sorted(watches)) or "none",
+            watches=", ".join(sorted(watches)) or _("none"),
         )
         return
     for name, watch in watches.items():

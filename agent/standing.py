@@ -188,7 +188,7 @@ class Standing:
                 "REPLACEMENT",
                 _(
                     "takes out serial number {old}, the one declared was {serial}",
-                    old=fields["old"] or "none",
+                    old=fields["old"] or _("none"),
                     serial=self.serial,
                 ),
             )
@@ -272,7 +272,7 @@ class Standing:
                     value=fields["value"],
                     told=told,
                     n=n,
-                    right="disagree" if right else "agree",
+                    right=_("disagree") if right else _("agree"),
                 ),
             )
         elif self.declared is not None:

@@ -97,7 +97,7 @@ class MeterStatus:
         n: that reading's record number.
         gaps: those that are open, one for each schedule at most.
         today: since midnight.
-        doubt: why the newest reading is not evidence grade; empty if it is.
+        doubt: why the newest reading, or a value in it, is not evidence grade; empty if it is.
     """
 
     meter: str
@@ -302,9 +302,8 @@ def _rank(times: Sequence[int], share: int) -> int | None:
 
 def _intervals(reader: LedgerReader, meter: str) -> tuple[int, ...]:
     """The intervals at which a meter is read, as declared last: the site file may be a newer one than the agent runs with."""
-    for _unused, payload in reader.meter_records(meter, "meter", newest_first=True):
-        return tuple(schedule["every_ms"] for schedule in parse(payload)["meter"]["schedules"])
-    return ()
+    newest = next((payload for _n, payload in reader.meter_records(meter, "meter", newest_first=True)), None)
+    return tuple(schedule["every_ms"] for schedule in parse(newest)["meter"]["schedules"]) if newest else ()
 
 
 def _meter(reader: LedgerReader, meter: str, now: int, until: int, today: Today) -> MeterStatus:
@@ -329,8 +328,9 @@ def _meter(reader: LedgerReader, meter: str, now: int, until: int, today: Today)
         return MeterStatus(meter, intervals, (), "", None, None, gaps, today)
     n, fields = max(readings.values(), key=lambda read: read[0])
     values = [value for every_ms in intervals if every_ms in readings for value in readings[every_ms][1]["values"]]
+    doubt = fields.get("doubt") or next((value["cause"] for value in values if value.get("quality") == "uncertain"), "")
     age_s = max(0, now - milliseconds(fields["time"])) // 1000
-    return MeterStatus(meter, intervals, _values(values), fields["time"], age_s, n, gaps, today, fields.get("doubt", ""))
+    return MeterStatus(meter, intervals, _values(values), fields["time"], age_s, n, gaps, today, doubt)
 
 
 def _open(fields: Fields, until: int) -> OpenGap:

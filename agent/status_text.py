@@ -67,8 +67,15 @@ def _readings(status: Status) -> list[str]:
     rows: list[tuple[str, ...]] = [(_("METER"), _("VALUES"), _("AGE"), _("RECORD"), "")]
     for each in status.meters:
         age = "" if each.age_s is None else f"{each.age_s} s"
-        rows.append((each.meter, "  ".join(each.values), age, "" if each.n is None else str(each.n), words[each.meter]))
+        values = "  ".join(map(value_words, each.values))
+        rows.append((each.meter, values, age, "" if each.n is None else str(each.n), words[each.meter]))
     return columns(rows)
+
+
+def value_words(told: str) -> str:
+    """A value of a status as a person reads it: `37 W` as it is, and `active_power: no answer` in the language spoken."""
+    quantity, colon, cause = told.partition(": ")
+    return f"{quantity}: {cause_words(cause)}" if colon else told
 
 
 def _today(status: Status, zone: tzinfo) -> list[str]:
@@ -95,8 +102,9 @@ def _today(status: Status, zone: tzinfo) -> list[str]:
 
 def _day_row(each: MeterStatus, zone: tzinfo, today: str) -> tuple[str, ...]:
     day = each.today
-    missed = [f"{cause} {count}" for cause, count in day.missed.items()] + [f"{UNTOLD} {day.untold}"] * (day.untold > 0)
-    faults = [f"{cause} {count}" for cause, count in day.faults.items()]
+    missed = [f"{cause_words(cause)} {count}" for cause, count in day.missed.items()]
+    missed += [f"{cause_words(UNTOLD)} {day.untold}"] * (day.untold > 0)
+    faults = [f"{cause_words(cause)} {count}" for cause, count in day.faults.items()]
     return (
         each.meter,
         str(day.read),

@@ -261,7 +261,7 @@ def _signed(story: Story) -> str:
     wrong = {kind for kind, _unused in story.problems} & {"KEY", "SIGNATURE", "UNSIGNED"}
     if story.term is None:
         return _("NOT CHECKED: no key is at hand")
-    state = _("NOT GOOD, see WRONG") if wrong else "ok"
+    state = _("NOT GOOD, see WRONG") if wrong else _("ok")
     confirmed = _("confirmed by --key") if story.confirmed else _("NOT CONFIRMED by anybody")
     enrolled = _(", enrolled in record 0 by {enrolled}", enrolled=story.enrolled.get("who", "")) if story.enrolled else ""
     since = _(", in force since record {first}", first=story.term.first) if story.term.first else ""
@@ -284,7 +284,7 @@ def _log(story: Story) -> Iterator[str]:
         "record {n} of {size}; hashes to the records next to it {wrong}",
         n=story.n,
         size=story.size,
-        wrong=_("WRONG") if wrong else "ok",
+        wrong=_("WRONG") if wrong else _("ok"),
     )
     cover = story.cover
     if cover is None:

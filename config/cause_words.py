@@ -1,4 +1,4 @@
-"""Why there is no value, in words that a person reads: the codes of records, JSON and docs/causes.md stay as they are. Pure."""
+"""Why there is no value, or none to rely on, in words for a person: codes in records, JSON and docs/causes.md stay. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ CAUSES = (
     N_("too many sessions"), N_("session closed"), N_("server refused"), N_("not opcua"), N_("no namespace"),
     N_("namespace moved"), N_("no queue"), N_("message missing"), N_("no value"), N_("other type"), N_("unsupported type"),
     N_("list of values"), N_("not a list"), N_("no such element"), N_("too long"), N_("stale"), N_("no timestamp"),
-    N_("overflow"), N_("semantics changed"), N_("structure changed"),
+    N_("overflow"), N_("semantics changed"), N_("structure changed"), N_("ratio unknown"),
+    # Why a whole reading is not evidence grade.
+    N_("map unconfirmed"), N_("settings changed"), N_("settings unread"),
 )
 # fmt: on
 

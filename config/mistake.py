@@ -112,6 +112,6 @@ def _folded(word: str) -> str:
 
 
 def listed(words: Iterable[object]) -> str:
-    """`a, b or c`."""
+    """`a, b or c`, in the language that is spoken."""
     texts = [str(word) for word in words]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}{_(' or ')}{texts[-1]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from config.language import _
+from config.language import N_, _
 from config.library import is_generic
 from config.mistake import Path, did_you_mean, listed, shown
 from config.model import Finding, ModelFile, Point
@@ -22,7 +22,7 @@ from config.typed import password_names
 Meters = Sequence[tuple[int, Meter]]
 
 GENERIC_OPCUA = "generic-opcua"
-_TRANSFORMERS = {"ct": ("current", "400/5"), "vt": ("voltage", "10000/100")}
+_TRANSFORMERS = {"ct": (N_("current"), "400/5"), "vt": (N_("voltage"), "10000/100")}
 
 
 def link_findings(links: Mapping[str, Link | None]) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _one_link(path: tuple[str, str], link: Link) -> Iterator[Finding]:
         example = _("serial: /dev/ttyUSB0  or  tcp: 192.168.1.20:502  or  opcua: opc.tcp://192.168.1.30:4840")
         yield path, _("the port is missing; write  {example}", example=example)
     if len(given) > 1:
-        yield (*path, given[1]), _("a link has either {given}; take one out", given=" or ".join(given))
+        yield (*path, given[1]), _("a link has either {given}; take one out", given=_(" or ").join(given))
         return
     yield from opcua_link_findings(path, link)
     if link.serial and link.framing == "tcp":
@@ -170,9 +170,12 @@ def _called_twice(meter: Meter, other: Meter) -> str:
     """The message for two meters on one link that answer to one address."""
     if meter.address == other.address:
         return _(
-            "address {address} on {link} is already that of {id}", address=meter.address or "none", link=meter.link, id=other.id
+            "address {address} on {link} is already that of {id}",
+            address=meter.address or _("none"),
+            link=meter.link,
+            id=other.id,
         )
-    told = " and ".join(f"{each.id} ({each.address or 'no address'})" for each in (other, meter))
+    told = _(" and ").join(f"{each.id} ({each.address or _('no address')})" for each in (other, meter))
     return _(
         "{told} would both answer on {link}: one address also calls the other; write the whole number of each",
         told=told,
@@ -198,7 +201,7 @@ def points_findings(index: int, meter: Meter) -> Iterator[Finding]:
     if is_generic(meter.model) and not meter.points:
         at = _("{node: 'nsu=http://plant.example/meters;s=Press1.Energy'}") if opcua else "{address: 72, type: f32}"
         example = _("points: [{{quantity: active_energy_import, at: {at}}}]", at=at)
-        what = "nodes" if opcua else "registers"
+        what = _("nodes") if opcua else _("registers")
         yield (
             ("meters", index),
             _(
@@ -247,7 +250,7 @@ def _ratio_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence
     wanting = {key, "ct_vt"}
     given = getattr(meter, key) is not None
     if not given and any(point.ratio in wanting for point in polled):
-        why = _("{model} counts the {kind} transformer's secondary side", model=meter.model, kind=kind)
+        why = _("{model} counts the {kind} transformer's secondary side", model=meter.model, kind=_(kind))
         todo = _(
             "write the ratio on its plate, such as  {key}: {plate}, or  {key}: 1  where the meter has none", key=key, plate=plate
         )
@@ -256,7 +259,7 @@ def _ratio_findings(index: int, meter: Meter, model: ModelFile, polled: Sequence
         if any(point.ratio == "already_primary" for point in model.declared.points):
             why = _("the meter applies the ratio itself ({model} tells primary values), it would count twice", model=meter.model)
         else:
-            why = _("no value of {model} depends on a {kind} transformer", model=meter.model, kind=kind)
+            why = _("no value of {model} depends on a {kind} transformer", model=meter.model, kind=_(kind))
         yield ("meters", index, key), _("{why}; take {key} out", why=why, key=key)
 
 

@@ -36,7 +36,7 @@ _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 SPAN_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "integer", "minimum": 1, "maximum": 86400}, {"type": "string", "pattern": f"^{_SPAN.pattern}$"}]
 }
-_RATIO = r"[0-9]{1,7}(\.[0-9]{1,4})?(/[0-9]{1,4}(\.[0-9]{1,4})?)?"
+RATIO = r"[0-9]{1,7}(\.[0-9]{1,4})?(/[0-9]{1,4}(\.[0-9]{1,4})?)?"
 
 
 def as_text(value: object) -> object:
@@ -134,9 +134,10 @@ def _quantity_schema() -> dict[str, Any]:
     }
 
 
-def _ratio(value: object) -> object:
+def plate_ratio(value: object) -> object:
+    """A transformer's ratio as text; what is neither text nor number unchanged. Raises ValueError."""
     text = as_text(value)
-    if isinstance(text, str) and (not re.fullmatch(_RATIO, text) or any(Fraction(side) == 0 for side in text.split("/"))):
+    if isinstance(text, str) and (not re.fullmatch(RATIO, text) or any(Fraction(side) == 0 for side in text.split("/"))):
         raise ValueError(_("{text} is not a ratio; write it as on the transformer's plate, such as 400/5", text=shown(text)))
     return text
 
@@ -180,7 +181,9 @@ QuantityName = Annotated[str, AfterValidator(_quantity), WithJsonSchema(_quantit
 Hex = Annotated[
     str, Shape(r"([0-9a-fA-F]{2}\s*)+", N_("is not hexadecimal; write bytes as pairs of hexadecimal digits, such as 01 03 00 00"))
 ]
-PlateRatio = Annotated[str, BeforeValidator(_ratio), WithJsonSchema({"type": ["string", "number"], "pattern": f"^({_RATIO})$"})]
+PlateRatio = Annotated[
+    str, BeforeValidator(plate_ratio), WithJsonSchema({"type": ["string", "number"], "pattern": f"^({RATIO})$"})
+]
 SerialFormat = Annotated[
     str, Shape(r"[78][NEO][12]", N_("is not a serial format; write 8N1, 8E1, 8O1 or 8N2, as in the meter's settings"))
 ]

@@ -17,10 +17,10 @@ from config.modbus import ModbusPoint
 from config.model import Declared, Medium
 from config.opcua import OpcuaPoint
 from config.plate import Certificate, Day, Months, Papers
+from config.ratio import OwnRatio
 from config.scalar import SPAN_SCHEMA, FreeText, QuantityName, SerialFormat, Shape, Span, Whole, as_decimal, as_text, span_ms
 from config.scalar import Name as Name
 from config.scalar import PlainText as PlainText
-from config.scalar import PlateRatio as PlateRatio
 
 _DAY = 86_400_000
 _SHORTEST = 100
@@ -214,10 +214,10 @@ class Meter(Declared):
     """Its address on the link, as on its display or plate: on Modbus 1 to 247."""
     serial: PlainText = ""
     """The serial number printed on its plate."""
-    ct: PlateRatio | None = None
-    """Current transformer ratio as on its plate, such as 400/5; 1 for a meter without transformers."""
-    vt: PlateRatio | None = None
-    """Voltage transformer ratio as on its plate, such as 10000/100; 1 for a meter without transformers."""
+    ct: OwnRatio | None = None
+    """Current transformer ratio as on its plate, such as 400/5; 1 for a meter without transformers; unknown for now."""
+    vt: OwnRatio | None = None
+    """Voltage transformer ratio as on its plate, such as 10000/100; 1 for a meter without transformers; unknown for now."""
     place: PlainText = ""
     """Where it is mounted and what it measures."""
     maker: Papers | None = None

@@ -2140,7 +2140,13 @@ class Verifier:
                 self.refused.add((meter, value["quantity"]))
             point = model.points.get(value["quantity"]) if model else None
             causes = None if own or not model else faults | {"no_answer"} | left_out
-            self._value(place, value, "", lambda value, point=point, causes=causes: check_value(value, answers, causes, point))
+            unknown = point is not None and ratio_unknown(point, self.declared[meter][1])
+            self._value(
+                place,
+                value,
+                "",
+                lambda value, point=point, causes=causes, unknown=unknown: check_value(value, answers, causes, point, unknown),
+            )
 
     def _value(self, place: int, value: dict[str, Any], of: str, right: Callable[[dict[str, Any]], None]) -> None:
         for check in (check_unit, right):
@@ -2389,6 +2395,11 @@ class Verifier:
         self.window.end()
 
 
+def ratio_unknown(point: Point, declared: dict[str, Any]) -> bool:
+    """Whether the declaration lacks a ratio that the point needs."""
+    return point.ratio in ("ct", "vt", "ct_vt") and any(name not in declared for name in point.ratio.split("_"))
+
+
 def check_unit(value: dict[str, Any]) -> None:
     """That a value is stated in its unit, and a unit with a value. Raises Wrong: UNIT."""
     unit = unit_of(value["quantity"])
@@ -2397,12 +2408,16 @@ def check_unit(value: dict[str, Any]) -> None:
 
 
 def check_value(
-    value: dict[str, Any], answers: list[bytes | None], causes: Container[str] | None, point: Point | None = None
+    value: dict[str, Any],
+    answers: list[bytes | None],
+    causes: Container[str] | None,
+    point: Point | None = None,
+    unknown: bool = False,
 ) -> None:
     """That a value has one of the four shapes and is what its formula gives.
 
     `causes`: why a value that no good frame holds can be absent; None: the answers themselves tell, in words of the protocol.
-    `point`: what its model says of the quantity.
+    `point`: what its model says of the quantity. `unknown`: the declaration lacks a ratio that the point needs.
 
     Raises:
         Wrong: VALUE, QUALITY or FORMULA.
@@ -2422,17 +2437,21 @@ def check_value(
     if outcome.value is None:
         right = value.get("cause") == outcome.cause
     else:
-        right = _ranged(value, decimal.Decimal(outcome.value), causes is None, point)
+        right = _ranged(value, decimal.Decimal(outcome.value), causes is None, point, unknown)
     if not right or value.get("quality") != quality:
         raise Wrong(
             "QUALITY", f"states {value.get('quality')} by {value.get('cause')}, the bytes give {outcome.cause or 'a value'}"
         )
 
 
-def _ranged(value: dict[str, Any], number: decimal.Decimal, doubted: bool, point: Point | None) -> bool:
+def _ranged(value: dict[str, Any], number: decimal.Decimal, doubted: bool, point: Point | None, unknown: bool) -> bool:
     """Whether the cause of a value that is there is right. `doubted`: its answer itself may say something against it."""
     if point is None:
-        return doubted or value.get("cause") in (None, "out_of_range")
+        return doubted or value.get("cause") in (None, "ratio_unknown", "out_of_range")
+    if (value.get("cause") == "ratio_unknown") != unknown:
+        return unknown and doubted and value.get("cause") not in (None, "out_of_range")
+    if unknown:
+        return True
     outside = point.lowest is not None and point.highest is not None and not point.lowest <= number <= point.highest
     if doubted and value.get("cause") not in (None, "out_of_range"):
         return True

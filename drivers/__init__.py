@@ -30,7 +30,7 @@ class Target:
         model: the register map.
         address: the meter's address on its link, as on its display.
         framing: how Modbus frames are carried: `tcp` (with transaction ids), `rtu` or `ascii`; `own` for all other protocols.
-        ct, vt: plate ratios such as `400/5`, None where there is no transformer.
+        ct, vt: plate ratios such as `400/5`; None where there is no transformer, or its ratio is unknown (`doubt`).
         server: the application URI that the meter's OPC UA server must have, None where none is declared.
     """
 
@@ -45,6 +45,11 @@ class Target:
         """The plate ratios that the agent, not the meter, has to apply to a point."""
         wanted = {"ct": [self.ct], "vt": [self.vt], "ct_vt": [self.ct, self.vt]}.get(getattr(point, "ratio", "none"), [])
         return [ratio for ratio in wanted if ratio]
+
+    def doubt(self, point: Point) -> str:
+        """`ratio_unknown` where a value of the point stands as on the transformer's secondary side, for want of the ratio."""
+        wanting = {"ct": not self.ct, "vt": not self.vt, "ct_vt": not (self.ct and self.vt)}.get(point.ratio, False)
+        return "ratio_unknown" if wanting else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The two languages: every message is marked, translated and compiled, and what is not for people never changes with them."""
 
+import ast
 import gettext
 import json
 import os
@@ -50,6 +51,15 @@ def test_heads_and_single_words_beside_a_value_are_found(
     monkeypatch.setattr(catalog, "ROOT", tmp_path)
     (tmp_path / "told.py").write_text(line, "utf-8")
     assert bool([*catalog.unmarked(tmp_path / "told.py")]) == found
+
+
+def test_one_of_two_messages_is_chosen_outside_of_the_mark_so_that_both_are_found() -> None:
+    found = []
+    for path in catalog.sources():
+        called = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call) and node.args)
+        marks = [node for node in called if isinstance(node.func, ast.Name) and node.func.id in catalog.MARKS]
+        found += [f"{path.name} {node.lineno}" for node in marks if isinstance(node.args[0], ast.IfExp)]
+    assert found == []
 
 
 def test_what_is_said_not_to_be_told_is_still_there() -> None:

@@ -202,7 +202,7 @@ class Gateway:
         self.append("start", version="0.1.0", config="ab" * 32, after="first")
         self.append("config", digest="ab" * 32, who="wang.li")
         self.declare("rtu-1", serial="EM-77", framing="rtu", address="1", ct="400/5")
-        self.declare("tcp-2", serial=str(SERIAL), framing="tcp", address="2")
+        self.declare("tcp-2", serial=str(SERIAL), framing="tcp", address="2", ct="1")
         self.identify()
         return self
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from agent.cli_scan import checked_in_place
 from agent.clock import Clock
 from agent.scan import CountedLink, Progress, Scan
+from agent.scan_file import checked_in_place
 from agent.scan_name import Named
 from agent.scan_plan import Wanted
 from agent.scan_steps import Met

@@ -194,12 +194,17 @@ def _without_asyncua(place: Place, language: str) -> str:
     return done.stderr
 
 
+_NO_RATIO = """gateway: a/b
+links: {line: {tcp: "127.0.0.1:502"}}
+meters: [{id: incomer, link: line, model: acrel-dtsd1352, address: 1, ct: unknown, vt: 1}]
+"""
 _SPAN = ("--from", "2026-03-01T00:00", "--to", "2026-03-02T00:00")
 CLI: dict[str, Callable[[Place, str], str]] = {
     "MS-101": lambda place, language: place.run(language, "check", "--site", place.file("tab.yaml", "gateway: a/b\n\tlinks:\n")),
     "MS-102": lambda place, language: place.run(language, "check", "--site", place.file("wrong.yaml", "gateway: a\n")),
     "MS-103": lambda place, language: place.run(language, "check", METERSEAL_LOUD="1"),
     "MS-104": _too_slow,
+    "MS-105": lambda place, language: place.run(language, "check", "--site", place.file("ratio.yaml", _NO_RATIO)),
     "MS-201": lambda place, language: place.at(language, "read", "unplugged"),
     "MS-202": lambda place, language: place.at(language, "read", "gone"),
     "MS-204": lambda place, language: place.at(language, "read", "silent"),

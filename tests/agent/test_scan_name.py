@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -15,7 +16,7 @@ from agent.by_hand import MOST_FOLLOWING, next_after
 from agent.polled import Polled
 from agent.reading import Value
 from agent.scan_meet import Meeting, address_in
-from agent.scan_name import CERTAIN, LIKELY, SEVERAL, Fit, Named, named, weight
+from agent.scan_name import CERTAIN, LIKELY, SEVERAL, Fit, Named, doubted, named, weight
 from agent.scan_steps import Met
 from agent.simulate_plant import meter_of
 from config.model import MeterModel
@@ -97,6 +98,40 @@ def test_a_modbus_meter_is_named_by_its_registers_alone_and_where_it_is_not_that
     assert len(right) >= 0.9 * len(told)
     assert sure_and_wrong == []
     assert max(asked for _, asked in told.values()) < 400
+
+
+class DisturbedLine(Line):
+    """Every third question stays without an answer."""
+
+    def _answered(self, meter: Polled, request: Request) -> Exchange:
+        made = super()._answered(meter, request)
+        lost = self.asked % 3 == 1
+        return Exchange(request.data, b"", NOW, NOW, NOW, NoAnswer("no_answer", "no answer")) if lost else made
+
+
+class SilentLine(Line):
+    """A meter that is silent where others refuse."""
+
+    def _answered(self, meter: Polled, request: Request) -> Exchange:
+        made = super()._answered(meter, request)
+        return replace(made, answer=b"", error=NoAnswer("no_answer", "no answer")) if made.error else made
+
+
+def test_a_meter_on_a_disturbed_line_is_asked_again_and_not_taken_for_another() -> None:
+    line = DisturbedLine("acrel-dtsd1352", "7")
+    meeting = Meeting(line.ask, Met("modbus", "7", 9600, "8N1"), "rtu", models()["generic-modbus"].declared)
+    made = asyncio.run(meeting.name(all_models()))
+    assert made.model == "acrel-dtsd1352"
+
+
+def test_where_questions_stay_without_an_answer_nobody_is_called_likely() -> None:
+    line = SilentLine("acrel-dtsd1352", "7")
+    meeting = Meeting(line.ask, Met("modbus", "7", 9600, "8N1"), "rtu", models()["generic-modbus"].declared)
+    made = asyncio.run(meeting.name(all_models()))
+    assert (made.model, made.sure) == ("acrel-dtsd1352", SEVERAL)
+    assert doubted(replace(made, sure=LIKELY), 3).sure == SEVERAL
+    assert "3 questions stayed without an answer" in doubted(replace(made, sure=LIKELY), 3).why[-1]
+    assert line.asked < 400, "what it does not answer is not asked three times for ever"
 
 
 SAID = {

@@ -94,7 +94,7 @@ async def test_missed_polls_are_counted_by_cause_and_less_than_ninety_per_cent_i
     assert (today.read, today.missed, today.completeness_percent, today.low) == (9, {"no_answer": 2}, "81.81", True)
     line = next(line for line in as_text(office.status()).splitlines() if "81.81" in line)
     assert line.split()[:5] == ["EM-1", "9", "11", "81.81", "LOW"]
-    assert line.endswith("no_answer 2; no_answer 1"), "two polls, and of the silence one frame is sealed"
+    assert line.endswith("no answer 2; no answer 1"), "two polls, and of the silence one frame is sealed"
 
 
 async def test_answer_times_are_those_of_good_frames(office: Office) -> None:
