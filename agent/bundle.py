@@ -26,6 +26,7 @@ from typing import IO
 
 from agent.findings import CannotCheck
 from config.language import _
+from config.system_words import reason_of
 
 README = "README.txt"
 RECORDS = "records.jsonl"
@@ -168,7 +169,7 @@ class Bundle:
         except FileNotFoundError:
             raise CannotCheck(_("there is no file {path}", path=self._path)) from None
         except OSError as error:
-            raise CannotCheck(_("{path} cannot be read: {strerror}", path=self._path, strerror=error.strerror or error)) from None
+            raise CannotCheck(_("{path} cannot be read: {strerror}", path=self._path, strerror=reason_of(error))) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             raise CannotCheck(
                 _("{path} is damaged or no bundle ({error}); ask for it again", path=self._path, error=str(error)[:100])

@@ -98,7 +98,9 @@ def check(file: Path, against: str | None) -> None:
         "says the same as the shipped {model}, revision {revision}", model=other.declared.model, revision=other.declared.revision
     )
     click.echo(
-        f"  It {same}." if not told_otherwise else _("  Otherwise than in the shipped {model}:", model=other.declared.model)
+        _("  It {same}.", same=same)
+        if not told_otherwise
+        else _("  Otherwise than in the shipped {model}:", model=other.declared.model)
     )
     for line in told_otherwise:
         click.echo(f"    {line}")

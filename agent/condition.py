@@ -20,6 +20,7 @@ from agent.clock import Trust
 from agent.keys import KeyFileError, readable_key
 from agent.ledger_file import LedgerError
 from config.language import N_, _
+from config.system_words import reason_of
 
 AILMENTS = {
     "not_running": N_("no agent runs on this state directory"),
@@ -197,7 +198,7 @@ def key_trouble(state: Path) -> KeyFileError | None:
         return error
     except OSError as error:
         return KeyFileError(
-            f"{error.filename or state}: {error.strerror or error}", _("Look at the disk of the state directory (dmesg).")
+            f"{error.filename or state}: {reason_of(error)}", _("Look at the disk of the state directory (dmesg).")
         )
     return None
 

@@ -34,6 +34,7 @@ from agent.progress import Progress
 from agent.read_once import read_meter
 from agent.spot import take_spot
 from config.language import _, speaking, spoken
+from config.system_words import reason_of
 from drivers import Exchange, Request
 from drivers.errors import LinkDown
 
@@ -244,7 +245,7 @@ def ask(state: Path, question: Mapping[str, Any], seconds: float = _ASK_SECONDS)
     except TimeoutError:
         raise ControlError(_("the running agent did not answer in time")) from None
     except OSError as error:
-        raise ControlError(_("the running agent cannot be asked: {strerror}", strerror=error.strerror or error)) from None
+        raise ControlError(_("the running agent cannot be asked: {strerror}", strerror=reason_of(error))) from None
     if not line.endswith(b"\n"):
         raise ControlError(_("the agent gave no answer: see its journal, and try again"))
     answer: dict[str, Any] = json.loads(line)

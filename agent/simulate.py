@@ -31,6 +31,7 @@ from config.mistake import ConfigError, Mistake, path_text
 from config.model import ModelFile
 from config.plant import Plant, plant_findings
 from config.protocols import spoken
+from config.system_words import reason_of
 
 __all__ = ["Simulator", "load_plant", "run_plant", "site_for"]
 
@@ -99,9 +100,7 @@ class Simulator:
         try:
             await self._lines[name].plug()
         except OSError as error:
-            message = _(
-                "{address_of} cannot be used: {strerror}", address_of=self.address_of(name), strerror=error.strerror or error
-            )
+            message = _("{address_of} cannot be used: {strerror}", address_of=self.address_of(name), strerror=reason_of(error))
             raise ConfigError([Mistake("plant", 0, 0, f"listen.{name}", message)]) from None
 
     async def unplug(self, name: str) -> None:

@@ -9,6 +9,7 @@ from agent.findings import CannotCheck
 from agent.ledger_file import LedgerError, LedgerReader
 from agent.state import LEDGER_FILE
 from config.language import _
+from config.system_words import reason_of
 
 _SQLITE = b"SQLite format 3\0"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -40,4 +41,4 @@ def _beginning(path: Path) -> bytes:
     except FileNotFoundError:
         raise CannotCheck(_("there is no file {path}", path=path)) from None
     except OSError as error:
-        raise CannotCheck(_("{path} cannot be read: {strerror}", path=path, strerror=error.strerror or error)) from None
+        raise CannotCheck(_("{path} cannot be read: {strerror}", path=path, strerror=reason_of(error))) from None

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from config.language import _
+from config.system_words import reason_of
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def told() -> Iterator[None]:
         ) from None
     except OSError as error:
         what = error.filename or _("the system")
-        raise failure(_("{what}: the system says: {reason}", what=what, reason=error.strerror or error), "MS-905") from None
+        raise failure(_("{what}: the system says: {reason}", what=what, reason=reason_of(error)), "MS-905") from None
 
 
 def failure(message: str, code: str = "MS-901") -> click.exceptions.Exit:

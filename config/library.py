@@ -23,6 +23,7 @@ from config.map_rules import is_generic as is_generic
 from config.mistake import ConfigError, Mistake, did_you_mean, shown
 from config.model import ModelFile, Point
 from config.protocols import PROTOCOLS, Protocol
+from config.system_words import reason_of
 from config.text import LARGEST, Document, read_text
 from config.typed import typed
 
@@ -41,7 +42,7 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
     except OSError as error:
-        reason = (error.strerror or "unreadable").lower()
+        reason = reason_of(error).lower()
         message = _("cannot be read ({reason}); check who may read it and the folders above it", reason=reason)
         raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-101") from None
 

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.language import _
 from config.mistake import ConfigError, Mistake, did_you_mean
+from config.system_words import reason_of
 from config.typed import opcua_password_names, password_names, sentence_of
 
 PREFIX = "METERSEAL_"
@@ -133,7 +134,7 @@ def _secret_in(path: Path) -> SecretStr:
     except OSError as error:
         message = _(
             "cannot be read ({strerror}); the user that runs meterseal must be able to",
-            strerror=(error.strerror or "unreadable").lower(),
+            strerror=reason_of(error).lower(),
         )
         raise ConfigError([Mistake(str(path), 0, 0, "", message)], "MS-103") from None
     except UnicodeDecodeError:

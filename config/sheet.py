@@ -27,6 +27,7 @@ from pydantic import Field
 from config.language import N_, _
 from config.mistake import ConfigError, Mistake
 from config.model import Declared
+from config.ratio import UNKNOWN
 from config.sheet_words import COLUMNS, INTERVALS, MEDIA, OUT_OF_USE, Column
 from config.site import Meter
 from config.text import Document
@@ -40,6 +41,7 @@ _SHORTENED = re.compile(r"[0-9](\.[0-9]+)?E\+[0-9]+", re.IGNORECASE)
 _DATE = re.compile(r"([0-9]{4})\s*[-/.年]\s*([0-9]{1,2})\s*[-/.月]\s*([0-9]{1,2})\s*日?(\s+00:00:00)?")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NOT_PLAIN = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
+_NOT_KNOWN = frozenset({"未知", "不详", "?"})
 _WHOLE = frozenset({"pipe_mm", "verification_months", "baud"})
 
 
@@ -184,6 +186,8 @@ def _value(key: str, text: str) -> object:
         return _medium(text)
     if key == "every":
         return re.sub(r"\s*(\D+)$", lambda unit: INTERVALS.get(unit[1].strip().lower(), unit[1]), text)
+    if key in ("ct", "vt") and text in _NOT_KNOWN:
+        return UNKNOWN
     if key in _WHOLE:
         digits = re.match(r"(?:DN)?\s*([0-9]+)", text, re.IGNORECASE)
         return int(digits[1]) if digits else text

@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 from config.language import _
 from config.mistake import ConfigError, Mistake
 from config.sheet import NOT_A_SHEET
+from config.system_words import reason_of
 
 if TYPE_CHECKING:
     from openpyxl.worksheet.worksheet import Worksheet
@@ -43,7 +44,7 @@ def read_sheet(path: Path) -> list[list[str]]:
             return _read_xlsx(path)
         return _read_csv(path)
     except OSError as error:
-        reason = (error.strerror or "unreadable").lower()
+        reason = reason_of(error).lower()
         raise _wrong(path, _("cannot be read ({reason})", reason=reason)) from None
 
 

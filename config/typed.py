@@ -31,7 +31,7 @@ NO_PASSWORDS = N_(
 EXAMPLES = {
     "gateway": "gateway: plant-north/gateway-1",
     "links": "links: {line1: {serial: /dev/ttyUSB0}}",
-    "meters": "meters:  with an entry for each meter",
+    "meters": N_("meters:  with an entry for each meter"),
     "id": "id: main-incomer",
     "link": "link: line1",
     "model": "model: eastron-sdm630",
@@ -52,7 +52,7 @@ EXAMPLES = {
     "sources": "sources: [{url: the maker's manual V1.2, kind: maker}]",
     "answer": "answer: 01 03 04 00 00 00 00 FA 33",
     "origin": "origin: captured from the meter in hall 3",
-    "frames": "frames:  with the request and the answer",
+    "frames": N_("frames:  with the request and the answer"),
     "values": "values: {active_energy_import: '1234.5'}",
     "revision": "revision: 1",
     "maker": "maker: Eastron",
@@ -73,8 +73,8 @@ EXAMPLES = {
     "bytes": "bytes: 4",
     "obis": "obis: 1.8.0",
     "node": "node: nsu=http://plant.example/meters;s=Press1.Energy",
-    "points": "points:  with an entry for each quantity",
-    "examples": "examples:  with frames and the values they give",
+    "points": N_("points:  with an entry for each quantity"),
+    "examples": N_("examples:  with frames and the values they give"),
 }
 
 _LINES = N_("write lines such as  key: value  here, indented")
@@ -196,7 +196,7 @@ def _mistake(kind: type[BaseModel], document: Document, error: ErrorDetails) -> 
             return document.mistake(path[:-1], _("{path} or more entries are needed here", path=path[-1] + 1))
         return document.mistake(
             path[:-1],
-            _("{key} is missing; write for example  {examples}", key=key, examples=EXAMPLES.get(key, key + ": ...")),
+            _("{key} is missing; write for example  {examples}", key=key, examples=_(EXAMPLES.get(key, key + ": ..."))),
         )
     if error["type"] == "extra_forbidden":
         return document.mistake(path, _unknown_key(kind, document, error["loc"]), at_key=True)

@@ -21,7 +21,7 @@ from agent.scan_file import checked_in_place
 from agent.scan_name import Named
 from agent.scan_plan import Wanted
 from agent.scan_steps import Met
-from agent.scan_write import Place, added, new_site
+from agent.scan_write import Place, added, new_site, place_in
 from agent.state import only_agent
 from config.check import load_site
 from config.mistake import ConfigError
@@ -111,6 +111,23 @@ def test_a_port_that_is_not_there_is_told_of_in_one_message(terminal: Terminal) 
     assert "There is no link" in terminal.type("scan", "hal", expect=2)
 
 
+def test_what_could_not_be_written_in_the_end_is_refused_before_the_search(terminal: Terminal) -> None:
+    near, far = pty.openpty()
+    try:
+        line = ("scan", "--serial", os.ttyname(far))
+        assert "is not a serial port" in terminal.type("scan", "--serial", "ttyUSB0", expect=2)
+        assert "is not a serial format" in terminal.type(*line, "--format", "9N1", expect=2)
+        assert "is there a folder" in terminal.type(*line, "--write", "nowhere/site.yaml", expect=2)
+        Path("torn.yaml").write_text("gateway: [a\n", "utf-8")
+        assert "torn.yaml:1" in terminal.type(*line, "--write", "torn.yaml", expect=2)
+        os.set_blocking(near, False)
+        with pytest.raises(BlockingIOError):
+            os.read(near, 1)  # nothing was asked
+    finally:
+        os.close(near)
+        os.close(far)
+
+
 WATER = Named(Met("modbus", "5", 9600, "8N1"), "tuf-2000m", "likely", ("3 of 3 values make sense",))
 SITE = """\
 # my own words
@@ -147,6 +164,15 @@ def test_a_line_that_the_site_file_does_not_have_is_added_with_its_meters(tmp_pa
     site = load_site(tmp_path / "site.yaml").site
     assert site.links["line2"].serial == "/dev/ttyUSB1"
     assert [meter.link for meter in site.meters] == ["line1", "line2"]
+
+
+def test_a_second_line_gets_a_name_of_its_own_and_a_port_keeps_the_name_it_has() -> None:
+    document = read_text(SITE.encode(), "site.yaml")
+    assert place_in(document, Place("line1", "/dev/ttyUSB0", None)).link == "line1"
+    assert place_in(document, Place("line1", "/dev/ttyUSB1", None)).link == "line2"
+    assert place_in(document, Place("net1", None, "127.0.0.1:502")).link == "net1"
+    named = read_text(SITE.replace("line1", "cabinet").encode(), "site.yaml")
+    assert place_in(named, Place("line1", "/dev/ttyUSB0", None)).link == "cabinet"
 
 
 def test_a_site_file_that_nothing_can_be_added_to_is_left_as_it_is() -> None:

@@ -289,7 +289,7 @@ def test_the_plates_number_does_not_stand_against_what_the_meter_told() -> None:
 def test_a_meter_declared_without_serial_number_states_the_one_it_told() -> None:
     gateway = Gateway()
     gateway.append("key", action="enrol", algorithm="ed25519", public=base64url(gateway.key.public), who="x")
-    gateway.declare("tcp-2", serial="", framing="tcp", address="2")
+    gateway.declare("tcp-2", serial="", framing="tcp", address="2", ct="1")
     gateway.after(0.3).reading("tcp-2")
     gateway.append(
         "identity",
@@ -478,8 +478,8 @@ def test_each_schedule_of_a_meter_has_an_account_of_its_own() -> None:
     slow, fast = account.schedules[EVERY_MS], account.schedules[FAST_MS]
     assert (slow.read, slow.expected, slow.completeness) == (4, 4, "100.00")
     assert (fast.read, fast.expected, fast.causes) == (57, 60, {"no_answer": 3})
-    assert "rtu-1       61/64 polls read, 95.31 %" in report.text()
-    assert "              every 1 min: 57/60, 95.00 %\n              every 15 min: 4/4, 100.00 %\n" in report.text()
+    assert "rtu-1  61/64 polls read, 95.31 %" in report.text()
+    assert "         every 1 min: 57/60, 95.00 %\n         every 15 min: 4/4, 100.00 %\n" in report.text()
     assert [each["every_ms"] for each in report.fields()["meters"][0]["schedules"]] == [FAST_MS, EVERY_MS]
 
 

@@ -148,6 +148,12 @@ def test_a_ratio_stands_for_the_transformer_where_none_is_named() -> None:
     assert read_rows(changed(CT="400/5", PT="10000/100", 倍率="8000"), "meters.csv").meters[0].vt == "10000/100"
 
 
+def test_a_ratio_that_nobody_knows_yet_is_unknown() -> None:
+    head = ["管理编号", "出厂编号", "通信地址", "CT", "PT"]
+    imported = read_rows([head, ["EM-1", "7", "1", "未知", "1"]], "meters.csv", "line1", "acrel-dtsd1352")
+    assert (imported.meters[0].ct, imported.meters[0].vt) == ("unknown", "1")
+
+
 def test_all_mistakes_are_told_at_once_with_row_and_column() -> None:
     rows = changed(用能单位管理编号="EM 001", 有效期至="46203", 倍率="100", 出厂编号="2.31108E+11")
     rows[4] = [*SECOND[:7], "", *SECOND[8:]]
