@@ -245,8 +245,9 @@ def power_cuts(folder: Path, chance: random.Random, count: int, *words: str, bat
         acknowledged, at = chance.choice(told)
         image, sectors = after_cut(data, min(len(data), at + chance.randrange(60_000)), _DISK, chance)
         lost += sectors
-        (folder / "cut.img").write_bytes(image)
-        _run("mount", "-o", "loop", str(folder / "cut.img"), str(mounted))
+        disk = folder / f"cut-{cut}.img"  # its own: the kernel lets go of the one before at some time behind umount
+        disk.write_bytes(image)
+        _run("mount", "-o", "loop", str(disk), str(mounted))
         try:
             there = content(mounted)
             assert len(there) >= acknowledged, f"cut {cut}: {acknowledged} were acknowledged, {len(there)} are there"
@@ -254,6 +255,7 @@ def power_cuts(folder: Path, chance: random.Random, count: int, *words: str, bat
             said = goes_on(mounted, there, acknowledged) if cut % 10 == 0 else judged(mounted)
         finally:
             _run("umount", str(mounted))
+            disk.unlink()
     told_of = f", {in_blocks} records are packed" if words else ""
     return f"{count} cuts, {lost} sectors lost{told_of}, nothing acknowledged is lost; {said}"
 
