@@ -189,7 +189,10 @@ class Scene:
         same = next(
             (n for n, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other))
         )
-        raise AssertionError(f"the ledger has {len(one)} records, the copy {len(other)}; the first {same} are the same")
+        named = self.verified(self.copy).findings.kept if other else {}
+        lacking = f"; of the copy verify says {next(iter(named.values()))[0]}" if named else ""
+        told = f"the ledger has {len(one)} records, the copy {len(other)}; the first {same} are the same{lacking}"
+        raise AssertionError(told)
 
     def found(self) -> str:
         """Where the agent was killed, as ledger and copy tell: what is committed, what is stored, what is known to be stored."""
