@@ -211,7 +211,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "it is no zip": (letter, "damaged or no bundle"),
     "it is a zip of something else": (lambda path: zipped(path, letter=b"dear auditor"), "there is no records.jsonl in it"),
     "it was cut off": (cut_off, "damaged or no bundle"),
-    "bytes in it are damaged": (damaged, "damaged or no bundle|unknown way|too much|no records.jsonl"),
+    "bytes in it are damaged": (damaged, "damaged or no bundle|unknown way|too much|no records.jsonl|no export writes"),
     "it is a bomb": (bomb, "would unpack to far too much"),
     "a line never ends": (endless_line, "longer than a record can be"),
     "a name stands twice": (twice, "one name twice"),
