@@ -185,7 +185,9 @@ async def test_what_was_taken_away_stays_so_when_a_damaged_file_is_saved(tmp_pat
 
 
 async def test_days_that_are_pruned_are_said_not_to_be_known_and_packed_ones_come_to_what_they_did(tmp_path: Path) -> None:
-    plant = await Counted(tmp_path / "ledger.sqlite", [Plate(f"EM-{number}", f"{number}", ct="1") for number in range(4)]).begin("first")
+    plant = await Counted(tmp_path / "ledger.sqlite", [Plate(f"EM-{number}", f"{number}", ct="1") for number in range(4)]).begin(
+        "first"
+    )
     for quarter in range(4 * 96 + 1):
         await plant.quarter(5, 7, quarter % 3, 11)
     meters, days = [plate.id for plate in plant.plates], (date(2026, 3, 1), date(2026, 3, 4))

@@ -27,6 +27,7 @@ from tests.agent.gateway import SECOND, START, StillClock, begun
 MODEL = "eastron-sdm630"
 EVERY_S = 900
 METERS = 10
+DOUBT = "settings_unread"  # nobody reads the settings of these meters, so their readings are not evidence grade
 
 Frames = list[tuple[bytes, bytes]]
 
@@ -44,7 +45,8 @@ class Polled:
 
     def frames(self, chance: random.Random) -> Frames:
         """One poll's requests and good answers."""
-        return [(request, _answer(request, chance)) for request in self.requests]
+        counters = {point.at.address for point in self.points if point.counter}
+        return [(request, _answer(request, counters, chance)) for request in self.requests]
 
     def reading(self, frames: Frames, due_ns: int, clock: Clock) -> Reading:
         """The way of a poll's answers to a reading: each checked against its request, values located and evaluated."""
@@ -67,9 +69,12 @@ def polled(number: int = 1) -> Polled:
     return Polled(f"EM-{number:03}", model, driver, target, points, requests)
 
 
-def _answer(request: bytes, chance: random.Random) -> bytes:
-    count = int.from_bytes(request[4:6], "big")
-    data = b"".join(struct.pack(">f", chance.uniform(0, 250)) for _ in range(count // 2))
+def _answer(request: bytes, counters: set[int], chance: random.Random) -> bytes:
+    """Any numbers, but counters that stand still: of one that jumps an audit asks what it was."""
+    first, count = struct.unpack(">HH", request[2:6])
+    data = b"".join(
+        struct.pack(">f", 250 if register in counters else chance.uniform(0, 250)) for register in range(first, first + count, 2)
+    )
     frame = request[:2] + bytes([len(data)]) + data
     return frame + crc(frame)
 
@@ -95,7 +100,7 @@ def readings(
     while True:
         for meter, named in zip(meters, sources, strict=True):
             clock.move(0.1)
-            yield draft.reading(clock, named, meter.reading(meter.frames(chance), due_ns, clock))
+            yield draft.reading(clock, named, meter.reading(meter.frames(chance), due_ns, clock), DOUBT)
         due_ns += EVERY_S * SECOND
         clock.move((due_ns - clock.wall_ns) / SECOND)
 

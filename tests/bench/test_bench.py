@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.agent.gateway import START, StillClock
+from agent import checkpoint
+from agent.ledger_file import LedgerReader
+from agent.verify import verify
+from tests.agent.gateway import GATEWAY, START, StillClock
+from tests.agent.ledgers import new_key
 from tests.bench import bench, ratio
-from tests.bench.polls import polled
+from tests.bench.polls import filled, polled
 
 _PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
 
@@ -39,3 +44,10 @@ def test_a_poll_that_is_measured_has_a_good_value_for_every_point() -> None:
     values = meter.reading(meter.frames(random.Random(7)), START, StillClock()).values
     assert [value.quantity for value in values] == [point.quantity for point in meter.points]
     assert {value.quality for value in values} == {"good"}
+
+
+async def test_the_ledger_that_is_verified_has_nothing_to_find(tmp_path: Path) -> None:
+    path, key = tmp_path / "ledger.sqlite", new_key()
+    await (await filled(path, key, 60)).close()
+    with closing(LedgerReader(path)) as reader:
+        assert verify(reader, key=checkpoint.verifier_key(checkpoint.origin_of(GATEWAY), key.public)).findings.total == 0
