@@ -52,6 +52,13 @@ def is_damage(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _unreadable(error: Exception) -> LedgerError:
+    """What SQLite said to a reader, with what a person can do."""
+    hint = _("Stop the agent and run `meterseal salvage --force`: it saves all that is not damaged.")
+    told = _("the ledger cannot be read: {error}", error=error)
+    return LedgerError(told, hint if is_damage(error) else "", damaged=is_damage(error))
+
+
 def newer(path: Path, version: int) -> LedgerError:
     """Why a ledger of a newer meterseal is not touched: what is not understood must not be written past."""
     message = _(
@@ -116,7 +123,7 @@ class LedgerReader:
         try:
             yield from self._database.execute(query, values)
         except sqlite3.Error as error:
-            raise LedgerError(_("the ledger cannot be read: {error}", error=error), damaged=is_damage(error)) from None
+            raise _unreadable(error) from None
 
     def _values(self, kind: type[T], query: str, *values: Any) -> Iterator[tuple[Any, T]]:
         """Rows of a name and one value, which somebody who rebuilt the table could have made anything."""
@@ -134,9 +141,7 @@ class LedgerReader:
             try:
                 packed = self._packed.payload(n)
             except sqlite3.Error as error:
-                hint = _("Stop the agent and run `meterseal salvage --force`: it saves all that is not damaged.")
-                told = _("the ledger cannot be read: {error}", error=error)
-                raise LedgerError(told, hint if is_damage(error) else "", damaged=is_damage(error)) from None
+                raise _unreadable(error) from None
             if packed is not None:
                 yield n, packed
 

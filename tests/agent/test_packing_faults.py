@@ -215,3 +215,16 @@ async def test_days_that_are_pruned_are_said_not_to_be_known_and_packed_ones_com
         assert not now.complete
         assert float(now.consumption) < float(was.consumption)
     await plant.ledger.close()
+
+
+def test_pages_that_cannot_be_read_are_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    on_disk(LONG, path)
+    data = bytearray(path.read_bytes())
+    for at in range(40 * 4096, 60 * 4096, 4096):
+        data[at : at + 8] = bytes(8)
+    path.write_bytes(data)
+    done = CliRunner().invoke(main, ["verify", "--state", str(tmp_path), "--site", str(tmp_path / "site.yaml")])
+    assert done.exit_code == 2, done.output
+    assert "MS-402" in done.output
+    assert "meterseal salvage --force" in done.output
