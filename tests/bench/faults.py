@@ -236,6 +236,7 @@ def power_cuts(folder: Path, chance: random.Random, count: int, *words: str, bat
         assert in_blocks or not words, "nothing was packed"
         _run("umount", str(mounted))
     finally:
+        subprocess.run(["umount", "-l", str(mounted)], capture_output=True, check=False)  # where it failed before that
         subprocess.run(["fusermount3", "-u", str(fuse)], capture_output=True, check=False)
         serving.terminate()
         serving.wait()
