@@ -24,21 +24,23 @@ def _draft(clock: StillClock, number: int) -> dict[str, object]:
     frame = {"request": "0103000a0001a408", "answer": "01030207513a28", "ms": 31}
     at = {"state": "synchronized", "error_ms": 8, "boot": clock.boot, "uptime_ms": 5_000_000}
     time = "2026-03-01T00:00:00.000Z"
-    return {"kind": "reading", "time": time, "clock": at, "meter": source, "due": time, "frames": [frame], "values": [value]}
+    read = {"every_ms": 900_000, "due": time, "frames": [frame], "values": [value]}
+    return {"kind": "reading", "time": time, "clock": at, "meter": source} | read
 
 
-async def _held(path: Path, records: int) -> dict[str, int]:
+async def held(path: Path, records: int) -> dict[str, int]:
+    """Seals so many readings; kB of memory held early, where there were enough of them, and at the end."""
     clock = StillClock()
     ledger = await begun(path, new_key(), clock)
-    held = {}
+    memory = {}
     for start in range(0, records, _COMMIT):
         await ledger.append(*(_draft(clock, start + each) for each in range(_COMMIT)))
         if start + _COMMIT == _EARLY:
-            held["before"] = resident(Path("/proc/self/status").read_text("ascii"))
-    held["after"] = resident(Path("/proc/self/status").read_text("ascii"))
+            memory["before"] = resident(Path("/proc/self/status").read_text("ascii"))
+    memory["after"] = resident(Path("/proc/self/status").read_text("ascii"))
     await ledger.close()
-    return held
+    return memory
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_held(Path(sys.argv[1]), int(sys.argv[2])))))
+    print(json.dumps(asyncio.run(held(Path(sys.argv[1]), int(sys.argv[2])))))

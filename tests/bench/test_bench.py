@@ -14,7 +14,7 @@ from agent.ledger_file import LedgerReader
 from agent.verify import verify
 from tests.agent.gateway import GATEWAY, START, StillClock
 from tests.agent.ledgers import new_key
-from tests.bench import bench, ratio
+from tests.bench import bench, growth, ratio
 from tests.bench.polls import filled, polled
 
 _PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
@@ -51,3 +51,9 @@ async def test_the_ledger_that_is_verified_has_nothing_to_find(tmp_path: Path) -
     await (await filled(path, key, 60)).close()
     with closing(LedgerReader(path)) as reader:
         assert verify(reader, key=checkpoint.verifier_key(checkpoint.origin_of(GATEWAY), key.public)).findings.total == 0
+
+
+async def test_what_is_sealed_to_see_memory_grow_are_records(tmp_path: Path) -> None:
+    assert set(await growth.held(tmp_path / "ledger.sqlite", 100)) == {"after"}
+    with closing(LedgerReader(tmp_path / "ledger.sqlite")) as reader:
+        assert reader.size() >= 100
