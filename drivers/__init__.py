@@ -14,10 +14,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from config.model import MeterModel, Point, Watch
 from drivers.errors import MeterError
+
+if TYPE_CHECKING:  # whoever only names an error, as `--help` does, need not load the models' checks
+    from config.model import MeterModel, Point, Watch
 
 PROTOCOLS = ("modbus", "dlt645", "cjt188", "iec62056_21", "mbus", "opcua")
 
