@@ -2,7 +2,7 @@
 # A gateway that nobody logs in to, on a real systemd: a stick with the label METERSEAL and a site file, and what comes of it.
 #   tests/system/first_boot.sh [NEW.deb]     as root; builds it where it is not given. Half a minute without building.
 # The stick is an image on a loop device: FAT where kernel and mkfs.vfat (dosfstools) have it, else ext4. udev does not run in the
-# machine, so that the name under /dev/disk/by-label is made by hand: tests/system/vm.sh has a real udev and a real stick.
+# machine, so that the name under /dev/disk/by-label is made by hand.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
@@ -11,23 +11,6 @@ source=$(cd "$here/../.." && pwd)
 
 [ "$(id -u)" = 0 ] || { echo "first_boot.sh: needs root" >&2; exit 1; }
 command -v systemd-nspawn >/dev/null || { echo "first_boot.sh: apt install systemd-container" >&2; exit 1; }
-failed=0
-good() {
-    local what=$1 out
-    shift
-    if out=$(machine_run "$@" 2>&1); then echo "ok    $what"; else echo "FAIL  $what: $out"; failed=1; fi
-}
-until_good() {
-    local what=$1 turn
-    shift
-    for turn in $(seq 240); do
-        if machine_run "$@" >/dev/null 2>&1; then echo "ok    $what"; return; fi
-        sleep 0.25
-    done
-    echo "FAIL  $what"
-    machine_run journalctl -u meterseal-first-boot -u meterseal --no-pager -n 30
-    failed=1
-}
 shows() { machine_run "$@" 2>/dev/null | sed 's/^/            /'; }
 
 place=$(mktemp -d)

@@ -3,7 +3,29 @@
 # second. Nothing of it stays: the overlay lies in memory. To be sourced; needs root and systemd-container.
 #   machine_up NAME [ROOT.tar], machine_run COMMAND..., machine_down; MACHINE is its root directory. With a tar file the machine is
 #   what lies in it, such as another release of Debian, in place of a copy of this one.
+#   good WHAT COMMAND..., until_good WHAT COMMAND...: what is proven in it; `failed` is 1 where one was not.
 set -u
+
+failed=0
+told() { echo "$*"; }
+# Runs a command in the machine; its success is what is proven.
+good() {
+    local what=$1 out
+    shift
+    if out=$(machine_run "$@" 2>&1); then told "ok    $what"; else told "FAIL  $what: $out"; failed=1; fi
+}
+# The same, tried until it succeeds, for a minute at most.
+until_good() {
+    local what=$1 turn
+    shift
+    for turn in $(seq 240); do
+        if machine_run "$@" >/dev/null 2>&1; then told "ok    $what"; return; fi
+        sleep 0.25
+    done
+    told "FAIL  $what"
+    machine_run journalctl -b -u "meterseal*" --no-pager -n 30
+    failed=1
+}
 
 machine_up() {
     machine_name=$1

@@ -12,23 +12,6 @@ source=$(cd "$here/../.." && pwd)
 [ "$(id -u)" = 0 ] || { echo "script.sh: needs root" >&2; exit 1; }
 command -v systemd-nspawn >/dev/null || { echo "script.sh: apt install systemd-container" >&2; exit 1; }
 [ -d "${WHEELS:-}" ] || { echo "script.sh: WHEELS=FOLDER is needed; fill it by: pip download --no-deps --require-hashes -d FOLDER -r deploy/requirements-all.txt, and the same with requirements-build.txt" >&2; exit 1; }
-failed=0
-good() {
-    local what=$1 out
-    shift
-    if out=$(machine_run "$@" 2>&1); then echo "ok    $what"; else echo "FAIL  $what: $out"; failed=1; fi
-}
-until_good() {
-    local what=$1 turn
-    shift
-    for turn in $(seq 240); do
-        if machine_run "$@" >/dev/null 2>&1; then echo "ok    $what"; return; fi
-        sleep 0.25
-    done
-    echo "FAIL  $what"
-    machine_run journalctl -u meterseal --no-pager -n 30
-    failed=1
-}
 shows() { machine_run "$@" 2>&1 | sed 's/^/            /'; }
 trap machine_down EXIT
 machine_up script "${1:-}" || exit 1

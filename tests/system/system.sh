@@ -11,26 +11,7 @@ source=$(cd "$here/../.." && pwd)
 [ "$(id -u)" = 0 ] || { echo "system.sh: needs root" >&2; exit 1; }
 command -v systemd-nspawn >/dev/null || { echo "system.sh: apt install systemd-container" >&2; exit 1; }
 began=$(date +%s%N)
-failed=0
 told() { printf '[%5.1f s] %s\n' "$(($(($(date +%s%N) - began)) / 100000000))e-1" "$*"; }
-# good WHAT COMMAND...: runs a command in the machine; its success is what is proven.
-good() {
-    local what=$1 out
-    shift
-    if out=$(machine_run "$@" 2>&1); then told "ok    $what"; else told "FAIL  $what: $out"; failed=1; fi
-}
-# until_good WHAT COMMAND...: the same, tried until it succeeds, for a minute at most.
-until_good() {
-    local what=$1 turn
-    shift
-    for turn in $(seq 240); do
-        if machine_run "$@" >/dev/null 2>&1; then told "ok    $what"; return; fi
-        sleep 0.25
-    done
-    told "FAIL  $what"
-    machine_run systemctl status meterseal --no-pager -n 30
-    failed=1
-}
 shows() { machine_run "$@" 2>/dev/null | sed 's/^/            /'; }
 property() { machine_run systemctl show meterseal -p "$1" --value; }
 verifies() {
